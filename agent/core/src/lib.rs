@@ -1,0 +1,33 @@
+//! What a plugin author reads.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`event`] | the event: members, limits, canonical bytes, and the view of stored bytes |
+//! | [`inbound`] | an event as an application sends it: parsing and the rejection codes |
+//! | [`batch`] | events and state that are accepted together: one frame of the journal |
+//! | [`emitter`] | how a source hands a batch over and gets its answer |
+//! | [`subscription`] | how a sink is given what was accepted |
+//! | [`plugin`] | the traits of source, sink and service, their contexts and the registry entry |
+//! | [`reader`] | reading stored events: the query and the trait that a store implements |
+//! | [`keys`] | API keys and sessions as plugins see them |
+//! | [`health`] | the state of a plugin |
+//! | [`json`] | strings written minimally escaped; raw values checked without recursion |
+//! | [`time`] | RFC 3339, strictly read and canonically written |
+//! | [`units`] | sizes and durations as the configuration spells them |
+
+pub mod event;
+pub mod inbound;
+pub mod batch;
+pub mod emitter;
+pub mod subscription;
+pub mod plugin;
+pub mod reader;
+pub mod keys;
+pub mod health;
+pub mod json;
+pub mod time;
+pub mod units;
+
+pub use batch::{Batch, Rejected};
+pub use emitter::{Accepted, Emitter, Refused};
+pub use event::{Data, Draft, EventView, Kind, Outcome, Severity};

@@ -1,0 +1,528 @@
+//! The writer's logic, without its thread: commits, segment change, upkeep.
+//!
+//! A plain struct that is told what time it is, so that the model test can
+//! drive it step by step.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::Records;
+use crate::fault::{Fault, Faults};
+use crate::format::{
+    FRAME_HEAD, MAX_FRAME, RecordIter, SEGMENT_HEAD, StateRecord, frame_head, mark,
+};
+use crate::fs::{FsFile, write_all_at};
+use crate::options::{AgentNote, Options, PauseReason};
+use crate::seal::SealJob;
+use crate::shared::{SYNC_BUCKETS, Segment, Shared};
+use crate::states::States;
+
+mod change;
+mod retention;
+mod upkeep;
+
+pub(crate) use upkeep::duration_ns;
+
+/// Where a submission's records are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Committed {
+    /// Seq of the first record.
+    pub first_seq: u64,
+    /// Seq of the last record; state records come behind all events.
+    pub last_seq: u64,
+}
+
+/// Why a submission is not in the journal.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Refused {
+    /// The disk is full; nothing was stored (507).
+    Reserve,
+    /// The journal has its largest size; nothing was stored (503).
+    SizeLimit,
+    /// A write or sync failed; nothing was stored (503).
+    SyncFailed,
+    /// The journal is being closed; nothing was stored (503).
+    Draining,
+    /// A limit of the format, or the source's memory would be over 8 MiB;
+    /// nothing was stored, and never will be.
+    TooLarge,
+    /// There was no record in it.
+    Empty,
+    /// The journal is closed; nothing was stored.
+    Closed,
+    /// A sync failed and no new segment could be made: whether the records are
+    /// stored is unknown. A connection must be closed without an answer.
+    Unknown,
+}
+
+/// Called once with the fate of a submission.
+pub type Done = Box<dyn FnOnce(Result<Committed, Refused>) + Send>;
+
+/// What is waiting to be written.
+pub struct Submission {
+    /// One frame's records.
+    pub records: Records,
+    /// Told when the frame is on disk, or why it isn't.
+    pub done: Done,
+    /// When it was handed in, on the clock of [`Time::mono_ns`].
+    pub since_ns: u64,
+}
+
+/// The time, as the writer is told it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Time {
+    /// ns since the Unix epoch.
+    pub wall_ns: u64,
+    /// ns on a clock that never goes back.
+    pub mono_ns: u64,
+}
+
+impl Time {
+    /// Now, with a monotonic clock that begins now.
+    pub(crate) fn now() -> Self {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            wall_ns: wall.map_or(0, duration_ns),
+            mono_ns: 0,
+        }
+    }
+}
+
+/// The segment that is being written.
+pub(crate) struct Active {
+    pub(crate) file: Arc<dyn FsFile>,
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) first_seq: u64,
+    /// Behind its head and repeated states; nothing else is in it yet if `end` is there.
+    pub(crate) head_end: u64,
+    /// Behind the last frame that is on disk.
+    pub(crate) end: u64,
+}
+
+/// A frame that is about to be written.
+struct Staged {
+    head: [u8; FRAME_HEAD],
+    records: Records,
+    first_seq: u64,
+    /// `None` for the journal's own frames.
+    done: Option<(Done, u64)>,
+}
+
+/// The writer's state; [`Writer`](crate::Writer) runs it on a thread.
+pub struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) options: Options,
+    pub(crate) states: States,
+    pub(crate) active: Option<Active>,
+    /// Seq behind all staged frames; the durable one while none is staged.
+    pub(crate) next_seq: u64,
+    pub(crate) now: Time,
+    staged: Vec<Staged>,
+    staged_bytes: u64,
+    /// What must still be told as agent events.
+    pub(crate) notes: VecDeque<AgentNote>,
+    pub(crate) seals: VecDeque<SealJob>,
+    pub(crate) pause: upkeep::Pause,
+    pub(crate) upkeep: upkeep::Upkeep,
+    pub(crate) faults: Faults,
+    closing: bool,
+}
+
+impl Core {
+    pub(crate) fn new(shared: Arc<Shared>, options: Options, states: States) -> Self {
+        Self {
+            next_seq: shared.durable(),
+            shared,
+            options,
+            states,
+            active: None,
+            now: Time::default(),
+            staged: Vec::new(),
+            staged_bytes: 0,
+            notes: VecDeque::new(),
+            seals: VecDeque::new(),
+            pause: upkeep::Pause::default(),
+            upkeep: upkeep::Upkeep::default(),
+            faults: Faults::default(),
+            closing: false,
+        }
+    }
+
+    /// Breaks the writer in one of the ways the model test must find.
+    #[cfg(feature = "faults")]
+    #[doc(hidden)]
+    pub fn set_fault(&mut self, fault: Fault) {
+        self.faults.set(fault);
+    }
+
+    /// Bytes that only the journal's own frames may use of a segment, so that
+    /// they find room in one that is full on a disk that is full.
+    pub(crate) fn headroom(&self) -> u64 {
+        (self.options.segment_size / 8).min(64 << 10)
+    }
+
+    /// Goes on in the segment that recovery found, behind `end`.
+    pub(crate) fn adopt(
+        &mut self,
+        file: Arc<dyn FsFile>,
+        segment: Arc<Segment>,
+        end: u64,
+        size: u64,
+        head_end: u64,
+    ) {
+        segment.end.store(end, Ordering::Release);
+        segment.bytes.store(size, Ordering::Relaxed);
+        self.active = Some(Active {
+            file,
+            first_seq: segment.first_seq,
+            segment,
+            head_end,
+            end,
+        });
+    }
+
+    /// Writes a group: all of it with one sync where it fits one segment.
+    /// Every `done` is called, unless a failed sync left its fate open.
+    pub fn commit(&mut self, group: impl IntoIterator<Item = Submission>, now: Time) {
+        self.now = now;
+        for submission in group {
+            self.admit(submission);
+        }
+        self.flush();
+    }
+
+    fn admit(&mut self, submission: Submission) {
+        let Submission {
+            records,
+            done,
+            since_ns,
+        } = submission;
+        if let Err(refused) = self.admissible(&records) {
+            return done(Err(refused));
+        }
+        let len = (FRAME_HEAD + records.bytes()) as u64;
+        if !self.fits(len, 0) {
+            if self.faults.is(Fault::RenameEarly) {
+                self.change_before_sync();
+            }
+            self.flush();
+            // What was staged may have failed, and brought a new segment or none.
+            if let Err(refused) = self.admissible(&records) {
+                return done(Err(refused));
+            }
+            if !self.fits(len, 0)
+                && let Err(refused) = self.change_segment(len, false)
+            {
+                return done(Err(refused));
+            }
+        }
+        if self.remember(&records).is_err() {
+            return done(Err(Refused::TooLarge));
+        }
+        self.stage(records, Some((done, since_ns)));
+    }
+
+    fn admissible(&self, records: &Records) -> Result<(), Refused> {
+        if self.closing {
+            return Err(Refused::Draining);
+        }
+        if records.is_empty() {
+            return Err(Refused::Empty);
+        }
+        if FRAME_HEAD + records.bytes() > MAX_FRAME {
+            return Err(Refused::TooLarge);
+        }
+        match self.pause.reason() {
+            None => Ok(()),
+            Some(PauseReason::Reserve) => Err(Refused::Reserve),
+            Some(PauseReason::SizeLimit) => Err(Refused::SizeLimit),
+            Some(PauseReason::SyncFailed) => Err(Refused::SyncFailed),
+        }
+    }
+
+    /// Whether a frame of `len` bytes has room in the newest segment; one that
+    /// fits none makes an empty one longer.
+    fn fits(&self, len: u64, headroom: u64) -> bool {
+        self.active.as_ref().is_some_and(|active| {
+            let end = active.end + self.staged_bytes;
+            end == active.head_end || end + len <= self.options.segment_size + headroom
+        })
+    }
+
+    /// Applies the states of a frame that is about to be staged.
+    fn remember(&mut self, records: &Records) -> Result<(), ()> {
+        let savepoint = self.states.savepoint();
+        for record in RecordIter::new(records.state_bytes()) {
+            let applied = record.ok().and_then(|record| {
+                let state = StateRecord::parse(record.payload()?).ok()?;
+                self.states.apply(record.prefix.source, &state).ok()
+            });
+            if applied.is_none() {
+                self.states.roll_back(savepoint);
+                return Err(());
+            }
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, records: Records, done: Option<(Done, u64)>) {
+        let first_seq = self.next_seq;
+        let count = records.records();
+        self.next_seq += u64::from(count);
+        self.staged_bytes += (FRAME_HEAD + records.bytes()) as u64;
+        self.staged.push(Staged {
+            head: frame_head(
+                first_seq,
+                self.shared.durable(),
+                count,
+                records.as_bytes(),
+            ),
+            records,
+            first_seq,
+            done,
+        });
+    }
+
+    /// Writes, syncs and answers what is staged; false if that failed.
+    fn flush(&mut self) -> bool {
+        if self.staged.is_empty() {
+            return true;
+        }
+        if self.faults.is(Fault::AnswerBeforeSync) {
+            self.answer();
+        }
+        match self.write_staged().and_then(|()| self.sync_active()) {
+            Ok(()) => {
+                self.committed();
+                true
+            }
+            Err(_) => {
+                self.failed();
+                false
+            }
+        }
+    }
+
+    fn write_staged(&mut self) -> io::Result<()> {
+        let Some(active) = &self.active else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let mut slices = Vec::with_capacity(self.staged.len() * 2);
+        for staged in &self.staged {
+            slices.push(IoSlice::new(&staged.head));
+            slices.push(IoSlice::new(staged.records.as_bytes()));
+        }
+        write_all_at(&*active.file, &mut slices, active.end)
+    }
+
+    fn sync_active(&mut self) -> io::Result<()> {
+        let Some(active) = &self.active else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        if self.faults.is(Fault::NoSync) {
+            return Ok(());
+        }
+        let begin = Instant::now();
+        let result = active.file.sync();
+        let took = begin.elapsed();
+        if result.is_ok() {
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            let bucket = SYNC_BUCKETS.partition_point(|bound| *bound < micros);
+            let mut metrics = self.shared.metrics.lock();
+            metrics.syncs += 1;
+            metrics.sync_time += took;
+            metrics.sync_buckets[bucket] += 1;
+        }
+        if self.faults.is(Fault::RepeatSync) && result.is_err() {
+            return active.file.sync();
+        }
+        result
+    }
+
+    /// What is staged is on disk: shows and answers it.
+    fn committed(&mut self) {
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        for staged in &self.staged {
+            active.segment.note_frame(staged.first_seq, active.end);
+            active.end += (FRAME_HEAD + staged.records.bytes()) as u64;
+        }
+        active.segment.end.store(active.end, Ordering::Release);
+        active
+            .segment
+            .bytes
+            .fetch_max(active.end, Ordering::Relaxed);
+        active
+            .segment
+            .newest_ns
+            .store(self.now.wall_ns, Ordering::Relaxed);
+        self.states.keep();
+        if let Some(last) = self.staged.iter().rfind(|s| !s.records.is_empty()) {
+            let hash = last.records.leaf_hashes().last().copied();
+            *self.shared.last_leaf.lock() = (self.next_seq, hash);
+        }
+        self.shared.set_durable(self.next_seq);
+        let frames = self.staged.iter().filter(|s| !s.records.is_empty()).count() as u64;
+        {
+            let mut metrics = self.shared.metrics.lock();
+            metrics.frames += frames;
+            metrics.records += self
+                .staged
+                .iter()
+                .map(|staged| u64::from(staged.records.records()))
+                .sum::<u64>();
+        }
+        if frames > 0 {
+            self.upkeep.mark_due(self.now);
+        }
+        self.answer();
+        self.staged.clear();
+        self.staged_bytes = 0;
+    }
+
+    fn answer(&mut self) {
+        for staged in &mut self.staged {
+            if let Some((done, _)) = staged.done.take() {
+                done(Ok(Committed {
+                    first_seq: staged.first_seq,
+                    last_seq: staged.first_seq + u64::from(staged.records.records().max(1)) - 1,
+                }));
+            }
+        }
+    }
+
+    /// A write or sync failed: of this segment only what was synced before is
+    /// believed from now on. What was staged waits for the next segment's head
+    /// to be durable, since only that says that it is given up.
+    fn failed(&mut self) {
+        self.states.roll_back(0);
+        self.next_seq = self.shared.durable();
+        self.shared.metrics.lock().failed_syncs += 1;
+        self.staged_bytes = 0;
+        let note = AgentNote::SyncFailed { seq: self.next_seq };
+        self.tell(note);
+        for staged in std::mem::take(&mut self.staged) {
+            if let Some((done, since_ns)) = staged.done {
+                if self.faults.is(Fault::RefuseEarly) {
+                    done(Err(Refused::SyncFailed));
+                } else {
+                    self.pause.strand(done, since_ns);
+                }
+            }
+        }
+        self.retire_active();
+        self.break_off(self.now);
+        self.mend();
+    }
+
+    /// Appends one of the journal's own frames and syncs it; false if it could
+    /// not be made durable.
+    pub(crate) fn append_own(&mut self, records: Records) -> bool {
+        if self.pause.reason() == Some(PauseReason::SyncFailed) {
+            return false;
+        }
+        let len = (FRAME_HEAD + records.bytes()) as u64;
+        if records.is_empty() || !self.staged.is_empty() {
+            return false;
+        }
+        if !self.fits(len, self.headroom()) && self.change_segment(len, true).is_err() {
+            return false;
+        }
+        if self.active.is_none() {
+            return false;
+        }
+        self.stage(records, None);
+        self.flush()
+    }
+
+    /// Appends a mark: everything before it is on disk.
+    pub(crate) fn append_mark(&mut self) -> bool {
+        if !self.staged.is_empty() || self.active.is_none() {
+            return false;
+        }
+        self.staged.push(Staged {
+            head: mark(self.next_seq),
+            records: Records::new(),
+            first_seq: self.next_seq,
+            done: None,
+        });
+        self.staged_bytes += FRAME_HEAD as u64;
+        self.flush()
+    }
+
+    /// Adds something to be told as an agent event.
+    pub(crate) fn tell(&mut self, note: AgentNote) {
+        // A fault that repeats is told once: what can't be written must not pile up.
+        if self.notes.len() < 64 && !self.notes.contains(&note) {
+            self.notes.push_back(note);
+        }
+    }
+
+    /// The records of a note, as the runtime words them.
+    pub(crate) fn word(&self, note: AgentNote) -> Records {
+        let mut records = Records::new();
+        (self.options.agent_event)(note, &mut records);
+        records
+    }
+
+    /// Ends in order: tells what is to be told, appends the last mark and cuts
+    /// the newest segment to its used length. What is still open is unknown.
+    pub fn close(&mut self, now: Time) {
+        self.now = now;
+        self.closing = true;
+        self.flush_notes();
+        if self.upkeep.marked() || self.append_mark() {
+            let cut = self.active.as_ref().map(|active| {
+                active.file.set_len(active.end)?;
+                active.segment.bytes.store(active.end, Ordering::Relaxed);
+                active.file.sync()
+            });
+            // Recovery cuts what wasn't cut here.
+            drop(cut);
+        }
+        self.pause.give_up_all();
+    }
+
+    /// What readers share with this writer, for tests without a thread.
+    #[doc(hidden)]
+    pub fn reader(&self, from: u64) -> crate::Reader {
+        crate::Reader::new(Arc::clone(&self.shared), from)
+    }
+
+    /// All records below are on disk.
+    #[doc(hidden)]
+    pub fn durable(&self) -> u64 {
+        self.shared.durable()
+    }
+
+    /// Sets a hold, as [`Handle::set_hold`](crate::Handle::set_hold) does.
+    #[doc(hidden)]
+    pub fn set_hold(&self, name: &str, seq: u64) {
+        self.shared.holds.lock().insert(name.to_owned(), seq);
+    }
+
+    /// Why submissions are refused, if they are.
+    #[doc(hidden)]
+    pub fn paused(&self) -> Option<PauseReason> {
+        self.pause.reason()
+    }
+
+    /// Seals what waits for it, at once.
+    #[doc(hidden)]
+    pub fn seal_all(&mut self, now: Time) {
+        while let Some(job) = self.take_seal(now) {
+            let result = job.run(&*self.shared.fs, &self.shared.layout);
+            self.sealed(job, result, now);
+        }
+    }
+}
+
+/// Offset of the first frame of a segment.
+pub(crate) const FIRST_FRAME: u64 = SEGMENT_HEAD as u64;
+
+/// Shortest useful time between two looks at something that may have changed.
+pub(crate) const TICK: Duration = Duration::from_secs(1);

@@ -1,0 +1,141 @@
+//! Retention: payloads go only after the journal itself has said so.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::Core;
+use super::upkeep::duration_ns;
+use crate::fault::Fault;
+use crate::format::{LEAF, PREFIX, Prefix};
+use crate::fs::read_full_at;
+use crate::options::AgentNote;
+use crate::shared::Segment;
+
+/// A segment that may go, with the seq behind its last record.
+struct Candidate {
+    segment: Arc<Segment>,
+    end_seq: u64,
+}
+
+impl Core {
+    /// How often retention is looked at.
+    pub(crate) fn retention_pace(&self) -> Duration {
+        (self.options.keep_age / 16).clamp(Duration::from_secs(1), Duration::from_secs(60))
+    }
+
+    /// Removes the payloads that `keep` no longer asks for.
+    pub(crate) fn retain(&mut self) {
+        let total = self.shared.bytes().0;
+        let oldest_kept = self
+            .now
+            .wall_ns
+            .saturating_sub(duration_ns(self.options.keep_age));
+        let mut left = total;
+        let mut expired = Vec::new();
+        for candidate in self.removable() {
+            let bytes = candidate.segment.bytes.load(Relaxed);
+            let newer = left.saturating_sub(bytes);
+            let newest_ns = self.newest_ns(&candidate.segment);
+            // Whichever keeps less decides.
+            if newer < self.options.keep_size && newest_ns >= oldest_kept {
+                break;
+            }
+            left = newer;
+            expired.push(candidate);
+        }
+        self.expire(expired);
+    }
+
+    /// Removes confirmed payloads ahead of their time, so that `wanted` bytes
+    /// fit below `max_size`; false if nothing could be removed.
+    pub(crate) fn make_room(&mut self, wanted: u64) -> bool {
+        let (payload, leaves) = self.shared.bytes();
+        let limit = self
+            .options
+            .max_size
+            .saturating_sub(leaves.min(self.options.max_size / 2));
+        let mut left = payload;
+        let mut expired = Vec::new();
+        for candidate in self.removable() {
+            if left.saturating_add(wanted) <= limit {
+                break;
+            }
+            left = left.saturating_sub(candidate.segment.bytes.load(Relaxed));
+            expired.push(candidate);
+        }
+        !expired.is_empty() && self.expire(expired)
+    }
+
+    /// The oldest segments that no sink needs and that are sealed, or never can be.
+    fn removable(&self) -> Vec<Candidate> {
+        let hold = self.shared.lowest_hold();
+        let segments = self.shared.segments.read();
+        let ends = segments.keys().skip(1).copied();
+        let active = self.active.as_ref().map(|active| active.first_seq);
+        segments
+            .values()
+            .zip(ends)
+            .take_while(|(segment, end_seq)| {
+                *end_seq <= hold
+                    && Some(segment.first_seq) != active
+                    && !self.seals.iter().any(|job| job.first_seq == segment.first_seq)
+            })
+            .map(|(segment, end_seq)| Candidate {
+                segment: Arc::clone(segment),
+                end_seq,
+            })
+            .collect()
+    }
+
+    fn expire(&mut self, expired: Vec<Candidate>) -> bool {
+        let (Some(first), Some(last)) = (expired.first(), expired.last()) else {
+            return false;
+        };
+        let note = AgentNote::Retention {
+            first: first.segment.first_seq,
+            last: last.end_seq - 1,
+            segments: expired.len() as u64,
+        };
+        let records = self.word(note);
+        if self.faults.is(Fault::RemoveEarly) {
+            self.remove(&expired);
+            return self.append_own(records);
+        }
+        if !self.append_own(records) {
+            return false;
+        }
+        self.remove(&expired);
+        true
+    }
+
+    fn remove(&mut self, expired: &[Candidate]) {
+        for candidate in expired {
+            let first_seq = candidate.segment.first_seq;
+            self.shared.segments.write().remove(&first_seq);
+            // A file that stays is found again at the next start.
+            let _ = self.shared.fs.remove(&candidate.segment.path);
+        }
+    }
+
+    /// When a sealed segment's newest record was received: its last leaf says so.
+    fn newest_ns(&self, segment: &Segment) -> u64 {
+        let known = segment.newest_ns.load(Relaxed);
+        if known != 0 {
+            return known;
+        }
+        let read = || {
+            let path = self.shared.layout.leaf(segment.first_seq);
+            let file = self.shared.fs.open_read(&path).ok()?;
+            let mut prefix = [0; PREFIX];
+            let at = file.size().ok()?.checked_sub(LEAF as u64)?;
+            let read = read_full_at(&*file, &mut prefix, at).ok()?;
+            let prefix = Prefix::parse(&prefix).ok()?;
+            (read == PREFIX).then_some(prefix.received_ns)
+        };
+        // What can't be read is kept until size decides.
+        let newest = read().unwrap_or(u64::MAX);
+        segment.newest_ns.store(newest, Relaxed);
+        newest
+    }
+}

@@ -1,0 +1,350 @@
+//! What is done between commits: marks, notes, pauses, mending.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Core, Done, Refused, TICK, Time};
+use crate::fs::is_full;
+use crate::options::{AgentNote, PauseReason};
+use crate::reserve;
+use crate::seal::{SealJob, SealResult};
+use crate::shared::Segment;
+
+/// A mark follows the last sync of a burst within 1 s; half of it leaves the
+/// rest for the sync.
+const MARK_AFTER: u64 = 500_000_000;
+const FIRST_RETRY: u64 = 10_000_000;
+const LAST_RETRY: u64 = 1_000_000_000;
+
+/// Why and since when submissions are refused.
+#[derive(Default)]
+pub(crate) struct Pause {
+    reason: Option<PauseReason>,
+    /// Next try to resume, on the monotonic clock.
+    retry_ns: u64,
+    backoff_ns: u64,
+    /// What a failed sync left without an answer.
+    stranded: Vec<(Done, u64)>,
+}
+
+impl Pause {
+    pub(crate) fn reason(&self) -> Option<PauseReason> {
+        self.reason
+    }
+
+    pub(crate) fn strand(&mut self, done: Done, since_ns: u64) {
+        self.stranded.push((done, since_ns));
+    }
+
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.stranded.iter().map(|(_, since)| *since).min()
+    }
+
+    fn answer(&mut self, refused: Refused) {
+        for (done, _) in self.stranded.drain(..) {
+            done(Err(refused));
+        }
+    }
+
+    pub(crate) fn give_up_all(&mut self) {
+        self.answer(Refused::Unknown);
+    }
+
+    fn give_up_before(&mut self, mono_ns: u64) {
+        let (old, young) = std::mem::take(&mut self.stranded)
+            .into_iter()
+            .partition(|(_, since)| *since < mono_ns);
+        self.stranded = young;
+        for (done, _) in Vec::from_iter::<Vec<(Done, u64)>>(old) {
+            done(Err(Refused::Unknown));
+        }
+    }
+}
+
+/// When what is due.
+#[derive(Default)]
+pub(crate) struct Upkeep {
+    /// When the mark is due, on the monotonic clock.
+    mark_ns: Option<u64>,
+    /// When retention is looked at again.
+    pub(crate) retention_ns: u64,
+    /// When notes that could not be told are tried again.
+    notes_ns: u64,
+    /// When seals that failed are tried again.
+    seal_ns: u64,
+}
+
+impl Upkeep {
+    pub(crate) fn mark_due(&mut self, now: Time) {
+        self.mark_ns = Some(now.mono_ns + MARK_AFTER);
+    }
+
+    /// Whether a mark or nothing was the last frame.
+    pub(crate) fn marked(&self) -> bool {
+        self.mark_ns.is_none()
+    }
+
+    /// For a tail that recovery found without a mark.
+    pub(crate) fn mark_soon(&mut self) {
+        self.mark_ns = Some(0);
+    }
+}
+
+impl Core {
+    /// Moves to the clock of the thread that runs from now on.
+    pub(crate) fn begin(&mut self, now: Time) {
+        self.now = now;
+        self.upkeep.retention_ns = now.mono_ns + duration_ns(TICK);
+        self.pause.retry_ns = now.mono_ns;
+        if self.upkeep.mark_ns.is_some() {
+            self.upkeep.mark_due(now);
+        }
+    }
+
+    /// Does what is due; to be called whenever [`next_due`](Self::next_due) says.
+    pub fn maintain(&mut self, now: Time) {
+        self.now = now;
+        self.look_at_pause();
+        self.flush_notes();
+        if self.now.mono_ns >= self.upkeep.retention_ns {
+            self.upkeep.retention_ns = self.now.mono_ns + duration_ns(self.retention_pace());
+            self.retain();
+        }
+        if self.upkeep.mark_ns.is_some_and(|due| due <= now.mono_ns) && self.active.is_some() {
+            // One try: if it fails the segment changes, which is a mark too.
+            self.upkeep.mark_ns = None;
+            self.append_mark();
+        }
+    }
+
+    /// How long the writer may sleep, `None` while nothing is due.
+    pub fn next_due(&self, now: Time) -> Option<Duration> {
+        let now = now.mono_ns;
+        let mark = self.upkeep.mark_ns.filter(|_| self.active.is_some());
+        let pause = self.pause.reason.map(|_| self.pause.retry_ns);
+        let notes = (!self.notes.is_empty()).then_some(self.upkeep.notes_ns);
+        let seals = (!self.seals.is_empty()).then_some(self.upkeep.seal_ns);
+        let retention = Some(self.upkeep.retention_ns);
+        [mark, pause, notes, seals, retention]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|due| Duration::from_nanos(due.saturating_sub(now)))
+    }
+
+    /// The oldest submission without an answer, on the monotonic clock.
+    pub(crate) fn oldest_stranded(&self) -> Option<u64> {
+        self.pause.oldest()
+    }
+
+    /// Tells what is to be told, as far as that is possible now.
+    pub(crate) fn flush_notes(&mut self) {
+        self.upkeep.notes_ns = self.now.mono_ns + duration_ns(TICK);
+        while let Some(note) = self.notes.front().cloned() {
+            let records = self.word(note);
+            if !records.is_empty() && !self.append_own(records) {
+                return;
+            }
+            self.notes.pop_front();
+        }
+    }
+
+    /// Refuses submissions from now on.
+    pub(crate) fn pause_for(&mut self, reason: PauseReason) {
+        self.pause.retry_ns = self.now.mono_ns + duration_ns(TICK);
+        if self.pause.reason == Some(reason) {
+            return;
+        }
+        self.pause.reason = Some(reason);
+        *self.shared.paused.lock() = Some(reason);
+        self.tell(AgentNote::Paused(reason));
+    }
+
+    /// There is no segment to write to: one must be made first.
+    pub(crate) fn break_off(&mut self, now: Time) {
+        self.pause.reason = Some(PauseReason::SyncFailed);
+        self.pause.backoff_ns = FIRST_RETRY;
+        self.pause.retry_ns = now.mono_ns + FIRST_RETRY;
+        *self.shared.paused.lock() = self.pause.reason;
+    }
+
+    /// Makes the segment that a failed sync asks for; then what waited is
+    /// refused, since nothing of it can come back.
+    pub(crate) fn mend(&mut self) {
+        if self.faults.is(crate::fault::Fault::ReuseSegment) && self.reuse_segment() {
+            self.pause.answer(Refused::SyncFailed);
+            return self.resume();
+        }
+        let mut result = match &self.active {
+            Some(_) => Ok(()),
+            None => self.create_segment(0),
+        };
+        if result.as_ref().is_err_and(is_full) && self.release_reserve() {
+            result = self.create_segment(0);
+        }
+        match result {
+            Ok(()) => {
+                self.pause.answer(Refused::SyncFailed);
+                self.resume();
+            }
+            Err(_) => {
+                self.pause.retry_ns = self.now.mono_ns + self.pause.backoff_ns;
+                self.pause.backoff_ns = (self.pause.backoff_ns * 2).min(LAST_RETRY);
+            }
+        }
+    }
+
+    fn resume(&mut self) {
+        self.pause.reason = None;
+        *self.shared.paused.lock() = None;
+    }
+
+    fn look_at_pause(&mut self) {
+        let give_up = duration_ns(self.options.give_up);
+        self.pause
+            .give_up_before(self.now.mono_ns.saturating_sub(give_up));
+        let Some(reason) = self.pause.reason else {
+            return;
+        };
+        if self.now.mono_ns < self.pause.retry_ns {
+            return;
+        }
+        self.pause.retry_ns = self.now.mono_ns + duration_ns(TICK);
+        match reason {
+            PauseReason::SyncFailed => return self.mend(),
+            PauseReason::Reserve => {
+                self.retain();
+                if !self.refill() {
+                    return;
+                }
+            }
+            PauseReason::SizeLimit => {
+                let wanted = self.options.segment_size;
+                if !self.has_size(wanted) && !(self.make_room(wanted) && self.has_size(wanted)) {
+                    return;
+                }
+            }
+        }
+        // Retention may have failed a sync and mended it, or not.
+        if self.pause.reason == Some(reason) {
+            self.resume();
+            self.tell(AgentNote::Resumed(reason));
+        }
+    }
+
+    /// Whether the volume has room again for a segment and the whole reserve;
+    /// the reserve is then there again.
+    fn refill(&mut self) -> bool {
+        let fs = Arc::clone(&self.shared.fs);
+        let layout = &self.shared.layout;
+        let have = reserve::size(&*fs, layout);
+        let need = self.options.segment_size
+            + self.headroom()
+            + self.options.reserve.saturating_sub(have);
+        let free = fs.free(layout.data()).unwrap_or(0);
+        if free < need {
+            return false;
+        }
+        let refilled = reserve::fill(&*fs, layout, self.options.reserve).is_ok();
+        if refilled && self.active.is_none() {
+            return self.create_segment(0).is_ok();
+        }
+        refilled
+    }
+
+    /// Gives the reserve's space to what must be written; false if there is none.
+    pub(crate) fn release_reserve(&mut self) -> bool {
+        let released = reserve::release(&*self.shared.fs, &self.shared.layout);
+        if released {
+            // Without it the agent can't go on as if nothing were.
+            if self.pause.reason.is_none() {
+                self.pause_for(PauseReason::Reserve);
+            }
+        }
+        released
+    }
+
+    /// The next segment to be sealed, if one is due.
+    pub fn take_seal(&mut self, now: Time) -> Option<SealJob> {
+        if now.mono_ns < self.upkeep.seal_ns {
+            return None;
+        }
+        self.seals.pop_front()
+    }
+
+    /// Takes the result of a seal.
+    pub fn sealed(&mut self, job: SealJob, result: SealResult, now: Time) {
+        self.now = now;
+        match result {
+            SealResult::Sealed {
+                records,
+                bytes,
+                newest_ns,
+            } => {
+                self.shared.leaves.write().insert(job.first_seq, records);
+                self.note_size(job.first_seq, bytes, newest_ns);
+                self.upkeep.retention_ns = 0;
+            }
+            SealResult::Damaged {
+                offset,
+                missing,
+                bytes,
+                newest_ns,
+            } => {
+                self.note_size(job.first_seq, bytes, newest_ns);
+                self.tell(AgentNote::Damage {
+                    segment: job.first_seq,
+                    offset,
+                    first: missing.0,
+                    last: missing.1,
+                });
+            }
+            SealResult::Gone => {}
+            SealResult::Failed(error) => {
+                if is_full(&error) {
+                    self.release_reserve();
+                }
+                self.upkeep.seal_ns = now.mono_ns + duration_ns(TICK);
+                self.seals.push_back(job);
+            }
+        }
+    }
+
+    fn note_size(&self, first_seq: u64, bytes: u64, newest_ns: u64) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let segments = self.shared.segments.read();
+        if let Some(segment) = segments.get(&first_seq) {
+            let segment: &Segment = segment;
+            segment.bytes.store(bytes, Relaxed);
+            segment.newest_ns.store(newest_ns.max(1), Relaxed);
+        }
+    }
+
+    /// The seeded fault that goes on in a segment whose sync failed.
+    fn reuse_segment(&mut self) -> bool {
+        let Some(job) = self.seals.pop_back() else {
+            return false;
+        };
+        let segment = self.shared.segments.read().get(&job.first_seq).cloned();
+        let opened = segment.and_then(|segment| {
+            let file = self.shared.fs.open(&segment.path).ok()?;
+            Some((file, segment))
+        });
+        let Some((file, segment)) = opened else {
+            return false;
+        };
+        let end = segment.end.load(std::sync::atomic::Ordering::Acquire);
+        self.active = Some(super::Active {
+            file,
+            segment,
+            first_seq: job.first_seq,
+            head_end: 0,
+            end,
+        });
+        true
+    }
+}
+
+pub(crate) fn duration_ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
+}

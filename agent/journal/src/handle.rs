@@ -1,0 +1,221 @@
+//! What the rest of the agent holds of the journal.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::Records;
+use crate::core::Done;
+use crate::format::{LEAF, Position, leaf_hash};
+use crate::fs::read_full_at;
+use crate::options::PauseReason;
+use crate::positions;
+use crate::reader::{Item, Reader};
+use crate::shared::{Metrics, Shared};
+use crate::writer::{Linger, Queue};
+
+/// The journal as sources, sinks and the runtime see it.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+/// How the journal is.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// All records below are on disk; the next record gets this seq or a larger one.
+    pub durable: u64,
+    /// Seq of the oldest record whose payload is on disk.
+    pub oldest_payload: u64,
+    /// Bytes of segments and leaves.
+    pub bytes: u64,
+    /// Bytes that may still be allocated on the volume, if it says so.
+    pub free_bytes: Option<u64>,
+    /// Segments with payloads.
+    pub segments: usize,
+    /// Why submissions are refused, if they are.
+    pub paused: Option<PauseReason>,
+    /// How long the oldest submission without an answer has waited.
+    pub oldest_wait: Option<Duration>,
+    /// Counts since start.
+    pub metrics: Metrics,
+}
+
+/// How a sink's position fits the journal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PositionVerdict {
+    /// It fits.
+    Ok,
+    /// The sink has seen records that the journal doesn't have: a rollback.
+    Ahead,
+    /// The record before it is another one: a rewritten journal.
+    Differs,
+    /// The record before it and its leaf are gone, so nothing can be said.
+    Gone,
+    /// It belongs to another journal or generation.
+    OtherOrigin,
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>, queue: Arc<Queue>, thread: JoinHandle<()>) -> Self {
+        Self {
+            shared,
+            queue,
+            thread: Arc::new(Mutex::new(Some(thread))),
+        }
+    }
+
+    /// The origin of the generation that is being written.
+    pub fn origin(&self) -> &str {
+        &self.shared.origin
+    }
+
+    /// Queues records. `done` is called exactly once: on the writer's thread
+    /// after the sync, or at once on this one if the journal is being closed.
+    /// It must not wait.
+    pub fn submit(&self, records: Records, linger: Linger, done: Done) {
+        self.queue.submit(records, linger, done);
+    }
+
+    /// All records below this seq are on disk and may be read.
+    pub fn durable(&self) -> u64 {
+        self.shared.durable()
+    }
+
+    /// How the journal is; asks the volume for its free space.
+    pub fn status(&self) -> Status {
+        let (payload, leaves) = self.shared.bytes();
+        Status {
+            durable: self.shared.durable(),
+            oldest_payload: self.shared.oldest_payload(),
+            bytes: payload.saturating_add(leaves),
+            free_bytes: self.shared.fs.free(self.shared.layout.data()).ok(),
+            segments: self.shared.segments.read().len(),
+            paused: *self.shared.paused.lock(),
+            oldest_wait: self.queue.oldest_wait(),
+            metrics: self.shared.metrics.lock().clone(),
+        }
+    }
+
+    /// Says from which seq on a durable sink still needs payloads; `None` for
+    /// one that holds nothing back. Segments from the lowest on are kept.
+    pub fn set_hold(&self, name: &str, seq: Option<u64>) {
+        let mut holds = self.shared.holds.lock();
+        match seq {
+            Some(seq) => match holds.get_mut(name) {
+                Some(hold) => *hold = seq,
+                None => {
+                    holds.insert(name.to_owned(), seq);
+                }
+            },
+            None => {
+                holds.remove(name);
+            }
+        }
+    }
+
+    /// Streams committed records from `from` on.
+    pub fn reader(&self, from: u64) -> Reader {
+        Reader::new(Arc::clone(&self.shared), from)
+    }
+
+    /// Leaf hash of the record before `seq`: zeros for 0, `None` if it isn't
+    /// durable or neither it nor its leaf can be read.
+    pub fn leaf_hash_before(&self, seq: u64) -> Option<[u8; 32]> {
+        let Some(wanted) = seq.checked_sub(1) else {
+            return Some([0; 32]);
+        };
+        if seq > self.shared.durable() {
+            return None;
+        }
+        let (last, hash) = *self.shared.last_leaf.lock();
+        if last == seq && hash.is_some() {
+            return hash;
+        }
+        self.stored_leaf(wanted).or_else(|| self.read_leaf(wanted))
+    }
+
+    /// From the leaves of a sealed segment.
+    fn stored_leaf(&self, seq: u64) -> Option<[u8; 32]> {
+        let (first, count) = {
+            let leaves = self.shared.leaves.read();
+            let (first, count) = leaves.range(..=seq).next_back()?;
+            (*first, *count)
+        };
+        let index = seq - first;
+        if index >= count {
+            return None;
+        }
+        let file = self.shared.fs.open_read(&self.shared.layout.leaf(first)).ok()?;
+        let mut leaf = [0; LEAF];
+        let read = read_full_at(&*file, &mut leaf, index * LEAF as u64).ok()?;
+        (read == LEAF).then(|| leaf_hash(&leaf))
+    }
+
+    /// From the record itself.
+    fn read_leaf(&self, seq: u64) -> Option<[u8; 32]> {
+        match self.reader(seq).next().ok()?? {
+            Item::Records(batch) => {
+                let entry = batch.iter().next()?;
+                (entry.seq == seq).then(|| leaf_hash(&entry.record.leaf()))
+            }
+            Item::Gap(_) => None,
+        }
+    }
+
+    /// Compares a sink's position with the journal.
+    pub fn check_position(&self, position: &Position) -> PositionVerdict {
+        if position.origin != self.shared.origin {
+            return PositionVerdict::OtherOrigin;
+        }
+        if position.seq > self.shared.durable() {
+            return PositionVerdict::Ahead;
+        }
+        match self.leaf_hash_before(position.seq) {
+            None => PositionVerdict::Gone,
+            Some(hash) if hash == position.leaf_hash => PositionVerdict::Ok,
+            Some(_) => PositionVerdict::Differs,
+        }
+    }
+
+    /// The position of a sink that has no memory of its own, `None` if it has
+    /// none yet. Names are 1–128 of `[A-Za-z0-9._-]`.
+    ///
+    /// # Errors
+    /// `InvalidData` for a damaged file, or what the system says.
+    pub fn read_position(&self, sink: &str) -> io::Result<Option<Position>> {
+        positions::read(&*self.shared.fs, &self.shared.layout, sink)
+    }
+
+    /// Keeps the position of a sink; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// What the system says; the former position is then still there.
+    pub fn write_position(&self, sink: &str, position: &Position) -> io::Result<()> {
+        positions::write(&*self.shared.fs, &self.shared.layout, sink, position)
+    }
+
+    /// Takes no more submissions, writes those that wait and the final mark,
+    /// cuts the newest segment to its length and ends the thread. False if that
+    /// took longer than `deadline`; the thread then goes on by itself.
+    pub fn close(&self, deadline: Duration) -> bool {
+        self.queue.close();
+        let Some(thread) = self.thread.lock().take() else {
+            return true;
+        };
+        let end = Instant::now() + deadline;
+        while !thread.is_finished() {
+            if Instant::now() >= end {
+                *self.thread.lock() = Some(thread);
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        thread.join().is_ok()
+    }
+}

@@ -1,0 +1,104 @@
+//! Where files lie in the data directory, and what their names say.
+
+use std::path::{Path, PathBuf};
+
+/// Names of one generation's files.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    dir: PathBuf,
+    generation: u32,
+}
+
+/// A file in a generation's `seg` directory.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum SegFile {
+    /// A segment, by its first seq.
+    Seg(u64),
+    /// Leaves of a sealed segment, by its first seq.
+    Leaf(u64),
+    /// Something that a crash left half-made.
+    New,
+}
+
+impl Layout {
+    pub(crate) fn new(dir: &Path, generation: u32) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            generation,
+        }
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.dir.join("journal")
+    }
+
+    pub(crate) fn generation_dir(&self) -> PathBuf {
+        self.journal().join(self.generation.to_string())
+    }
+
+    pub(crate) fn seg_dir(&self) -> PathBuf {
+        self.generation_dir().join("seg")
+    }
+
+    pub(crate) fn seg(&self, first_seq: u64) -> PathBuf {
+        self.seg_dir().join(format!("{first_seq:020}.seg"))
+    }
+
+    /// A segment before it gets its name.
+    pub(crate) fn seg_new(&self, first_seq: u64) -> PathBuf {
+        self.seg_dir().join(format!("{first_seq:020}.seg.new"))
+    }
+
+    pub(crate) fn leaf_name(first_seq: u64) -> String {
+        format!("{first_seq:020}.leaf")
+    }
+
+    pub(crate) fn leaf(&self, first_seq: u64) -> PathBuf {
+        self.seg_dir().join(Self::leaf_name(first_seq))
+    }
+
+    pub(crate) fn positions(&self) -> PathBuf {
+        self.dir.join("positions")
+    }
+
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.dir.join("reserve")
+    }
+
+    /// What a name in `seg` stands for; `None` if it is none of ours.
+    pub(crate) fn parse_seg(name: &str) -> Option<SegFile> {
+        if name.ends_with(".new") {
+            return Some(SegFile::New);
+        }
+        let (digits, extension) = name.split_once('.')?;
+        if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let first_seq = digits.parse().ok()?;
+        match extension {
+            "seg" => Some(SegFile::Seg(first_seq)),
+            "leaf" => Some(SegFile::Leaf(first_seq)),
+            _ => None,
+        }
+    }
+
+    /// The number of a generation's directory, `None` if it is another name.
+    pub(crate) fn parse_generation(name: &str) -> Option<u32> {
+        let number = name.parse().ok()?;
+        (number > 0 && name == format!("{number}")).then_some(number)
+    }
+}
+
+/// The origin of a generation: the text of `journal/origin`, and from the
+/// second on `/gen/N`.
+pub(crate) fn generation_origin(origin: &str, generation: u32) -> String {
+    if generation <= 1 {
+        origin.to_owned()
+    } else {
+        format!("{origin}/gen/{generation}")
+    }
+}

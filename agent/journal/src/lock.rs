@@ -1,0 +1,71 @@
+//! One agent a data directory.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use thiserror::Error;
+
+/// Why the data directory could not be locked.
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// Another agent has it.
+    #[error("held by {command} (pid {pid})")]
+    Held {
+        /// Its process id; 0 if it has not written it yet.
+        pid: u32,
+        /// Its command name.
+        command: String,
+    },
+    /// The lock file could not be opened or locked.
+    #[error("lock file: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Holds the data directory until it is dropped or the process ends.
+#[derive(Debug)]
+pub struct DirLock {
+    _file: File,
+}
+
+impl DirLock {
+    /// Locks `dir` by its file `lock`, which then says pid and command name.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] names the other agent.
+    pub fn acquire(dir: &Path) -> Result<Self, LockError> {
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(dir.join("lock"))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(held(file)),
+            Err(error) => return Err(LockError::Io(error.into())),
+        }
+        let name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+        let text = format!("{} {}\n", std::process::id(), name.trim());
+        // Who holds it is a courtesy: a full disk must not keep an agent from starting.
+        let _ = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
+        Ok(Self { _file: file })
+    }
+}
+
+fn held(file: File) -> LockError {
+    let mut text = String::new();
+    let _ = file.take(256).read_to_string(&mut text);
+    let (pid, command) = text.trim().split_once(' ').unwrap_or(("", ""));
+    LockError::Held {
+        pid: pid.parse().unwrap_or(0),
+        command: if command.is_empty() {
+            "unknown".to_owned()
+        } else {
+            command.to_owned()
+        },
+    }
+}

@@ -1,0 +1,209 @@
+//! What the journal is told, and what it says when it is open.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::Records;
+
+/// How the journal is kept.
+pub struct Options {
+    /// The data directory; must exist.
+    pub dir: PathBuf,
+    /// Host name: the front half of a new journal's origin.
+    pub host: String,
+    /// Bytes of a segment, at least 4 KiB; one is longer only if a single frame is.
+    pub segment_size: u64,
+    /// Bytes of the file `reserve`, which is given up when the disk is full; may be 0.
+    pub reserve: u64,
+    /// Bytes that segments and leaves may have together; beyond it submissions
+    /// are refused until retention has made room.
+    pub max_size: u64,
+    /// How long payloads are kept at least, unless `keep_size` is less.
+    pub keep_age: Duration,
+    /// Bytes of payload that are kept at least, unless `keep_age` is less.
+    pub keep_size: u64,
+    /// Records below this seq are covered by a checkpoint: a tail that lacks
+    /// one of them is damage, never torn.
+    pub covered: u64,
+    /// How long a submission waits for a new segment after a failed sync before
+    /// it is given up as [`Refused::Unknown`](crate::Refused::Unknown).
+    pub give_up: Duration,
+    /// Turns what happened to the journal into an event of kind agent; runs on
+    /// the writer's thread. It must push at least one record: payloads are
+    /// removed only behind such an event.
+    pub agent_event: Box<dyn Fn(AgentNote, &mut Records) + Send>,
+    /// Fills a buffer with random bytes, for salts and ids of repeated states.
+    pub entropy: Box<dyn FnMut(&mut [u8]) + Send>,
+}
+
+impl Options {
+    /// The defaults of the manual for this data directory and host.
+    pub fn new(
+        dir: impl Into<PathBuf>,
+        host: impl Into<String>,
+        agent_event: Box<dyn Fn(AgentNote, &mut Records) + Send>,
+    ) -> Self {
+        Self {
+            dir: dir.into(),
+            host: host.into(),
+            segment_size: 64 << 20,
+            reserve: 64 << 20,
+            max_size: 10 << 30,
+            keep_age: Duration::from_secs(24 * 60 * 60),
+            keep_size: 2 << 30,
+            covered: 0,
+            give_up: Duration::from_secs(10),
+            agent_event,
+            entropy: Box::new(system_entropy),
+        }
+    }
+}
+
+/// The kernel's random bytes.
+pub(crate) fn system_entropy(mut buf: &mut [u8]) {
+    while !buf.is_empty() {
+        // getrandom can't fail once the pool is up; an interruption is repeated.
+        let flags = rustix::rand::GetRandomFlags::empty();
+        if let Ok(filled) = rustix::rand::getrandom(&mut *buf, flags) {
+            buf = buf.get_mut(filled..).unwrap_or_default();
+        }
+    }
+}
+
+/// What happened to the journal, to be told as an event of kind agent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum AgentNote {
+    /// Recovery cut an unfinished write off the newest segment. Nothing of it
+    /// had been answered.
+    TornTail {
+        /// First seq of the segment, which names its file.
+        segment: u64,
+        /// Where the cut was made.
+        offset: u64,
+        /// Bytes from there to the last one that wasn't zero.
+        length: u64,
+    },
+    /// Records that were on disk can't be read.
+    Damage {
+        /// First seq of the segment, which names its file.
+        segment: u64,
+        /// Where its readable frames end.
+        offset: u64,
+        /// First missing record.
+        first: u64,
+        /// Last missing record.
+        last: u64,
+    },
+    /// A sink had seen more than the journal holds: it was rolled back.
+    PositionAhead {
+        /// The sink's name.
+        sink: String,
+        /// The record it expects next.
+        seq: u64,
+    },
+    /// Payloads of these records are removed now, as `keep` says.
+    Retention {
+        /// First record.
+        first: u64,
+        /// Last record.
+        last: u64,
+        /// Number of segments.
+        segments: u64,
+    },
+    /// A write or sync failed; what waited was refused or is unknown, and a new
+    /// segment was begun.
+    SyncFailed {
+        /// First seq that was not known to be on disk.
+        seq: u64,
+    },
+    /// Submissions were refused because the disk or the journal is full.
+    Paused(PauseReason),
+    /// Submissions are taken again.
+    Resumed(PauseReason),
+}
+
+/// What recovery found; the same as what is told as an event.
+pub type Finding = AgentNote;
+
+/// Why submissions are refused for now.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum PauseReason {
+    /// The volume is full.
+    Reserve,
+    /// The journal has `max_size`, and nothing of it may be removed.
+    SizeLimit,
+    /// No new segment could be made after a failed write.
+    SyncFailed,
+}
+
+/// The newest value of one key of a source's memory.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StateValue {
+    /// When it is forgotten, in ns since the Unix epoch; 0 is never.
+    pub expiry_ns: u64,
+    /// What is remembered; never empty.
+    pub value: Vec<u8>,
+}
+
+/// Newest states of all sources, by [`source_hash`](crate::format::source_hash)
+/// of the plugin's name, then by key.
+pub type StateMap = HashMap<[u8; 8], BTreeMap<Vec<u8>, StateValue>>;
+
+/// What recovery knows about the journal.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// `<host>/<16 hex digits>`, followed by `/gen/N` from generation 2 on.
+    pub origin: String,
+    /// Number of the generation, from 1.
+    pub generation: u32,
+    /// Seq of the next record.
+    pub next_seq: u64,
+    /// What was wrong; also told as agent events.
+    pub findings: Vec<Finding>,
+    /// What sources remember, without what has expired.
+    pub states: StateMap,
+    /// Whether the last run ended in order.
+    pub clean_stop: bool,
+    /// Why submissions would be refused, if they would.
+    pub paused: Option<PauseReason>,
+}
+
+/// Why the journal could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// An operation on a file failed.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `journal/origin` isn't a line of printable text.
+    #[error("{path}: not an origin", path = path.display())]
+    Origin {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A segment belongs to another journal or generation.
+    #[error("{path}: belongs to another origin", path = path.display())]
+    Foreign {
+        /// The segment.
+        path: PathBuf,
+    },
+    /// Options that can't work.
+    #[error("{0}")]
+    Options(&'static str),
+}
+
+impl OpenError {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

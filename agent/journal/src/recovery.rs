@@ -1,0 +1,345 @@
+//! Opening: makes or finds the journal, and decides what of its end is good.
+
+use std::sync::Arc;
+
+use crate::core::{Core, FIRST_FRAME, Time};
+use crate::fault::{Fault, Faults};
+use crate::format::{LEAF, origin_hash};
+use crate::fs::{Fs, is_full};
+use crate::layout::{Layout, SegFile};
+use crate::options::{AgentNote, OpenError, Opened, Options, PauseReason};
+use crate::seal::SealJob;
+use crate::shared::{Segment, Shared};
+use crate::states::States;
+use crate::{positions, reserve};
+
+mod newest;
+mod tree;
+
+use newest::{Newest, Verdict};
+
+/// What the `seg` directory holds.
+#[derive(Default)]
+struct Listing {
+    /// First seqs of segments, ascending.
+    segs: Vec<u64>,
+    /// First seqs of leaf files, ascending.
+    leaves: Vec<u64>,
+}
+
+/// Opens or creates the journal and recovers it; `now` is the time of events
+/// that tell what was found.
+pub(crate) fn open_core(
+    fs: Arc<dyn Fs>,
+    options: Options,
+    now: Time,
+    faults: Faults,
+) -> Result<(Core, Opened), OpenError> {
+    if options.segment_size < 4096 {
+        return Err(OpenError::Options("segment_size must be at least 4 KiB"));
+    }
+    if options.host.is_empty() || options.host.contains(['/', '\n', '\0']) {
+        return Err(OpenError::Options("host must be a host name"));
+    }
+    let (layout, origin, generation) = tree::prepare(&*fs, &options)?;
+    let mut listing = list(&*fs, &layout)?;
+    let shared = Arc::new(Shared::new(fs, layout, origin.clone()));
+    let mut recovery = Recovery {
+        shared: Arc::clone(&shared),
+        faults,
+        findings: Vec::new(),
+        named: options.covered,
+        clean_stop: true,
+    };
+    recovery.count_leaves(&listing)?;
+    recovery.ask_positions();
+    let newest = recovery.find_newest(&mut listing)?;
+    recovery.list_segments(&listing)?;
+    let clean_stop = recovery.clean_stop;
+    let core = recovery.into_core(newest, &listing, options, now)?;
+    let opened = Opened {
+        origin,
+        generation,
+        next_seq: core.0.shared.durable(),
+        findings: core.1,
+        states: core.0.states.map().clone(),
+        clean_stop,
+        paused: core.0.pause.reason(),
+    };
+    Ok((core.0, opened))
+}
+
+fn list(fs: &dyn Fs, layout: &Layout) -> Result<Listing, OpenError> {
+    let dir = layout.seg_dir();
+    let mut listing = Listing::default();
+    for name in fs.list(&dir).map_err(OpenError::io(&dir))? {
+        match Layout::parse_seg(&name) {
+            Some(SegFile::Seg(first)) => listing.segs.push(first),
+            Some(SegFile::Leaf(first)) => listing.leaves.push(first),
+            Some(SegFile::New) => {
+                let path = dir.join(name);
+                fs.remove(&path).map_err(OpenError::io(&path))?;
+            }
+            None => {}
+        }
+    }
+    listing.segs.sort_unstable();
+    listing.leaves.sort_unstable();
+    Ok(listing)
+}
+
+struct Recovery {
+    shared: Arc<Shared>,
+    faults: Faults,
+    findings: Vec<AgentNote>,
+    /// 1 + the largest seq that anything but the newest segment names.
+    named: u64,
+    clean_stop: bool,
+}
+
+impl Recovery {
+    /// Counts the leaves of sealed segments; what they name exists.
+    fn count_leaves(&mut self, listing: &Listing) -> Result<(), OpenError> {
+        let mut leaves = self.shared.leaves.write();
+        for first in &listing.leaves {
+            let path = self.shared.layout.leaf(*first);
+            let size = self
+                .shared
+                .fs
+                .open_read(&path)
+                .and_then(|file| file.size())
+                .map_err(OpenError::io(&path))?;
+            let count = size / LEAF as u64;
+            leaves.insert(*first, count);
+            self.named = self.named.max(first.saturating_add(count));
+        }
+        Ok(())
+    }
+
+    /// Sinks' positions name what they have seen. One that can't be read is its
+    /// sink's trouble, told when the sink asks for it.
+    fn ask_positions(&mut self) {
+        for (_, position) in positions::all(&*self.shared.fs, &self.shared.layout) {
+            if position.origin == self.shared.origin {
+                self.named = self.named.max(position.seq.min(1 << 62));
+            }
+        }
+    }
+
+    /// Reads the newest segment; takes unfinished creations out of the listing.
+    fn find_newest(&mut self, listing: &mut Listing) -> Result<Option<Newest>, OpenError> {
+        let mut until = u64::MAX;
+        while let Some(first) = listing.segs.last().copied() {
+            let previous = listing.segs.iter().rev().nth(1).copied();
+            let sealed = listing.leaves.contains(&first);
+            let mut newest = Newest::read(&self.shared, first, until)?;
+            if newest.is_unfinished() && !sealed {
+                // Its name says that everything below is on disk, and ends the
+                // segment before: frames there from this seq on were given up,
+                // and must be gone before the name is.
+                self.named = self.named.max(first);
+                until = first;
+                if let Some(previous) = previous {
+                    self.cut_given_up(previous, first)?;
+                }
+                self.remove_unfinished(first)?;
+                listing.segs.pop();
+                continue;
+            }
+            newest.judge(self.named, sealed)?;
+            if let (Verdict::Damaged { .. }, Some(previous)) = (&newest.verdict, previous) {
+                newest.restore_states(previous)?;
+            }
+            return Ok(Some(newest));
+        }
+        Ok(None)
+    }
+
+    /// Makes sure that no frame of a segment at or beyond `until` comes back.
+    fn cut_given_up(&self, first: u64, until: u64) -> Result<(), OpenError> {
+        let path = self.shared.layout.seg(first);
+        let newest = Newest::read(&self.shared, first, until)?;
+        if newest.stop.reached && newest.size > newest.stop.offset {
+            newest
+                .file
+                .set_len(newest.stop.offset)
+                .and_then(|()| newest.file.sync())
+                .map_err(OpenError::io(&path))?;
+        }
+        Ok(())
+    }
+
+    fn remove_unfinished(&self, first: u64) -> Result<(), OpenError> {
+        let path = self.shared.layout.seg(first);
+        let dir = self.shared.layout.seg_dir();
+        self.shared
+            .fs
+            .remove(&path)
+            .and_then(|()| self.shared.fs.sync_dir(&dir))
+            .map_err(OpenError::io(&path))
+    }
+
+    /// Enters all segments into the shared list.
+    fn list_segments(&self, listing: &Listing) -> Result<(), OpenError> {
+        let mut segments = self.shared.segments.write();
+        for first in &listing.segs {
+            let path = self.shared.layout.seg(*first);
+            let size = self
+                .shared
+                .fs
+                .open_read(&path)
+                .and_then(|file| file.size())
+                .map_err(OpenError::io(&path))?;
+            let segment = Segment::new(*first, path, u64::MAX, size);
+            segments.insert(*first, Arc::new(segment));
+        }
+        Ok(())
+    }
+
+    fn into_core(
+        mut self,
+        newest: Option<Newest>,
+        listing: &Listing,
+        options: Options,
+        now: Time,
+    ) -> Result<(Core, Vec<AgentNote>), OpenError> {
+        let mut core = Core::new(Arc::clone(&self.shared), options, States::default());
+        core.faults = self.faults;
+        core.now = now;
+        for pair in listing.segs.windows(2) {
+            if let [first, end] = pair
+                && !listing.leaves.contains(first)
+            {
+                core.seals.push_back(SealJob::new(*first, *end));
+            }
+        }
+        let mut full = false;
+        match newest {
+            None => {
+                self.shared.set_durable(self.named);
+                core.next_seq = self.named;
+            }
+            Some(newest) => full = self.settle(newest, &mut core)?,
+        }
+        if core.active.is_none() {
+            match core.create_segment(0) {
+                Ok(()) => {}
+                Err(error) if is_full(&error) => full = true,
+                Err(_) => core.break_off(now),
+            }
+        }
+        let reserve = core.options.reserve;
+        let filled = reserve::fill(&*self.shared.fs, &self.shared.layout, reserve);
+        if full || filled.is_err_and(|error| is_full(&error)) {
+            core.pause_for(PauseReason::Reserve);
+        }
+        for finding in &self.findings {
+            core.tell(finding.clone());
+        }
+        core.flush_notes();
+        Ok((core, self.findings))
+    }
+
+    /// Acts on the verdict; returns whether the disk was too full to do all.
+    fn settle(&mut self, mut newest: Newest, core: &mut Core) -> Result<bool, OpenError> {
+        let path = self.shared.layout.seg(newest.first_seq);
+        let io = |error| OpenError::Io {
+            path: path.clone(),
+            source: error,
+        };
+        let first_seq = newest.first_seq;
+        self.clean_stop = newest.ended_in_order();
+        core.states = std::mem::take(&mut newest.states);
+        core.states.drop_expired(core.now.wall_ns);
+        core.states.keep();
+        let next_seq = match &newest.verdict {
+            Verdict::Damaged { next_seq, gaps } => {
+                for (offset, first, last) in gaps {
+                    self.findings.push(AgentNote::Damage {
+                        segment: first_seq,
+                        offset: *offset,
+                        first: *first,
+                        last: *last,
+                    });
+                }
+                *next_seq
+            }
+            _ => newest.stop.seq,
+        };
+        for (sink, position) in positions::all(&*self.shared.fs, &self.shared.layout) {
+            if position.origin == self.shared.origin && position.seq > newest.stop.seq {
+                self.findings.push(AgentNote::PositionAhead {
+                    sink,
+                    seq: position.seq,
+                });
+            }
+        }
+        let mut full = false;
+        let mut stale = false;
+        if let Verdict::Torn { end } = newest.verdict
+            && !self.faults.is(Fault::KeepTail)
+        {
+            newest.file.set_len(newest.stop.offset).map_err(io)?;
+            // The cut must be on disk before a frame is: or a stale one behind
+            // the new one could come back.
+            stale = self.faults.is(Fault::StaleFrames);
+            if !stale {
+                newest.file.sync().map_err(io)?;
+            }
+            self.findings.push(AgentNote::TornTail {
+                segment: first_seq,
+                offset: newest.stop.offset,
+                length: end - newest.stop.offset,
+            });
+        }
+        let appendable = matches!(newest.verdict, Verdict::Clean | Verdict::Torn { .. });
+        if appendable {
+            let size = core.options.segment_size + core.headroom();
+            if newest.file.size().map_err(io)? < size {
+                let fs = &*self.shared.fs;
+                let mut allocated = newest.file.allocate(size);
+                if allocated.as_ref().is_err_and(is_full)
+                    && reserve::release(fs, &self.shared.layout)
+                {
+                    allocated = newest.file.allocate(size);
+                    full = true;
+                }
+                match allocated {
+                    Err(error) if is_full(&error) => full = true,
+                    result => result.map_err(io)?,
+                }
+                if !stale {
+                    newest.file.sync().map_err(io)?;
+                }
+            }
+            newest.rewrite_unproven().map_err(io)?;
+        }
+        if !stale {
+            newest.file.sync().map_err(io)?;
+            let dir = self.shared.layout.seg_dir();
+            self.shared.fs.sync_dir(&dir).map_err(OpenError::io(&dir))?;
+        }
+        *self.shared.last_leaf.lock() = (newest.stop.seq, newest.last_leaf);
+        self.shared.set_durable(next_seq);
+        core.next_seq = next_seq;
+        if appendable {
+            let segments = self.shared.segments.read();
+            if let Some(segment) = segments.get(&first_seq) {
+                let end = newest.stop.offset;
+                let size = newest.file.size().map_err(io)?;
+                core.adopt(newest.file, Arc::clone(segment), end, size, newest.head_end);
+            }
+            drop(segments);
+            if !newest.stop.marked && newest.stop.offset > FIRST_FRAME {
+                core.upkeep.mark_soon();
+            }
+        }
+        Ok(full)
+    }
+}
+
+/// Hash that segments of this journal carry.
+fn own_hash(shared: &Shared) -> [u8; 32] {
+    origin_hash(&shared.origin)
+}
+

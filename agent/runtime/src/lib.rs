@@ -1,0 +1,1 @@
+//! Runs plugins it has never heard of

@@ -1,0 +1,1 @@
+//! Sink: JSON lines on standard output

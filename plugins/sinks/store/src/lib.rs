@@ -1,0 +1,1 @@
+//! Sink: SQLite store, and its reader

@@ -1,0 +1,1 @@
+//! Source: the event API
