@@ -1,1 +1,18 @@
-fn main() {}
+//! The agent `auditmon`: command line, registry of plugins.
+
+#![cfg_attr(not(test), warn(clippy::print_stdout))]
+
+mod cli;
+mod logging;
+mod registry;
+
+use std::process::ExitCode;
+
+/// Small allocations by many threads are what the agent does all day; the C library's allocator is slow at that,
+/// above all musl's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -83,7 +83,14 @@ impl Batch {
     /// # Errors
     /// The event is too large, or the batch is full; the batch is then as it was.
     pub fn push(&mut self, draft: Draft<'_>) -> Result<Uuid, Rejected> {
-        append(&mut self.records, &self.envelope, self.kind, self.source, self.received, draft)
+        append(
+            &mut self.records,
+            &self.envelope,
+            self.kind,
+            self.source,
+            self.received,
+            draft,
+        )
     }
 
     /// Adds an event of kind `agent` that tells about the source itself, such as a gap; the rest as [`push`](Self::push).
@@ -91,9 +98,17 @@ impl Batch {
     /// # Errors
     /// As [`push`](Self::push).
     pub fn push_agent(&mut self, draft: Draft<'_>) -> Result<Uuid, Rejected> {
-        let envelope =
-            self.agent_envelope.get_or_insert_with(|| Envelope::new(Kind::Agent, &self.host, &self.event_source));
-        append(&mut self.records, envelope, Kind::Agent, self.source, self.received, draft)
+        let envelope = self
+            .agent_envelope
+            .get_or_insert_with(|| Envelope::new(Kind::Agent, &self.host, &self.event_source));
+        append(
+            &mut self.records,
+            envelope,
+            Kind::Agent,
+            self.source,
+            self.received,
+            draft,
+        )
     }
 
     /// Remembers `value` under `key` for this plugin, in the same frame as the events; an empty value forgets.
@@ -103,7 +118,15 @@ impl Batch {
     /// More than 64 KiB, or the batch is full.
     pub fn remember(&mut self, key: &[u8], expiry: Option<Nanos>, value: &[u8]) -> Result<(), PushError> {
         let (id, salt) = fresh(self.received);
-        self.records.push_state(self.plugin, *id.as_bytes(), self.received, salt, key, expiry.unwrap_or(0), value)
+        self.records.push_state(
+            self.plugin,
+            *id.as_bytes(),
+            self.received,
+            salt,
+            key,
+            expiry.unwrap_or(0),
+            value,
+        )
     }
 
     /// How many events it holds.
@@ -138,12 +161,21 @@ fn append(
     draft: Draft<'_>,
 ) -> Result<Uuid, Rejected> {
     let (id, salt) = fresh(received);
-    let prefix = Prefix { event_id: *id.as_bytes(), received_ns: received, kind, source };
+    let prefix = Prefix {
+        event_id: *id.as_bytes(),
+        received_ns: received,
+        kind,
+        source,
+    };
     records.try_push(&prefix, salt, |out| {
         let start = out.len();
         envelope.write(&id, draft, out);
         let bytes = out.len() - start;
-        if bytes > MAX_EVENT { Err(Rejected::TooLarge { bytes }) } else { Ok(()) }
+        if bytes > MAX_EVENT {
+            Err(Rejected::TooLarge { bytes })
+        } else {
+            Ok(())
+        }
     })?;
     Ok(id)
 }
@@ -155,7 +187,10 @@ fn fresh(received: Nanos) -> (Uuid, [u8; 16]) {
     let (mut tail, mut salt) = ([0_u8; 10], [0_u8; 16]);
     tail.copy_from_slice(&random[..10]);
     salt.copy_from_slice(&random[10..]);
-    (uuid::Builder::from_unix_timestamp_millis(received / 1_000_000, &tail).into_uuid(), salt)
+    (
+        uuid::Builder::from_unix_timestamp_millis(received / 1_000_000, &tail).into_uuid(),
+        salt,
+    )
 }
 
 /// Adds an event of the agent itself to records that are made outside of any source.
@@ -195,7 +230,10 @@ mod tests {
         batch.push(Draft::new("n", "u")).unwrap();
         let before = (batch.events(), batch.bytes());
         let raw = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_EVENT));
-        let refused = batch.push(Draft { data: Data::Raw(&raw), ..Draft::new("n", "u") });
+        let refused = batch.push(Draft {
+            data: Data::Raw(&raw),
+            ..Draft::new("n", "u")
+        });
         assert!(matches!(refused, Err(Rejected::TooLarge { .. })));
         assert_eq!((batch.events(), batch.bytes()), before);
     }
@@ -203,14 +241,32 @@ mod tests {
     #[test]
     fn an_event_of_exactly_the_limit_fits() {
         let mut probe = batch();
-        let empty = Draft { data: Data::Raw("{\"a\":\"\"}"), time: 0, ..Draft::new("n", "u") };
+        let empty = Draft {
+            data: Data::Raw("{\"a\":\"\"}"),
+            time: 0,
+            ..Draft::new("n", "u")
+        };
         probe.push(empty).unwrap();
         let head = probe.bytes() - auditmon_journal::format::RECORD_HEAD;
         let raw = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_EVENT - head));
         let mut batch = batch();
-        batch.push(Draft { data: Data::Raw(&raw), time: 0, ..Draft::new("n", "u") }).unwrap();
+        batch
+            .push(Draft {
+                data: Data::Raw(&raw),
+                time: 0,
+                ..Draft::new("n", "u")
+            })
+            .unwrap();
         let raw = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_EVENT - head + 1));
-        assert!(batch.push(Draft { data: Data::Raw(&raw), time: 0, ..Draft::new("n", "u") }).is_err());
+        assert!(
+            batch
+                .push(Draft {
+                    data: Data::Raw(&raw),
+                    time: 0,
+                    ..Draft::new("n", "u")
+                })
+                .is_err()
+        );
     }
 
     #[test]

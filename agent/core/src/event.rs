@@ -31,8 +31,20 @@ pub const MAX_AHEAD: Nanos = 86_400_000_000_000;
 
 /// The members of the canonical form, in its order.
 pub const MEMBERS: [&str; 14] = [
-    "event_id", "event_time", "event_name", "username", "resource", "event_source", "source_ip_address", "request_id",
-    "read_only", "kind", "host", "outcome", "severity", "event_data",
+    "event_id",
+    "event_time",
+    "event_name",
+    "username",
+    "resource",
+    "event_source",
+    "source_ip_address",
+    "request_id",
+    "read_only",
+    "kind",
+    "host",
+    "outcome",
+    "severity",
+    "event_data",
 ];
 
 macro_rules! words {
@@ -103,7 +115,9 @@ pub const fn kind_str(kind: Kind) -> &'static str {
 /// The kind of a word.
 #[must_use]
 pub fn parse_kind(word: &str) -> Option<Kind> {
-    [Kind::Application, Kind::Kernel, Kind::Immudb, Kind::Agent].into_iter().find(|k| kind_str(*k) == word)
+    [Kind::Application, Kind::Kernel, Kind::Immudb, Kind::Agent]
+        .into_iter()
+        .find(|k| kind_str(*k) == word)
 }
 
 /// `event_data` on its way into the canonical bytes.
@@ -203,7 +217,11 @@ impl Envelope {
         }
         out.extend_from_slice(b",\"request_id\":");
         write_optional(draft.request_id, out);
-        out.extend_from_slice(if draft.read_only { b",\"read_only\":true" } else { b",\"read_only\":false" });
+        out.extend_from_slice(if draft.read_only {
+            b",\"read_only\":true"
+        } else {
+            b",\"read_only\":false"
+        });
         out.extend_from_slice(&self.kind_host);
         out.extend_from_slice(draft.outcome.as_str().as_bytes());
         out.extend_from_slice(b"\",\"severity\":\"");
@@ -320,7 +338,12 @@ mod tests {
     fn vectors() -> Vec<String> {
         let text = include_str!("../../../tests/fixtures/journal-vectors.json");
         let vectors: Vectors = serde_json::from_str(text).unwrap();
-        vectors.records.into_iter().map(|v| v.payload).filter(|p| p.starts_with('{')).collect()
+        vectors
+            .records
+            .into_iter()
+            .map(|v| v.payload)
+            .filter(|p| p.starts_with('{'))
+            .collect()
     }
 
     /// Reads canonical bytes and writes them again.

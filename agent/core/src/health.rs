@@ -28,7 +28,14 @@ pub enum State {
 
 impl State {
     /// All states, for metrics.
-    pub const ALL: [Self; 6] = [Self::Disabled, Self::Starting, Self::Ok, Self::Degraded, Self::Failed, Self::Stopped];
+    pub const ALL: [Self; 6] = [
+        Self::Disabled,
+        Self::Starting,
+        Self::Ok,
+        Self::Degraded,
+        Self::Failed,
+        Self::Stopped,
+    ];
 
     /// The word of a state.
     #[must_use]
@@ -68,7 +75,10 @@ impl HealthBoard {
     /// The reporter of one plugin; it starts as [`State::Starting`].
     #[must_use]
     pub fn reporter(&self, plugin: &'static str) -> HealthReporter {
-        let reporter = HealthReporter { plugin, board: self.clone() };
+        let reporter = HealthReporter {
+            plugin,
+            board: self.clone(),
+        };
         reporter.set(State::Starting, None);
         reporter
     }
@@ -106,7 +116,10 @@ impl HealthReporter {
     /// Any state; `since` moves only when the state changes.
     pub fn set(&self, state: State, reason: Option<String>) {
         let mut board = self.board.0.lock();
-        let since = board.get(self.plugin).filter(|h| h.state == state).map_or_else(time::now, |h| h.since);
+        let since = board
+            .get(self.plugin)
+            .filter(|h| h.state == state)
+            .map_or_else(time::now, |h| h.since);
         board.insert(self.plugin, Health { state, reason, since });
     }
 

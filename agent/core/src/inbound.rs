@@ -13,8 +13,17 @@ use crate::time::{self, Nanos, TimeError};
 
 /// Members that an application may send.
 pub const ACCEPTED: [&str; 11] = [
-    "event_time", "event_name", "username", "resource", "event_source", "source_ip_address", "request_id", "read_only",
-    "outcome", "severity", "event_data",
+    "event_time",
+    "event_name",
+    "username",
+    "resource",
+    "event_source",
+    "source_ip_address",
+    "request_id",
+    "read_only",
+    "outcome",
+    "severity",
+    "event_data",
 ];
 
 /// Members that only the agent sets.
@@ -23,7 +32,10 @@ pub const AGENT_MEMBERS: [&str; 6] = ["event_id", "kind", "host", "seq", "receiv
 /// Why an event was not accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names are the documentation: interface.md fixes them for clients")]
+#[allow(
+    missing_docs,
+    reason = "the names are the documentation: interface.md fixes them for clients"
+)]
 pub enum Code {
     Malformed,
     Missing,
@@ -56,11 +68,19 @@ impl Rejection {
     /// A fault of the whole event.
     #[must_use]
     pub fn whole(code: Code, message: impl Into<String>) -> Self {
-        Self { pointer: String::new(), code, message: message.into() }
+        Self {
+            pointer: String::new(),
+            code,
+            message: message.into(),
+        }
     }
 
     fn member(name: &str, code: Code, message: impl Into<String>) -> Self {
-        Self { pointer: format!("/{}", json::escape_step(event::cut(name, 256))), code, message: message.into() }
+        Self {
+            pointer: format!("/{}", json::escape_step(event::cut(name, 256))),
+            code,
+            message: message.into(),
+        }
     }
 }
 
@@ -85,12 +105,25 @@ impl<'a> Inbound<'a> {
     /// # Errors
     /// All faults of the event.
     pub fn parse(text: &'a str, source: &str, now: Nanos) -> Result<Self, Vec<Rejection>> {
-        let mut reader = Reader { members: Default::default(), faults: Vec::new() };
+        let mut reader = Reader {
+            members: Default::default(),
+            faults: Vec::new(),
+        };
         let mut parser = serde_json::Deserializer::from_str(text);
-        let parsed = parser.deserialize_any(ObjectVisitor(&mut reader)).and_then(|()| parser.end());
+        let parsed = parser
+            .deserialize_any(ObjectVisitor(&mut reader))
+            .and_then(|()| parser.end());
         if let Err(error) = parsed {
-            let code = if error.is_data() { Code::WrongType } else { Code::Malformed };
-            let message = if error.is_data() { "an event is a JSON object".to_owned() } else { plain(&error) };
+            let code = if error.is_data() {
+                Code::WrongType
+            } else {
+                Code::Malformed
+            };
+            let message = if error.is_data() {
+                "an event is a JSON object".to_owned()
+            } else {
+                plain(&error)
+            };
             return Err(vec![Rejection::whole(code, message)]);
         }
         reader.finish(source, now)
@@ -190,10 +223,18 @@ impl<'a> Reader<'a> {
     fn member(&mut self, name: &str, value: &'a RawValue) {
         if let Some(at) = ACCEPTED.iter().position(|known| *known == name) {
             if self.members[at].replace(value).is_some() {
-                self.fault(name, Code::DuplicateMember, format!("`{name}` stands twice in the event"));
+                self.fault(
+                    name,
+                    Code::DuplicateMember,
+                    format!("`{name}` stands twice in the event"),
+                );
             }
         } else if AGENT_MEMBERS.contains(&name) {
-            self.fault(name, Code::AgentField, format!("`{name}` is set by the agent; leave it out"));
+            self.fault(
+                name,
+                Code::AgentField,
+                format!("`{name}` is set by the agent; leave it out"),
+            );
         } else {
             let shown = event::cut(name, 64);
             let message = match nearest(shown) {
@@ -212,15 +253,20 @@ impl<'a> Reader<'a> {
         if let Some(given) = self.text(SOURCE, event::MAX_SOURCE)
             && given != source
         {
-            let message = format!("`event_source` is the name of the API key, here `{source}`; leave it out or send exactly that");
+            let message = format!(
+                "`event_source` is the name of the API key, here `{source}`; leave it out or send exactly that"
+            );
             self.fault("event_source", Code::SourceMismatch, message);
         }
         let time = self.time(now);
         let address = self.address();
         let read_only = self.read_only();
-        let outcome = self.word(OUTCOME, Outcome::parse, "success, failure, unknown").unwrap_or(Outcome::Unknown);
-        let severity =
-            self.word(SEVERITY, Severity::parse, "info, notice, warning, error, critical").unwrap_or(Severity::Info);
+        let outcome = self
+            .word(OUTCOME, Outcome::parse, "success, failure, unknown")
+            .unwrap_or(Outcome::Unknown);
+        let severity = self
+            .word(SEVERITY, Severity::parse, "info, notice, warning, error, critical")
+            .unwrap_or(Severity::Info);
         let data = self.data();
         if !self.faults.is_empty() {
             return Err(self.faults);
@@ -241,14 +287,20 @@ impl<'a> Reader<'a> {
 
     /// The member's raw text; null and the empty string count as absent.
     fn raw(&self, at: usize) -> Option<&'a str> {
-        self.members[at].map(RawValue::get).filter(|raw| *raw != "null" && *raw != "\"\"")
+        self.members[at]
+            .map(RawValue::get)
+            .filter(|raw| *raw != "null" && *raw != "\"\"")
     }
 
     fn text(&mut self, at: usize, max: usize) -> Option<Cow<'a, str>> {
         let raw = self.raw(at)?;
         let name = ACCEPTED[at];
         if !raw.starts_with('"') {
-            self.fault(name, Code::WrongType, format!("`{name}` is a string, here {}", type_name(raw)));
+            self.fault(
+                name,
+                Code::WrongType,
+                format!("`{name}` is a string, here {}", type_name(raw)),
+            );
             return None;
         }
         let inner = &raw[1..raw.len() - 1];
@@ -268,7 +320,11 @@ impl<'a> Reader<'a> {
             return None;
         }
         if text.len() > max {
-            self.fault(name, Code::TooLong, format!("`{name}` has {} bytes, at most {max} are allowed", text.len()));
+            self.fault(
+                name,
+                Code::TooLong,
+                format!("`{name}` has {} bytes, at most {max} are allowed", text.len()),
+            );
             return None;
         }
         Some(text)
@@ -277,7 +333,11 @@ impl<'a> Reader<'a> {
     fn required(&mut self, at: usize, max: usize) -> Option<Cow<'a, str>> {
         if self.raw(at).is_none() {
             let name = ACCEPTED[at];
-            self.fault(name, Code::Missing, format!("`{name}` is required: a string of 1–{max} bytes"));
+            self.fault(
+                name,
+                Code::Missing,
+                format!("`{name}` is required: a string of 1–{max} bytes"),
+            );
             return None;
         }
         self.text(at, max)
@@ -286,7 +346,9 @@ impl<'a> Reader<'a> {
     fn time(&mut self, now: Nanos) -> Option<Nanos> {
         let text = self.text(TIME, 64)?;
         let fault = match time::parse(&text) {
-            Ok(at) if at > now.saturating_add(event::MAX_AHEAD) => "is more than a day ahead of this host's clock".to_owned(),
+            Ok(at) if at > now.saturating_add(event::MAX_AHEAD) => {
+                "is more than a day ahead of this host's clock".to_owned()
+            }
             Ok(at) => return Some(at),
             Err(error @ (TimeError::Form | TimeError::Precision | TimeError::Range)) => error.to_string(),
         };
@@ -301,7 +363,11 @@ impl<'a> Reader<'a> {
         }
         let parsed = text.parse().ok();
         if parsed.is_none() {
-            self.fault("source_ip_address", Code::InvalidAddress, "`source_ip_address` is an IPv4 or IPv6 address, or `-`");
+            self.fault(
+                "source_ip_address",
+                Code::InvalidAddress,
+                "`source_ip_address` is an IPv4 or IPv6 address, or `-`",
+            );
         }
         parsed
     }
@@ -311,7 +377,11 @@ impl<'a> Reader<'a> {
             None | Some("false") => false,
             Some("true") => true,
             Some(raw) => {
-                self.fault("read_only", Code::WrongType, format!("`read_only` is true or false, here {}", type_name(raw)));
+                self.fault(
+                    "read_only",
+                    Code::WrongType,
+                    format!("`read_only` is true or false, here {}", type_name(raw)),
+                );
                 false
             }
         }
@@ -330,18 +400,31 @@ impl<'a> Reader<'a> {
     fn data(&mut self) -> Option<&'a str> {
         let raw = self.raw(DATA)?;
         if !raw.starts_with('{') {
-            self.fault("event_data", Code::WrongType, format!("`event_data` is an object or null, here {}", type_name(raw)));
+            self.fault(
+                "event_data",
+                Code::WrongType,
+                format!("`event_data` is an object or null, here {}", type_name(raw)),
+            );
             return None;
         }
-        let Err(fault) = json::check_value(raw) else { return Some(raw) };
+        let Err(fault) = json::check_value(raw) else {
+            return Some(raw);
+        };
         let (code, message) = match fault.what {
-            ValueFault::Depth => (Code::TooDeep, format!("is nested deeper than {} levels", json::MAX_DEPTH)),
+            ValueFault::Depth => (
+                Code::TooDeep,
+                format!("is nested deeper than {} levels", json::MAX_DEPTH),
+            ),
             ValueFault::DuplicateMember => (Code::DuplicateMember, "stands twice in its object".to_owned()),
             ValueFault::LoneSurrogate => (Code::InvalidText, "holds a lone surrogate".to_owned()),
             ValueFault::NulInName => (Code::InvalidText, "holds a member name with U+0000".to_owned()),
         };
         let pointer = format!("/event_data{}", fault.pointer);
-        self.faults.push(Rejection { message: format!("`{pointer}` {message}"), pointer, code });
+        self.faults.push(Rejection {
+            message: format!("`{pointer}` {message}"),
+            pointer,
+            code,
+        });
         None
     }
 }
@@ -387,19 +470,27 @@ mod tests {
         let event = Inbound::parse(r#" {"event_name":"login","username":"alice"} "#, "billing", NOW).unwrap();
         let draft = event.draft(NOW);
         assert_eq!((draft.time, draft.name, draft.username), (NOW, "login", "alice"));
-        assert_eq!((draft.resource, draft.address, draft.request_id, draft.read_only), (None, None, None, false));
+        assert_eq!(
+            (draft.resource, draft.address, draft.request_id, draft.read_only),
+            (None, None, None, false)
+        );
         assert_eq!((draft.outcome, draft.severity), (Outcome::Unknown, Severity::Info));
         assert!(matches!(draft.data, Data::Null));
     }
 
     #[test]
     fn null_and_empty_count_as_absent() {
-        let absent = with(r#""event_time":null,"resource":"","event_source":"","source_ip_address":"","request_id":null,"read_only":null,"outcome":"","severity":null,"event_data":"""#);
+        let absent = with(
+            r#""event_time":null,"resource":"","event_source":"","source_ip_address":"","request_id":null,"read_only":null,"outcome":"","severity":null,"event_data":"""#,
+        );
         assert_eq!(faults(&absent), []);
-        assert_eq!(faults(r#"{"event_name":"","username":null}"#), [
-            (Code::Missing, "/event_name".to_owned()),
-            (Code::Missing, "/username".to_owned())
-        ]);
+        assert_eq!(
+            faults(r#"{"event_name":"","username":null}"#),
+            [
+                (Code::Missing, "/event_name".to_owned()),
+                (Code::Missing, "/username".to_owned())
+            ]
+        );
     }
 
     #[test]
@@ -412,16 +503,36 @@ mod tests {
             (r#""read_only":"yes""#.to_owned(), WrongType, "/read_only"),
             (r#""event_data":[]"#.to_owned(), WrongType, "/event_data"),
             (format!(r#""request_id":"{long}""#), TooLong, "/request_id"),
-            (deep, TooDeep, "/event_data/a/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0"),
+            (
+                deep,
+                TooDeep,
+                "/event_data/a/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0",
+            ),
             (r#""username":"u""#.to_owned(), DuplicateMember, "/username"),
-            (r#""event_data":{"a":{"b":1,"b":2}}"#.to_owned(), DuplicateMember, "/event_data/a/b"),
+            (
+                r#""event_data":{"a":{"b":1,"b":2}}"#.to_owned(),
+                DuplicateMember,
+                "/event_data/a/b",
+            ),
             (r#""resource":"\ud800""#.to_owned(), InvalidText, "/resource"),
             (r#""resource":"a\u0000""#.to_owned(), InvalidText, "/resource"),
             (r#""event_data":{"a\u0000":1}"#.to_owned(), InvalidText, "/event_data"),
             (r#""event_time":"yesterday""#.to_owned(), InvalidTime, "/event_time"),
-            (r#""event_time":"2026-01-01T00:00:60Z""#.to_owned(), InvalidTime, "/event_time"),
-            (r#""event_time":"2026-01-02T00:00:01Z""#.to_owned(), InvalidTime, "/event_time"),
-            (r#""source_ip_address":"localhost""#.to_owned(), InvalidAddress, "/source_ip_address"),
+            (
+                r#""event_time":"2026-01-01T00:00:60Z""#.to_owned(),
+                InvalidTime,
+                "/event_time",
+            ),
+            (
+                r#""event_time":"2026-01-02T00:00:01Z""#.to_owned(),
+                InvalidTime,
+                "/event_time",
+            ),
+            (
+                r#""source_ip_address":"localhost""#.to_owned(),
+                InvalidAddress,
+                "/source_ip_address",
+            ),
             (r#""outcome":"ok""#.to_owned(), InvalidValue, "/outcome"),
             (r#""severity":"fatal""#.to_owned(), InvalidValue, "/severity"),
             (r#""event_id":"x""#.to_owned(), AgentField, "/event_id"),
@@ -432,13 +543,20 @@ mod tests {
         }
         assert_eq!(faults("{"), [(Malformed, String::new())]);
         assert_eq!(faults("[]"), [(WrongType, String::new())]);
-        assert_eq!(faults(r#"{"event_name":"n","username":"u"} x"#), [(Malformed, String::new())]);
+        assert_eq!(
+            faults(r#"{"event_name":"n","username":"u"} x"#),
+            [(Malformed, String::new())]
+        );
     }
 
     #[test]
     fn a_misspelt_member_names_the_right_one() {
         let faults = Inbound::parse(&with(r#""ressource":"x""#), "b", NOW).unwrap_err();
-        assert!(faults[0].message.contains("did you mean `resource`?"), "{}", faults[0].message);
+        assert!(
+            faults[0].message.contains("did you mean `resource`?"),
+            "{}",
+            faults[0].message
+        );
     }
 
     #[test]

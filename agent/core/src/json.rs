@@ -25,7 +25,14 @@ pub fn write_str(text: &str, out: &mut Vec<u8>) {
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
-            _ => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+            _ => out.extend_from_slice(&[
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]),
         }
     }
     out.extend_from_slice(&bytes[plain..]);
@@ -79,10 +86,18 @@ pub fn check_value(raw: &str) -> Result<(), Fault> {
         match bytes[at] {
             b'{' | b'[' => {
                 if stack.len() == MAX_DEPTH {
-                    return Err(Fault { what: ValueFault::Depth, pointer: pointer(&stack) });
+                    return Err(Fault {
+                        what: ValueFault::Depth,
+                        pointer: pointer(&stack),
+                    });
                 }
                 let object = bytes[at] == b'{';
-                stack.push(Level { object, names: Vec::new(), set: HashSet::new(), index: 0 });
+                stack.push(Level {
+                    object,
+                    names: Vec::new(),
+                    set: HashSet::new(),
+                    index: 0,
+                });
                 expect_name = object;
                 at += 1;
             }
@@ -100,10 +115,16 @@ pub fn check_value(raw: &str) -> Result<(), Fault> {
             }
             b'"' => {
                 let end = string_end(bytes, at);
-                let inner = &raw[at + 1..end.saturating_sub(1).max(at + 1)];
+                // Only a text that no parser accepted ends inside of a string.
+                let inner = raw.get(at + 1..end - 1).unwrap_or_default();
                 let text = match unescape(inner) {
                     Ok(text) => text,
-                    Err(()) => return Err(Fault { what: ValueFault::LoneSurrogate, pointer: pointer(&stack) }),
+                    Err(()) => {
+                        return Err(Fault {
+                            what: ValueFault::LoneSurrogate,
+                            pointer: pointer(&stack),
+                        });
+                    }
                 };
                 if expect_name {
                     expect_name = false;
@@ -114,7 +135,10 @@ pub fn check_value(raw: &str) -> Result<(), Fault> {
                         (!fresh).then_some(ValueFault::DuplicateMember)
                     };
                     if let Some(what) = what {
-                        return Err(Fault { what, pointer: pointer(&stack) });
+                        return Err(Fault {
+                            what,
+                            pointer: pointer(&stack),
+                        });
                     }
                 }
                 at = end;
@@ -157,13 +181,19 @@ fn unescape(inner: &str) -> Result<Cow<'_, str>, ()> {
         return Ok(Cow::Borrowed(inner));
     }
     // The text was accepted by a JSON parser, so the only thing left to fail is a lone surrogate.
-    serde_json::from_str::<String>(&format!("\"{inner}\"")).map(Cow::Owned).map_err(|_| ())
+    serde_json::from_str::<String>(&format!("\"{inner}\""))
+        .map(Cow::Owned)
+        .map_err(|_| ())
 }
 
 fn pointer(stack: &[Level<'_>]) -> String {
     let mut out = String::new();
     for level in stack {
-        let step = if level.object { level.names.last().map(|n| escape_step(n)) } else { Some(level.index.to_string()) };
+        let step = if level.object {
+            level.names.last().map(|n| escape_step(n))
+        } else {
+            Some(level.index.to_string())
+        };
         let Some(step) = step else { break };
         out.push('/');
         out.push_str(&step);
@@ -190,7 +220,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn fault(raw: &str) -> Option<(ValueFault, String)> {
-        assert!(serde_json::from_str::<&serde_json::value::RawValue>(raw).is_ok(), "{raw}");
+        assert!(
+            serde_json::from_str::<&serde_json::value::RawValue>(raw).is_ok(),
+            "{raw}"
+        );
         check_value(raw).err().map(|f| (f.what, f.pointer))
     }
 
@@ -198,16 +231,25 @@ mod tests {
     fn escapes_minimally() {
         let mut out = Vec::new();
         write_str("a\"\\/\u{8}\u{c}\n\r\t\u{0}\u{1f}\u{7f}ä\u{1f600}", &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), "\"a\\\"\\\\/\\b\\f\\n\\r\\t\\u0000\\u001f\u{7f}ä\u{1f600}\"");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "\"a\\\"\\\\/\\b\\f\\n\\r\\t\\u0000\\u001f\u{7f}ä\u{1f600}\""
+        );
     }
 
     #[test]
     fn finds_each_fault() {
         use ValueFault::*;
         assert_eq!(fault(r#"{"a":1,"b":{"a":1},"c":[{"a":1},{"a":2}]}"#), None);
-        assert_eq!(fault(r#"{"a":1,"b":{"x":1,"x":2}}"#), Some((DuplicateMember, "/b/x".into())));
+        assert_eq!(
+            fault(r#"{"a":1,"b":{"x":1,"x":2}}"#),
+            Some((DuplicateMember, "/b/x".into()))
+        );
         assert_eq!(fault(r#"{"a":1,"\u0061":2}"#), Some((DuplicateMember, "/a".into())));
-        assert_eq!(fault(r#"{"a~/":[0,"\ud800"]}"#), Some((LoneSurrogate, "/a~0~1/1".into())));
+        assert_eq!(
+            fault(r#"{"a~/":[0,"\ud800"]}"#),
+            Some((LoneSurrogate, "/a~0~1/1".into()))
+        );
         assert_eq!(fault(r#"{"a":"\ud83d\ude00","b":"\\ud800"}"#), None);
         assert_eq!(fault(r#"{"\ud800":1}"#), Some((LoneSurrogate, "".into())));
         assert_eq!(fault(r#"{"a\u0000":1}"#), Some((NulInName, "".into())));
@@ -223,7 +265,10 @@ mod tests {
         let mut names: Vec<String> = (0..50_000).map(|n| format!("\"n{n}\":0")).collect();
         assert_eq!(fault(&format!("{{{}}}", names.join(","))), None);
         names.push("\"n7\":1".into());
-        assert_eq!(fault(&format!("{{{}}}", names.join(","))).map(|f| f.0), Some(ValueFault::DuplicateMember));
+        assert_eq!(
+            fault(&format!("{{{}}}", names.join(","))).map(|f| f.0),
+            Some(ValueFault::DuplicateMember)
+        );
     }
 
     proptest! {

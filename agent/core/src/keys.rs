@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::http::Problem;
+
 /// What a key may do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope {
@@ -51,8 +53,27 @@ pub const SESSION_COOKIE: &str = "auditmon_session";
 
 /// Names that no API key may have, since events of plugins carry them: plugins present and planned, and the agent.
 pub const RESERVED: [&str; 21] = [
-    "agent", "ingest", "kernel", "immudb", "store", "stdout", "prometheus", "webhook", "otlp", "file", "syslog", "forward",
-    "nats", "mail", "web", "witness", "alerts", "auditmon", "journal", "rules", "import",
+    "agent",
+    "ingest",
+    "kernel",
+    "immudb",
+    "store",
+    "stdout",
+    "prometheus",
+    "webhook",
+    "otlp",
+    "file",
+    "syslog",
+    "forward",
+    "nats",
+    "mail",
+    "web",
+    "witness",
+    "alerts",
+    "auditmon",
+    "journal",
+    "rules",
+    "import",
 ];
 
 /// Finds the caller of a request by key, or, for reading, by the page's session.
@@ -73,10 +94,16 @@ pub fn authorize(headers: &HeaderMap, keys: &dyn Keys, scope: Scope) -> Result<C
         None => None,
     };
     let Some(caller) = caller else {
-        let detail = if key.is_some() { "the API key is unknown or revoked" } else { "an API key is required" };
+        let detail = if key.is_some() {
+            "the API key is unknown or revoked"
+        } else {
+            "an API key is required"
+        };
         let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
         let mut response = problem.into_response();
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         return Err(response);
     };
     let allowed = match scope {
@@ -101,56 +128,4 @@ pub fn session_cookie(headers: &HeaderMap) -> Option<&str> {
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(name, _)| *name == SESSION_COOKIE)
         .map(|(_, value)| value)
-}
-
-/// An error answer as `application/problem+json` (RFC 9457).
-#[derive(Debug)]
-pub struct Problem {
-    status: StatusCode,
-    code: &'static str,
-    detail: String,
-    retry_after: Option<u64>,
-    extra: Option<(&'static str, serde_json::Value)>,
-}
-
-impl Problem {
-    /// A problem; `code` is the stable word for programs, `detail` the sentence for people.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), retry_after: None, extra: None }
-    }
-
-    /// Adds `Retry-After`, in whole seconds, at least one.
-    #[must_use]
-    pub fn retry_after(mut self, after: std::time::Duration) -> Self {
-        self.retry_after = Some(after.as_secs().max(1));
-        self
-    }
-
-    /// Adds one further member.
-    #[must_use]
-    pub fn with(mut self, name: &'static str, value: serde_json::Value) -> Self {
-        self.extra = Some((name, value));
-        self
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let mut body = serde_json::json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("error"),
-            "status": self.status.as_u16(),
-            "code": self.code,
-            "detail": self.detail,
-        });
-        if let Some((name, value)) = self.extra {
-            body[name] = value;
-        }
-        let mut response =
-            (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
-        }
-        response
-    }
 }

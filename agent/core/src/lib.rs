@@ -10,24 +10,29 @@
 //! | [`plugin`] | the traits of source, sink and service, their contexts and the registry entry |
 //! | [`reader`] | reading stored events: the query and the trait that a store implements |
 //! | [`keys`] | API keys and sessions as plugins see them |
+//! | [`http`] | error answers as all routes give them |
 //! | [`health`] | the state of a plugin |
 //! | [`json`] | strings written minimally escaped; raw values checked without recursion |
 //! | [`time`] | RFC 3339, strictly read and canonically written |
 //! | [`units`] | sizes and durations as the configuration spells them |
 
-pub mod event;
-pub mod inbound;
 pub mod batch;
 pub mod emitter;
-pub mod subscription;
+pub mod event;
+pub mod health;
+pub mod http;
+pub mod inbound;
+pub mod json;
+pub mod keys;
 pub mod plugin;
 pub mod reader;
-pub mod keys;
-pub mod health;
-pub mod json;
+pub mod subscription;
 pub mod time;
 pub mod units;
 
 pub use batch::{Batch, Rejected};
 pub use emitter::{Accepted, Emitter, Refused};
 pub use event::{Data, Draft, EventView, Kind, Outcome, Severity};
+
+/// The journal's formats, for those who read records themselves.
+pub use auditmon_journal::format as journal;

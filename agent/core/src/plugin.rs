@@ -180,9 +180,13 @@ fn plan<C: PluginConfig>(section: Section) -> Result<Box<dyn Plan<C::Plugin>>, S
 where
     C::Plugin: 'static,
 {
-    let config: C = serde_json::from_value(section)
-        .map_err(|error| SectionError { path: String::new(), message: error.to_string() })?;
-    config.validate().map_err(|(path, message)| SectionError { path, message })?;
+    let config: C = serde_json::from_value(section).map_err(|error| SectionError {
+        path: String::new(),
+        message: error.to_string(),
+    })?;
+    config
+        .validate()
+        .map_err(|(path, message)| SectionError { path, message })?;
     Ok(Box::new(Planned(config)))
 }
 
@@ -212,19 +216,31 @@ impl Entry {
     /// A source.
     #[must_use]
     pub fn source<C: PluginConfig<Plugin = Box<dyn Source>>>(name: &'static str, kind: crate::event::Kind) -> Self {
-        Self { name, default_on: true, make: Make::Source(kind, plan::<C>) }
+        Self {
+            name,
+            default_on: true,
+            make: Make::Source(kind, plan::<C>),
+        }
     }
 
     /// A sink.
     #[must_use]
     pub fn sink<C: PluginConfig<Plugin = BuiltSink>>(name: &'static str) -> Self {
-        Self { name, default_on: true, make: Make::Sink(plan::<C>) }
+        Self {
+            name,
+            default_on: true,
+            make: Make::Sink(plan::<C>),
+        }
     }
 
     /// A service.
     #[must_use]
     pub fn service<C: PluginConfig<Plugin = Box<dyn Service>>>(name: &'static str) -> Self {
-        Self { name, default_on: true, make: Make::Service(plan::<C>) }
+        Self {
+            name,
+            default_on: true,
+            make: Make::Service(plan::<C>),
+        }
     }
 
     /// The same, off unless the configuration turns it on.

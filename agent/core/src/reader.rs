@@ -13,8 +13,19 @@ pub const MAX_LIMIT: u32 = 1_000;
 
 /// Members that a query can compare, each with its exact text.
 pub const FILTERS: [&str; 13] = [
-    "event_id", "event_time", "event_name", "username", "resource", "event_source", "source_ip_address", "request_id",
-    "read_only", "kind", "host", "outcome", "severity",
+    "event_id",
+    "event_time",
+    "event_name",
+    "username",
+    "resource",
+    "event_source",
+    "source_ip_address",
+    "request_id",
+    "read_only",
+    "kind",
+    "host",
+    "outcome",
+    "severity",
 ];
 
 /// Which events, in which order.
@@ -36,7 +47,14 @@ pub struct Query {
 
 impl Default for Query {
     fn default() -> Self {
-        Self { filters: Vec::new(), after: None, before: None, limit: DEFAULT_LIMIT, cursor: None, ascending: false }
+        Self {
+            filters: Vec::new(),
+            after: None,
+            before: None,
+            limit: DEFAULT_LIMIT,
+            cursor: None,
+            ascending: false,
+        }
     }
 }
 
@@ -63,7 +81,9 @@ impl Query {
                         .parse()
                         .ok()
                         .filter(|n| (1..=MAX_LIMIT).contains(n))
-                        .ok_or_else(|| format!("`limit` is a number from 1 to {MAX_LIMIT}, here `{}`", shown(&value)))?;
+                        .ok_or_else(|| {
+                            format!("`limit` is a number from 1 to {MAX_LIMIT}, here `{}`", shown(&value))
+                        })?;
                 }
                 "order" => {
                     query.ascending = match value.as_str() {
@@ -90,19 +110,32 @@ fn parse_time(name: &str, value: &str) -> Result<Nanos, String> {
 fn filter(name: &str, value: String) -> Result<(&'static str, String), String> {
     let Some(known) = FILTERS.iter().find(|known| **known == name) else {
         let all = FILTERS.iter().chain(&["after", "before", "limit", "cursor", "order"]);
-        let near = all.copied().min_by_key(|known| strsim::damerau_levenshtein(name, known)).unwrap_or("limit");
+        let near = all
+            .copied()
+            .min_by_key(|known| strsim::damerau_levenshtein(name, known))
+            .unwrap_or("limit");
         return Err(format!("`{}` is no parameter; did you mean `{near}`?", shown(name)));
     };
     let (words, good): (&str, bool) = match *known {
         "read_only" => ("true or false", matches!(value.as_str(), "true" | "false")),
-        "kind" => ("application, kernel, immudb or agent", event::parse_kind(&value).is_some()),
+        "kind" => (
+            "application, kernel, immudb or agent",
+            event::parse_kind(&value).is_some(),
+        ),
         "outcome" => ("success, failure or unknown", event::Outcome::parse(&value).is_some()),
-        "severity" => ("info, notice, warning, error or critical", event::Severity::parse(&value).is_some()),
+        "severity" => (
+            "info, notice, warning, error or critical",
+            event::Severity::parse(&value).is_some(),
+        ),
         "event_id" => ("a UUID", Uuid::try_parse(&value).is_ok()),
         "event_time" => return Ok((known, time::format(parse_time(known, &value)?))),
         _ => ("", true),
     };
-    if good { Ok((known, value)) } else { Err(format!("`{known}` is {words}, here `{}`", shown(&value))) }
+    if good {
+        Ok((known, value))
+    } else {
+        Err(format!("`{known}` is {words}, here `{}`", shown(&value)))
+    }
 }
 
 /// An event as a store holds it.
@@ -172,16 +205,23 @@ mod tests {
     #[test]
     fn reads_all_parameters() {
         let query = Query::parse([
-            ("username", "alice"), ("after", "2026-01-01T00:00:00Z"), ("limit", "5"), ("order", "asc"), ("cursor", "c"),
+            ("username", "alice"),
+            ("after", "2026-01-01T00:00:00Z"),
+            ("limit", "5"),
+            ("order", "asc"),
+            ("cursor", "c"),
         ]);
-        assert_eq!(query, Ok(Query {
-            filters: vec![("username", "alice".to_owned())],
-            after: Some(1_767_225_600_000_000_000),
-            before: None,
-            limit: 5,
-            cursor: Some("c".to_owned()),
-            ascending: true,
-        }));
+        assert_eq!(
+            query,
+            Ok(Query {
+                filters: vec![("username", "alice".to_owned())],
+                after: Some(1_767_225_600_000_000_000),
+                before: None,
+                limit: 5,
+                cursor: Some("c".to_owned()),
+                ascending: true,
+            })
+        );
     }
 
     #[test]

@@ -35,13 +35,22 @@ impl Events {
     /// Made by the runtime.
     #[must_use]
     pub fn new(origin: std::sync::Arc<str>) -> Self {
-        Self { origin, batches: Vec::new(), events: 0, bytes: 0 }
+        Self {
+            origin,
+            batches: Vec::new(),
+            events: 0,
+            bytes: 0,
+        }
     }
 
     /// Adds what follows.
     pub fn push(&mut self, batch: RawBatch) {
         for entry in batch.iter() {
-            if let Some(payload) = entry.record.payload().filter(|_| entry.record.prefix.kind != Kind::State) {
+            if let Some(payload) = entry
+                .record
+                .payload()
+                .filter(|_| entry.record.prefix.kind != Kind::State)
+            {
                 self.events += 1;
                 self.bytes += payload.len();
             }

@@ -72,9 +72,14 @@ pub fn parse(text: &str) -> Result<Nanos, TimeError> {
     let date = Date::new(year, month, day).map_err(|_| TimeError::Form)?;
     let local = date.at(hour, minute, second, 0);
     let utc = Offset::UTC.to_timestamp(local).map_err(|_| TimeError::Range)?;
-    let utc = utc.checked_sub(i64::from(offset_seconds).seconds()).map_err(|_| TimeError::Range)?;
+    let utc = utc
+        .checked_sub(i64::from(offset_seconds).seconds())
+        .map_err(|_| TimeError::Range)?;
     let total = utc.as_nanosecond() + i128::from(nanos);
-    u64::try_from(total).ok().filter(|n| *n <= i64::MAX as u64).ok_or(TimeError::Range)
+    u64::try_from(total)
+        .ok()
+        .filter(|n| *n <= i64::MAX as u64)
+        .ok_or(TimeError::Range)
 }
 
 /// Appends the time in UTC with `Z` and 3, 6 or 9 fractional digits, the fewest that lose nothing.
@@ -128,7 +133,11 @@ fn put(field: &mut [u8], mut value: u32) {
 
 fn digits(bytes: &[u8]) -> Result<u32, TimeError> {
     bytes.iter().try_fold(0_u32, |n, b| {
-        if b.is_ascii_digit() { Ok(n * 10 + u32::from(b - b'0')) } else { Err(TimeError::Form) }
+        if b.is_ascii_digit() {
+            Ok(n * 10 + u32::from(b - b'0'))
+        } else {
+            Err(TimeError::Form)
+        }
     })
 }
 
@@ -159,9 +168,20 @@ mod tests {
     #[test]
     fn refuses_what_is_no_time() {
         for text in [
-            "", "now", "2026-01-01", "2026-01-01 00:00:00Z", "2026-01-01T00:00:00", "2026-01-01T24:00:00Z",
-            "2026-01-01T00:00:60Z", "2026-13-01T00:00:00Z", "2025-02-29T00:00:00Z", "2026-01-01T00:00:00.Z",
-            "2026-01-01T00:00:00+0100", "2026-01-01T00:00:00+24:00", "2026-01-01T00:00:00Zx", "+026-01-01T00:00:00Z",
+            "",
+            "now",
+            "2026-01-01",
+            "2026-01-01 00:00:00Z",
+            "2026-01-01T00:00:00",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:00:60Z",
+            "2026-13-01T00:00:00Z",
+            "2025-02-29T00:00:00Z",
+            "2026-01-01T00:00:00.Z",
+            "2026-01-01T00:00:00+0100",
+            "2026-01-01T00:00:00+24:00",
+            "2026-01-01T00:00:00Zx",
+            "+026-01-01T00:00:00Z",
         ] {
             assert_eq!(parse(text), Err(TimeError::Form), "{text}");
         }

@@ -35,7 +35,10 @@ impl Size {
         let wrong = || format!("`{text}` is not a size such as 512KiB, 64MiB or 10GiB");
         let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let number: u64 = text[..at].parse().map_err(|_| wrong())?;
-        let (_, unit) = SIZES.iter().find(|(name, _)| *name == text[at..].trim()).ok_or_else(wrong)?;
+        let (_, unit) = SIZES
+            .iter()
+            .find(|(name, _)| *name == text[at..].trim())
+            .ok_or_else(wrong)?;
         number.checked_mul(*unit).map(Size).ok_or_else(wrong)
     }
 }
@@ -55,7 +58,9 @@ impl Span {
         while !rest.is_empty() {
             let at = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
             let number: u64 = rest[..at].parse().map_err(|_| wrong())?;
-            let unit_end = rest[at..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |n| at + n);
+            let unit_end = rest[at..]
+                .find(|c: char| c.is_ascii_digit())
+                .map_or(rest.len(), |n| at + n);
             let millis = match &rest[at..unit_end] {
                 "ms" => 1,
                 "s" => 1_000,
@@ -64,7 +69,10 @@ impl Span {
                 "d" => 86_400_000,
                 _ => return Err(wrong()),
             };
-            let part = number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)?;
+            let part = number
+                .checked_mul(millis)
+                .map(Duration::from_millis)
+                .ok_or_else(wrong)?;
             total = total.checked_add(part).ok_or_else(wrong)?;
             rest = &rest[unit_end..];
         }
@@ -114,7 +122,11 @@ impl<'de> Deserialize<'de> for Span {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, unit) = SIZES[..4].iter().rev().find(|(_, u)| self.0 >= *u && self.0.is_multiple_of(*u)).unwrap_or(&("", 1));
+        let (name, unit) = SIZES[..4]
+            .iter()
+            .rev()
+            .find(|(_, u)| self.0 >= *u && self.0.is_multiple_of(*u))
+            .unwrap_or(&("", 1));
         write!(f, "{}{name}", self.0 / unit)
     }
 }
@@ -125,7 +137,13 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("0", 0), ("512", 512), ("64MiB", 64 << 20), ("10 GiB", 10 << 30), ("2kB", 2_000)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("512", 512),
+            ("64MiB", 64 << 20),
+            ("10 GiB", 10 << 30),
+            ("2kB", 2_000),
+        ] {
             assert_eq!(Size::parse(text), Ok(Size(bytes)), "{text}");
         }
         for text in ["", "MiB", "64 mib", "-1", "1.5GiB", "99999999999TiB"] {
@@ -137,7 +155,12 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, millis) in [("250ms", 250), ("10s", 10_000), ("1h30m", 5_400_000), ("7d", 604_800_000)] {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("1h30m", 5_400_000),
+            ("7d", 604_800_000),
+        ] {
             assert_eq!(Span::parse(text), Ok(Span(Duration::from_millis(millis))), "{text}");
         }
         for text in ["", "10", "s", "10 s", "1w", "10s5"] {

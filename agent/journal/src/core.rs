@@ -3,17 +3,15 @@
 //! A plain struct that is told what time it is, so that the model test can
 //! drive it step by step.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::Records;
 use crate::fault::{Fault, Faults};
-use crate::format::{
-    FRAME_HEAD, MAX_FRAME, RecordIter, SEGMENT_HEAD, StateRecord, frame_head, mark,
-};
+use crate::format::{FRAME_HEAD, MAX_FRAME, RecordIter, SEGMENT_HEAD, StateRecord, frame_head, mark};
 use crate::fs::{FsFile, write_all_at};
 use crate::options::{AgentNote, Options, PauseReason};
 use crate::seal::SealJob;
@@ -21,75 +19,14 @@ use crate::shared::{SYNC_BUCKETS, Segment, Shared};
 use crate::states::States;
 
 mod change;
+mod hooks;
 mod retention;
+mod types;
 mod upkeep;
 
+pub use hooks::Counts;
+pub use types::{Committed, Done, Refused, Submission, Time};
 pub(crate) use upkeep::duration_ns;
-
-/// Where a submission's records are.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Committed {
-    /// Seq of the first record.
-    pub first_seq: u64,
-    /// Seq of the last record; state records come behind all events.
-    pub last_seq: u64,
-}
-
-/// Why a submission is not in the journal.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Refused {
-    /// The disk is full; nothing was stored (507).
-    Reserve,
-    /// The journal has its largest size; nothing was stored (503).
-    SizeLimit,
-    /// A write or sync failed; nothing was stored (503).
-    SyncFailed,
-    /// The journal is being closed; nothing was stored (503).
-    Draining,
-    /// A limit of the format, or the source's memory would be over 8 MiB;
-    /// nothing was stored, and never will be.
-    TooLarge,
-    /// There was no record in it.
-    Empty,
-    /// The journal is closed; nothing was stored.
-    Closed,
-    /// A sync failed and no new segment could be made: whether the records are
-    /// stored is unknown. A connection must be closed without an answer.
-    Unknown,
-}
-
-/// Called once with the fate of a submission.
-pub type Done = Box<dyn FnOnce(Result<Committed, Refused>) + Send>;
-
-/// What is waiting to be written.
-pub struct Submission {
-    /// One frame's records.
-    pub records: Records,
-    /// Told when the frame is on disk, or why it isn't.
-    pub done: Done,
-    /// When it was handed in, on the clock of [`Time::mono_ns`].
-    pub since_ns: u64,
-}
-
-/// The time, as the writer is told it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Time {
-    /// ns since the Unix epoch.
-    pub wall_ns: u64,
-    /// ns on a clock that never goes back.
-    pub mono_ns: u64,
-}
-
-impl Time {
-    /// Now, with a monotonic clock that begins now.
-    pub(crate) fn now() -> Self {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Self {
-            wall_ns: wall.map_or(0, duration_ns),
-            mono_ns: 0,
-        }
-    }
-}
 
 /// The segment that is being written.
 pub(crate) struct Active {
@@ -100,6 +37,9 @@ pub(crate) struct Active {
     pub(crate) head_end: u64,
     /// Behind the last frame that is on disk.
     pub(crate) end: u64,
+    /// Bytes that the volume has set aside for it; less than a segment's only
+    /// after a start on a full disk.
+    pub(crate) allocated: u64,
 }
 
 /// A frame that is about to be written.
@@ -125,10 +65,13 @@ pub struct Core {
     /// What must still be told as agent events.
     pub(crate) notes: VecDeque<AgentNote>,
     pub(crate) seals: VecDeque<SealJob>,
+    /// First seqs of damaged segments, which never get their leaves.
+    pub(crate) unsealable: BTreeSet<u64>,
     pub(crate) pause: upkeep::Pause,
     pub(crate) upkeep: upkeep::Upkeep,
     pub(crate) faults: Faults,
     closing: bool,
+    counted: Counts,
 }
 
 impl Core {
@@ -144,18 +87,13 @@ impl Core {
             staged_bytes: 0,
             notes: VecDeque::new(),
             seals: VecDeque::new(),
+            unsealable: BTreeSet::new(),
             pause: upkeep::Pause::default(),
             upkeep: upkeep::Upkeep::default(),
             faults: Faults::default(),
             closing: false,
+            counted: Counts::default(),
         }
-    }
-
-    /// Breaks the writer in one of the ways the model test must find.
-    #[cfg(feature = "faults")]
-    #[doc(hidden)]
-    pub fn set_fault(&mut self, fault: Fault) {
-        self.faults.set(fault);
     }
 
     /// Bytes that only the journal's own frames may use of a segment, so that
@@ -165,14 +103,7 @@ impl Core {
     }
 
     /// Goes on in the segment that recovery found, behind `end`.
-    pub(crate) fn adopt(
-        &mut self,
-        file: Arc<dyn FsFile>,
-        segment: Arc<Segment>,
-        end: u64,
-        size: u64,
-        head_end: u64,
-    ) {
+    pub(crate) fn adopt(&mut self, file: Arc<dyn FsFile>, segment: Arc<Segment>, end: u64, size: u64, head_end: u64) {
         segment.end.store(end, Ordering::Release);
         segment.bytes.store(size, Ordering::Relaxed);
         self.active = Some(Active {
@@ -181,6 +112,7 @@ impl Core {
             segment,
             head_end,
             end,
+            allocated: size,
         });
     }
 
@@ -274,12 +206,7 @@ impl Core {
         self.next_seq += u64::from(count);
         self.staged_bytes += (FRAME_HEAD + records.bytes()) as u64;
         self.staged.push(Staged {
-            head: frame_head(
-                first_seq,
-                self.shared.durable(),
-                count,
-                records.as_bytes(),
-            ),
+            head: frame_head(first_seq, self.shared.durable(), count, records.as_bytes()),
             records,
             first_seq,
             done,
@@ -352,14 +279,8 @@ impl Core {
             active.end += (FRAME_HEAD + staged.records.bytes()) as u64;
         }
         active.segment.end.store(active.end, Ordering::Release);
-        active
-            .segment
-            .bytes
-            .fetch_max(active.end, Ordering::Relaxed);
-        active
-            .segment
-            .newest_ns
-            .store(self.now.wall_ns, Ordering::Relaxed);
+        active.segment.bytes.fetch_max(active.end, Ordering::Relaxed);
+        active.segment.newest_ns.store(self.now.wall_ns, Ordering::Relaxed);
         self.states.keep();
         if let Some(last) = self.staged.iter().rfind(|s| !s.records.is_empty()) {
             let hash = last.records.leaf_hashes().last().copied();
@@ -403,8 +324,7 @@ impl Core {
         self.next_seq = self.shared.durable();
         self.shared.metrics.lock().failed_syncs += 1;
         self.staged_bytes = 0;
-        let note = AgentNote::SyncFailed { seq: self.next_seq };
-        self.tell(note);
+        self.tell_failed_sync(self.next_seq);
         for staged in std::mem::take(&mut self.staged) {
             if let Some((done, since_ns)) = staged.done {
                 if self.faults.is(Fault::RefuseEarly) {
@@ -414,7 +334,9 @@ impl Core {
                 }
             }
         }
-        self.retire_active();
+        if !self.faults.is(Fault::ReuseSegment) {
+            self.retire_active();
+        }
         self.break_off(self.now);
         self.mend();
     }
@@ -432,7 +354,7 @@ impl Core {
         if !self.fits(len, self.headroom()) && self.change_segment(len, true).is_err() {
             return false;
         }
-        if self.active.is_none() {
+        if !self.has_space_for(len) {
             return false;
         }
         self.stage(records, None);
@@ -441,7 +363,7 @@ impl Core {
 
     /// Appends a mark: everything before it is on disk.
     pub(crate) fn append_mark(&mut self) -> bool {
-        if !self.staged.is_empty() || self.active.is_none() {
+        if !self.staged.is_empty() || !self.has_space_for(FRAME_HEAD as u64) {
             return false;
         }
         self.staged.push(Staged {
@@ -459,6 +381,7 @@ impl Core {
         // A fault that repeats is told once: what can't be written must not pile up.
         if self.notes.len() < 64 && !self.notes.contains(&note) {
             self.notes.push_back(note);
+            self.upkeep.tell_now();
         }
     }
 
@@ -485,39 +408,6 @@ impl Core {
             drop(cut);
         }
         self.pause.give_up_all();
-    }
-
-    /// What readers share with this writer, for tests without a thread.
-    #[doc(hidden)]
-    pub fn reader(&self, from: u64) -> crate::Reader {
-        crate::Reader::new(Arc::clone(&self.shared), from)
-    }
-
-    /// All records below are on disk.
-    #[doc(hidden)]
-    pub fn durable(&self) -> u64 {
-        self.shared.durable()
-    }
-
-    /// Sets a hold, as [`Handle::set_hold`](crate::Handle::set_hold) does.
-    #[doc(hidden)]
-    pub fn set_hold(&self, name: &str, seq: u64) {
-        self.shared.holds.lock().insert(name.to_owned(), seq);
-    }
-
-    /// Why submissions are refused, if they are.
-    #[doc(hidden)]
-    pub fn paused(&self) -> Option<PauseReason> {
-        self.pause.reason()
-    }
-
-    /// Seals what waits for it, at once.
-    #[doc(hidden)]
-    pub fn seal_all(&mut self, now: Time) {
-        while let Some(job) = self.take_seal(now) {
-            let result = job.run(&*self.shared.fs, &self.shared.layout);
-            self.sealed(job, result, now);
-        }
     }
 }
 

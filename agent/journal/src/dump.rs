@@ -114,14 +114,12 @@ impl Dump {
             let Some(generation) = self.generations.pop_front() else {
                 return Ok(None);
             };
-            let ends = generation.segs.iter().skip(1).copied().map(Some);
             self.segments = generation
                 .segs
                 .iter()
-                .zip(ends.chain([None]))
-                .map(|(first, end_seq)| Span {
+                .map(|first| Span {
                     first_seq: *first,
-                    end_seq,
+                    end_seq: generation.end_of(*first),
                     path: generation.layout.seg(*first),
                 })
                 .collect();
@@ -140,13 +138,7 @@ impl Dump {
         let end_seq = match span.end_seq {
             Some(end_seq) => end_seq,
             None if self.running => {
-                let stop = walk(
-                    &mut frames,
-                    FIRST_FRAME,
-                    span.first_seq,
-                    u64::MAX,
-                    |_, _, _| Ok(()),
-                )?;
+                let stop = walk(&mut frames, FIRST_FRAME, span.first_seq, u64::MAX, |_, _, _| Ok(()))?;
                 stop.synced
             }
             None => u64::MAX,
@@ -165,9 +157,7 @@ impl Open {
     fn next(&mut self) -> io::Result<Option<DumpItem>> {
         while self.seq < self.end_seq {
             match self.frames.probe(self.offset)? {
-                Probe::Frame(head)
-                    if head.first_seq == self.seq && head.next_seq() <= self.end_seq =>
-                {
+                Probe::Frame(head) if head.first_seq == self.seq && head.next_seq() <= self.end_seq => {
                     let batch = Batch::of(
                         head.first_seq,
                         head.next_seq(),

@@ -55,11 +55,7 @@ pub trait FsFile: Send + Sync + 'static {
 const MAX_SLICES: usize = 1024;
 
 /// Writes all of `bufs` at `offset`.
-pub(crate) fn write_all_at(
-    file: &dyn FsFile,
-    mut bufs: &mut [IoSlice<'_>],
-    mut offset: u64,
-) -> io::Result<()> {
+pub(crate) fn write_all_at(file: &dyn FsFile, mut bufs: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
     IoSlice::advance_slices(&mut bufs, 0);
     while !bufs.is_empty() {
         let written = file.write_at(&bufs[..bufs.len().min(MAX_SLICES)], offset)?;
@@ -106,8 +102,5 @@ pub(crate) fn read_small(fs: &dyn Fs, path: &Path, limit: usize) -> io::Result<V
 
 /// Whether an error says that the volume or a quota is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

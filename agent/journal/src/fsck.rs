@@ -12,7 +12,7 @@ use crate::walk::{Generation, generations};
 
 /// How often the end of a segment that is being written is looked at again
 /// before it is called damaged.
-const TRIES: usize = 5;
+const TRIES: usize = 20;
 
 /// What a check found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -99,8 +99,8 @@ pub fn check<F: Fs>(fs: &F, dir: &Path) -> io::Result<Report> {
     let mut report = Report::default();
     for generation in generations(fs, dir)? {
         let mut segments = Vec::new();
-        for (index, first_seq) in generation.segs.iter().enumerate() {
-            let end_seq = generation.segs.get(index + 1).copied();
+        for first_seq in &generation.segs {
+            let end_seq = generation.end_of(*first_seq);
             match check_segment(fs, &generation, *first_seq, end_seq) {
                 Ok(segment) => segments.push(segment),
                 // Retention took it meanwhile.
@@ -126,7 +126,8 @@ fn check_segment(
     let mut report = check_once(fs, generation, first_seq, end_seq)?;
     // What is being written may look damaged for a moment.
     for _ in 1..TRIES {
-        if end_seq.is_some() || report.problems.is_empty() {
+        let torn = |problem: &Problem| matches!(problem, Problem::TornTail { .. });
+        if end_seq.is_some() || report.problems.iter().all(torn) {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
@@ -135,12 +136,7 @@ fn check_segment(
     Ok(report)
 }
 
-fn check_once(
-    fs: &dyn Fs,
-    generation: &Generation,
-    first_seq: u64,
-    end_seq: Option<u64>,
-) -> io::Result<SegmentReport> {
+fn check_once(fs: &dyn Fs, generation: &Generation, first_seq: u64, end_seq: Option<u64>) -> io::Result<SegmentReport> {
     let file = fs.open_read(&generation.layout.seg(first_seq))?;
     let size = file.size()?;
     let mut report = SegmentReport {
@@ -182,9 +178,7 @@ fn check_once(
         if stop.reached {
             break;
         }
-        let finder = finder.get_or_insert_with(|| {
-            Finder::new(Arc::clone(&file), stop.offset, size)
-        });
+        let finder = finder.get_or_insert_with(|| Finder::new(Arc::clone(&file), stop.offset, size));
         let Some((at, head)) = finder.find(stop.offset + 1, stop.seq..until)? else {
             finish(&*file, size, stop.offset, stop.seq, end_seq, behind, &mut pending)?;
             break;
@@ -246,8 +240,7 @@ fn head_is_good(file: &dyn FsFile, generation: &Generation, first_seq: u64) -> i
     let mut bytes = [0; SEGMENT_HEAD];
     let read = read_full_at(file, &mut bytes, 0)?;
     let origin = origin_hash(&generation.origin);
-    Ok(read == SEGMENT_HEAD
-        && SegmentHead::parse(&bytes) == Ok(SegmentHead { first_seq, origin }))
+    Ok(read == SEGMENT_HEAD && SegmentHead::parse(&bytes) == Ok(SegmentHead { first_seq, origin }))
 }
 
 /// A `.leaf` file that is compared with the records as they pass.

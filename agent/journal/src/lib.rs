@@ -1,7 +1,7 @@
 //! The journal: a segmented, checksummed, append-only log of records, written
 //! by one thread and read by many.
 //!
-//! What lies on disk is fixed by `reference/journal-format.md`. [`format`] holds
+//! What lies on disk is fixed by `reference/journal-format.md`. [`mod@format`] holds
 //! its bytes, [`open`] recovers a data directory, [`Writer`] is the one thread
 //! that appends, and [`Handle`] is what everyone else holds.
 //!
@@ -38,9 +38,9 @@ pub use crate::dump::{Dump, DumpError, DumpItem};
 pub use crate::format::Position;
 pub use crate::fs::{Fs, FsFile, RealFs};
 pub use crate::handle::{Handle, PositionVerdict, Status};
-pub use crate::lock::{DirLock, LockError};
+pub use crate::lock::{DirLock, LockError, holder};
 pub use crate::options::{
-    AgentNote, Finding, OpenError, Opened, Options, PauseReason, StateMap, StateValue,
+    AgentEvent, AgentNote, Entropy, Finding, OpenError, Opened, Options, PauseReason, StateMap, StateValue,
 };
 pub use crate::reader::{Batch, Entry, Gap, GapReason, Item, Reader};
 pub use crate::records::{PushError, Records};
@@ -79,11 +79,6 @@ pub mod bare {
 /// that can't work. Damage is no error, and neither is a full disk where there
 /// is a journal: both are told in [`Opened`].
 pub fn open<F: Fs>(fs: F, options: Options) -> Result<(Writer, Opened), OpenError> {
-    let (core, opened) = recovery::open_core(
-        Arc::new(fs),
-        options,
-        core::Time::now(),
-        fault::Faults::default(),
-    )?;
+    let (core, opened) = recovery::open_core(Arc::new(fs), options, core::Time::now(), fault::Faults::default())?;
     Ok((Writer::new(core), opened))
 }

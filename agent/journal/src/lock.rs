@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
@@ -24,6 +25,10 @@ pub enum LockError {
     Io(#[from] io::Error),
 }
 
+/// A command that only looks for the [`holder`] has the lock for a moment;
+/// whoever has it longer is an agent.
+const LOOKED_AT: Duration = Duration::from_millis(200);
+
 /// Holds the data directory until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct DirLock {
@@ -43,16 +48,42 @@ impl DirLock {
             .truncate(false)
             .mode(0o600)
             .open(dir.join("lock"))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(held(file)),
-            Err(error) => return Err(LockError::Io(error.into())),
+        let until = Instant::now() + LOOKED_AT;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
+                    std::thread::sleep(LOOKED_AT / 10);
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(held(file)),
+                Err(error) => return Err(LockError::Io(error.into())),
+            }
         }
         let name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
         let text = format!("{} {}\n", std::process::id(), name.trim());
         // Who holds it is a courtesy: a full disk must not keep an agent from starting.
         let _ = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
         Ok(Self { _file: file })
+    }
+}
+
+/// The pid and command of the agent that has `dir` open; `None` if none has. Changes no file.
+///
+/// # Errors
+/// The lock file can't be opened or locked for another reason.
+pub fn holder(dir: &Path) -> io::Result<Option<(u32, String)>> {
+    let file = match File::open(dir.join("lock")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(None),
+        Err(rustix::io::Errno::WOULDBLOCK) => match held(file) {
+            LockError::Held { pid, command } => Ok(Some((pid, command))),
+            LockError::Io(error) => Err(error),
+        },
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -9,6 +9,12 @@ use thiserror::Error;
 
 use crate::Records;
 
+/// Words what happened to the journal as an event.
+pub type AgentEvent = Box<dyn Fn(AgentNote, &mut Records) + Send>;
+
+/// Fills a buffer with random bytes.
+pub type Entropy = Box<dyn FnMut(&mut [u8]) + Send>;
+
 /// How the journal is kept.
 pub struct Options {
     /// The data directory; must exist.
@@ -19,12 +25,13 @@ pub struct Options {
     pub segment_size: u64,
     /// Bytes of the file `reserve`, which is given up when the disk is full; may be 0.
     pub reserve: u64,
-    /// Bytes that segments and leaves may have together; beyond it submissions
-    /// are refused until retention has made room.
+    /// Bytes that segments and leaves may have together, at least four segments;
+    /// beyond it confirmed payloads go before their time, and if there are none
+    /// submissions are refused.
     pub max_size: u64,
-    /// How long payloads are kept at least, unless `keep_size` is less.
+    /// How long payloads are kept, unless `keep_size` is less.
     pub keep_age: Duration,
-    /// Bytes of payload that are kept at least, unless `keep_age` is less.
+    /// Bytes of payload that are kept, unless `keep_age` is less.
     pub keep_size: u64,
     /// Records below this seq are covered by a checkpoint: a tail that lacks
     /// one of them is damage, never torn.
@@ -35,18 +42,14 @@ pub struct Options {
     /// Turns what happened to the journal into an event of kind agent; runs on
     /// the writer's thread. It must push at least one record: payloads are
     /// removed only behind such an event.
-    pub agent_event: Box<dyn Fn(AgentNote, &mut Records) + Send>,
+    pub agent_event: AgentEvent,
     /// Fills a buffer with random bytes, for salts and ids of repeated states.
-    pub entropy: Box<dyn FnMut(&mut [u8]) + Send>,
+    pub entropy: Entropy,
 }
 
 impl Options {
     /// The defaults of the manual for this data directory and host.
-    pub fn new(
-        dir: impl Into<PathBuf>,
-        host: impl Into<String>,
-        agent_event: Box<dyn Fn(AgentNote, &mut Records) + Send>,
-    ) -> Self {
+    pub fn new(dir: impl Into<PathBuf>, host: impl Into<String>, agent_event: AgentEvent) -> Self {
         Self {
             dir: dir.into(),
             host: host.into(),

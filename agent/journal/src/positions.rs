@@ -35,12 +35,7 @@ pub(crate) fn read(fs: &dyn Fs, layout: &Layout, sink: &str) -> io::Result<Optio
 }
 
 /// Writes a sink's position so that a crash leaves the old or the new one.
-pub(crate) fn write(
-    fs: &dyn Fs,
-    layout: &Layout,
-    sink: &str,
-    position: &Position,
-) -> io::Result<()> {
+pub(crate) fn write(fs: &dyn Fs, layout: &Layout, sink: &str, position: &Position) -> io::Result<()> {
     if !is_name(sink) {
         return Err(io::ErrorKind::InvalidInput.into());
     }

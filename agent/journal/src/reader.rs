@@ -147,10 +147,7 @@ impl Reader {
                 match Cursor::open(&self.shared, &segment, self.seq) {
                     Ok(cursor) => self.cursor = Some(cursor),
                     // Retention took it between the two steps; look again.
-                    Err(error)
-                        if error.kind() == io::ErrorKind::NotFound
-                            && !self.is_listed(&segment) =>
-                    {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_listed(&segment) => {
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -204,9 +201,7 @@ enum Found {
 impl Cursor {
     fn open(shared: &Shared, segment: &Arc<Segment>, seq: u64) -> io::Result<Self> {
         let file = shared.fs.open_read(&segment.path)?;
-        let (seq, offset) = segment
-            .nearest(seq)
-            .unwrap_or((segment.first_seq, FIRST_FRAME));
+        let (seq, offset) = segment.nearest(seq).unwrap_or((segment.first_seq, FIRST_FRAME));
         Ok(Self {
             segment: Arc::clone(segment),
             frames: FrameReader::new(file, 0),

@@ -3,8 +3,8 @@
 use thiserror::Error;
 
 use crate::format::{
-    FRAME_HEAD, Kind, MAX_EVENTS, MAX_FRAME, MAX_STATES, PREFIX, Prefix, RECORD_HEAD, SALT,
-    StateRecord, commitment, encode_state, leaf, leaf_hash, source_hash,
+    FRAME_HEAD, Kind, MAX_EVENTS, MAX_FRAME, MAX_STATES, PREFIX, Prefix, RECORD_HEAD, SALT, StateRecord, commitment,
+    encode_state, leaf, leaf_hash, source_hash,
 };
 
 /// Why a record could not be added; the records are as they were before.
@@ -104,6 +104,7 @@ impl Records {
     ///
     /// # Errors
     /// A limit of the frame or of a state; nothing was added.
+    #[allow(clippy::too_many_arguments)] // a record has as many parts
     pub fn push_state(
         &mut self,
         plugin: &str,
@@ -120,15 +121,7 @@ impl Records {
             kind: Kind::State,
             source: source_hash(plugin),
         };
-        self.push_state_record(
-            &prefix,
-            salt,
-            &StateRecord {
-                key,
-                expiry_ns,
-                value,
-            },
-        )
+        self.push_state_record(&prefix, salt, &StateRecord { key, expiry_ns, value })
     }
 
     /// Adds a state whose prefix is already made.

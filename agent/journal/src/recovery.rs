@@ -38,6 +38,9 @@ pub(crate) fn open_core(
     if options.segment_size < 4096 {
         return Err(OpenError::Options("segment_size must be at least 4 KiB"));
     }
+    if options.max_size < options.segment_size.saturating_mul(4) {
+        return Err(OpenError::Options("max_size must be at least four segments"));
+    }
     if options.host.is_empty() || options.host.contains(['/', '\n', '\0']) {
         return Err(OpenError::Options("host must be a host name"));
     }
@@ -49,24 +52,23 @@ pub(crate) fn open_core(
         faults,
         findings: Vec::new(),
         named: options.covered,
-        clean_stop: true,
     };
     recovery.count_leaves(&listing)?;
     recovery.ask_positions();
     let newest = recovery.find_newest(&mut listing)?;
     recovery.list_segments(&listing)?;
-    let clean_stop = recovery.clean_stop;
-    let core = recovery.into_core(newest, &listing, options, now)?;
+    let clean_stop = newest.as_ref().is_none_or(Newest::ended_in_order);
+    let (core, findings) = recovery.into_core(newest, &listing, options, now)?;
     let opened = Opened {
         origin,
         generation,
-        next_seq: core.0.shared.durable(),
-        findings: core.1,
-        states: core.0.states.map().clone(),
+        next_seq: core.shared.durable(),
+        findings,
+        states: core.states.map().clone(),
         clean_stop,
-        paused: core.0.pause.reason(),
+        paused: core.pause.reason(),
     };
-    Ok((core.0, opened))
+    Ok((core, opened))
 }
 
 fn list(fs: &dyn Fs, layout: &Layout) -> Result<Listing, OpenError> {
@@ -94,7 +96,6 @@ struct Recovery {
     findings: Vec<AgentNote>,
     /// 1 + the largest seq that anything but the newest segment names.
     named: u64,
-    clean_stop: bool,
 }
 
 impl Recovery {
@@ -207,10 +208,12 @@ impl Recovery {
         core.faults = self.faults;
         core.now = now;
         for pair in listing.segs.windows(2) {
-            if let [first, end] = pair
+            if let [first, next] = pair
                 && !listing.leaves.contains(first)
             {
-                core.seals.push_back(SealJob::new(*first, *end));
+                let end = listing.leaves.iter().find(|leaves| *leaves > first);
+                let end = end.map_or(*next, |end| *end.min(next));
+                core.seals.push_back(SealJob::new(*first, end));
             }
         }
         let mut full = false;
@@ -248,12 +251,12 @@ impl Recovery {
             source: error,
         };
         let first_seq = newest.first_seq;
-        self.clean_stop = newest.ended_in_order();
         core.states = std::mem::take(&mut newest.states);
         core.states.drop_expired(core.now.wall_ns);
         core.states.keep();
         let next_seq = match &newest.verdict {
             Verdict::Damaged { next_seq, gaps } => {
+                core.unsealable.insert(first_seq);
                 for (offset, first, last) in gaps {
                     self.findings.push(AgentNote::Damage {
                         segment: first_seq,
@@ -298,9 +301,7 @@ impl Recovery {
             if newest.file.size().map_err(io)? < size {
                 let fs = &*self.shared.fs;
                 let mut allocated = newest.file.allocate(size);
-                if allocated.as_ref().is_err_and(is_full)
-                    && reserve::release(fs, &self.shared.layout)
-                {
+                if allocated.as_ref().is_err_and(is_full) && reserve::release(fs, &self.shared.layout) {
                     allocated = newest.file.allocate(size);
                     full = true;
                 }
@@ -312,7 +313,12 @@ impl Recovery {
                     newest.file.sync().map_err(io)?;
                 }
             }
-            newest.rewrite_unproven().map_err(io)?;
+            match newest.rewrite_unproven() {
+                // Where a write in place needs new space: the old bytes are there,
+                // and a start on a full disk must still serve them.
+                Err(error) if is_full(&error) => full = true,
+                result => result.map_err(io)?,
+            }
         }
         if !stale {
             newest.file.sync().map_err(io)?;
@@ -342,4 +348,3 @@ impl Recovery {
 fn own_hash(shared: &Shared) -> [u8; 32] {
     origin_hash(&shared.origin)
 }
-

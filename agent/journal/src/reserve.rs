@@ -39,7 +39,5 @@ pub(crate) fn release(fs: &dyn Fs, layout: &Layout) -> bool {
     if size(fs, layout) == 0 {
         return false;
     }
-    fs.open(&layout.reserve())
-        .and_then(|file| file.set_len(0))
-        .is_ok()
+    fs.open(&layout.reserve()).and_then(|file| file.set_len(0)).is_ok()
 }

@@ -77,7 +77,7 @@ impl SealJob {
             self.end_seq,
             |_, _, records| {
                 for record in RecordIter::new(records).flatten() {
-                    newest_ns = record.prefix.received_ns;
+                    newest_ns = newest_ns.max(record.prefix.received_ns);
                     leaves.push(&record.leaf())?;
                 }
                 Ok(())

@@ -76,8 +76,7 @@ pub struct Metrics {
 
 /// Upper bounds of the buckets of sync durations, in µs.
 pub const SYNC_BUCKETS: [u64; 14] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
-    1_000_000, 5_000_000,
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000,
 ];
 
 /// The segment that holds a seq, or what stands in its place.
@@ -133,27 +132,31 @@ impl Shared {
         self.holds.lock().values().copied().min().unwrap_or(u64::MAX)
     }
 
-    /// Where `seq` is, `seq < durable`.
+    /// Where `seq` is, `seq < durable`. Leaves too say where a segment began,
+    /// and so where the one before it ended.
     pub(crate) fn locate(&self, seq: u64, durable: u64) -> Located {
         let segments = self.segments.read();
-        let next = segments
-            .range(seq.saturating_add(1)..)
+        let leaves = self.leaves.read();
+        let behind = seq.saturating_add(1)..;
+        let next_segment = segments
+            .range(behind.clone())
             .next()
             .map_or(durable, |(first, _)| (*first).min(durable));
+        let next_leaves = leaves.range(behind).next().map(|(first, _)| *first);
+        let began = leaves.range(..=seq).next_back().map(|(first, _)| *first);
         match segments.range(..=seq).next_back() {
-            Some((_, segment)) => Located::In(Arc::clone(segment), next),
-            None => Located::Gone(next),
+            Some((first, segment)) if began.is_none_or(|began| began <= *first) => {
+                let end = next_leaves.map_or(next_segment, |leaves| leaves.min(next_segment));
+                Located::In(Arc::clone(segment), end)
+            }
+            _ => Located::Gone(next_segment),
         }
     }
 
     /// Seq of the oldest record whose payload is on disk.
     pub(crate) fn oldest_payload(&self) -> u64 {
         let segments = self.segments.read();
-        segments
-            .keys()
-            .next()
-            .copied()
-            .unwrap_or_else(|| self.durable())
+        segments.keys().next().copied().unwrap_or_else(|| self.durable())
     }
 
     /// Bytes of segments, and of leaves.
@@ -163,12 +166,7 @@ impl Shared {
             .values()
             .map(|segment| segment.bytes.load(Ordering::Relaxed))
             .fold(0, u64::saturating_add);
-        let records = self
-            .leaves
-            .read()
-            .values()
-            .copied()
-            .fold(0, u64::saturating_add);
+        let records = self.leaves.read().values().copied().fold(0, u64::saturating_add);
         (payload, records.saturating_mul(crate::format::LEAF as u64))
     }
 }

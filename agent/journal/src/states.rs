@@ -30,11 +30,7 @@ impl States {
     }
 
     /// Applies a state record, which can be taken back until it is kept.
-    pub(crate) fn apply(
-        &mut self,
-        source: [u8; 8],
-        state: &StateRecord<'_>,
-    ) -> Result<(), MemoryFull> {
+    pub(crate) fn apply(&mut self, source: [u8; 8], state: &StateRecord<'_>) -> Result<(), MemoryFull> {
         let value = (!state.value.is_empty()).then(|| StateValue {
             expiry_ns: state.expiry_ns,
             value: state.value.to_vec(),
@@ -82,12 +78,7 @@ impl States {
         self.sizes.retain(|source, _| self.map.contains_key(source));
     }
 
-    fn set(
-        &mut self,
-        source: [u8; 8],
-        key: &[u8],
-        value: Option<StateValue>,
-    ) -> Option<StateValue> {
+    fn set(&mut self, source: [u8; 8], key: &[u8], value: Option<StateValue>) -> Option<StateValue> {
         let states = self.map.entry(source).or_default();
         let size = self.sizes.entry(source).or_default();
         let old = match value {

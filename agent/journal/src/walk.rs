@@ -18,6 +18,15 @@ pub(crate) struct Generation {
     pub(crate) leaves: Vec<u64>,
 }
 
+impl Generation {
+    /// Where the segment that begins at `first_seq` ends, `None` for the newest:
+    /// where another one began, even if only its leaves are left.
+    pub(crate) fn end_of(&self, first_seq: u64) -> Option<u64> {
+        let segs = self.segs.iter().chain(&self.leaves);
+        segs.copied().filter(|first| *first > first_seq).min()
+    }
+}
+
 /// All generations, oldest first.
 pub(crate) fn generations(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<Generation>> {
     let journal = Layout::new(dir, 1).journal();

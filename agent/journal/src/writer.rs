@@ -125,11 +125,7 @@ impl Queue {
             return done(Err(refused));
         }
         state.bytes += records.bytes();
-        let due = if state.bytes >= linger.max_bytes {
-            since_ns
-        } else {
-            due
-        };
+        let due = if state.bytes >= linger.max_bytes { since_ns } else { due };
         let earliest = state.due_ns.map_or(due, |earlier| earlier.min(due));
         state.due_ns = Some(earliest);
         state.waiting.push_back(Submission {
@@ -178,10 +174,7 @@ impl Queue {
     fn wait(&self, next_due: Option<Duration>, stranded: Option<u64>) -> Work {
         let mut state = self.state.lock();
         state.oldest_taken = stranded;
-        let maintain_ns = next_due.map(|due| {
-            self.now_ns()
-                .saturating_add(crate::core::duration_ns(due))
-        });
+        let maintain_ns = next_due.map(|due| self.now_ns().saturating_add(crate::core::duration_ns(due)));
         loop {
             let now = self.now_ns();
             let due = state.due_ns.is_some_and(|due| due <= now);

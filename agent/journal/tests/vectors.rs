@@ -1,18 +1,16 @@
 //! The golden vectors of `reference/journal-format.md`, byte by byte.
 
+#![allow(clippy::unwrap_used)]
+
 use auditmon_journal::format::{
-    Body, FRAME_HEAD, Kind, Prefix, Record, RecordIter, SEGMENT_HEAD, SegmentHead, StateRecord,
-    commitment, encode_state, frame_head, leaf, leaf_hash, mark, origin_hash, parse_frame,
-    parse_record, source_hash,
+    Body, FRAME_HEAD, Kind, Prefix, RecordIter, SEGMENT_HEAD, SegmentHead, StateRecord, commitment, encode_state,
+    frame_head, leaf, leaf_hash, mark, origin_hash, parse_frame, parse_record, source_hash,
 };
 use auditmon_journal::{Position, Records};
 use serde_json::Value;
 
 fn vectors() -> Value {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/fixtures/journal-vectors.json"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/journal-vectors.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -100,10 +98,7 @@ fn frames_mark_and_segment() {
 
     let segment = bytes(&vectors["segment"]);
     let origin = origin_hash(vectors["origin"].as_str().unwrap());
-    let head = SegmentHead {
-        first_seq: 0,
-        origin,
-    };
+    let head = SegmentHead { first_seq: 0, origin };
     assert_eq!(segment[..SEGMENT_HEAD], head.encode());
     assert_eq!(
         SegmentHead::parse(segment[..SEGMENT_HEAD].try_into().unwrap()),
@@ -168,9 +163,6 @@ fn position() {
     let position = Position::parse(&encoded).unwrap();
     assert_eq!(position.origin, vectors["origin"].as_str().unwrap());
     assert_eq!(position.seq, 2);
-    assert_eq!(
-        position.leaf_hash,
-        array(&vectors["records"][1]["leaf_hash"])
-    );
+    assert_eq!(position.leaf_hash, array(&vectors["records"][1]["leaf_hash"]));
     assert_eq!(position.encode(), encoded);
 }

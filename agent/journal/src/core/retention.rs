@@ -27,10 +27,7 @@ impl Core {
     /// Removes the payloads that `keep` no longer asks for.
     pub(crate) fn retain(&mut self) {
         let total = self.shared.bytes().0;
-        let oldest_kept = self
-            .now
-            .wall_ns
-            .saturating_sub(duration_ns(self.options.keep_age));
+        let oldest_kept = self.now.wall_ns.saturating_sub(duration_ns(self.options.keep_age));
         let mut left = total;
         let mut expired = Vec::new();
         for candidate in self.removable() {
@@ -67,10 +64,19 @@ impl Core {
         !expired.is_empty() && self.expire(expired)
     }
 
+    /// Removes the oldest confirmed payload ahead of its time, because the
+    /// volume is full; false if there is none.
+    pub(crate) fn remove_oldest(&mut self) -> bool {
+        let mut removable = self.removable();
+        removable.truncate(1);
+        self.expire(removable)
+    }
+
     /// The oldest segments that no sink needs and that are sealed, or never can be.
     fn removable(&self) -> Vec<Candidate> {
         let hold = self.shared.lowest_hold();
         let segments = self.shared.segments.read();
+        let leaves = self.shared.leaves.read();
         let ends = segments.keys().skip(1).copied();
         let active = self.active.as_ref().map(|active| active.first_seq);
         segments
@@ -79,7 +85,7 @@ impl Core {
             .take_while(|(segment, end_seq)| {
                 *end_seq <= hold
                     && Some(segment.first_seq) != active
-                    && !self.seals.iter().any(|job| job.first_seq == segment.first_seq)
+                    && (leaves.contains_key(&segment.first_seq) || self.unsealable.contains(&segment.first_seq))
             })
             .map(|(segment, end_seq)| Candidate {
                 segment: Arc::clone(segment),
@@ -106,6 +112,7 @@ impl Core {
             return false;
         }
         self.remove(&expired);
+        self.counted.expired += 1;
         true
     }
 

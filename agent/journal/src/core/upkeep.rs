@@ -1,9 +1,11 @@
 //! What is done between commits: marks, notes, pauses, mending.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Core, Done, Refused, TICK, Time};
+use crate::fault::Fault;
 use crate::fs::is_full;
 use crate::options::{AgentNote, PauseReason};
 use crate::reserve;
@@ -13,6 +15,8 @@ use crate::shared::Segment;
 /// A mark follows the last sync of a burst within 1 s; half of it leaves the
 /// rest for the sync.
 const MARK_AFTER: u64 = 500_000_000;
+/// A fault that comes and goes must not fill the journal with its events.
+const TELL_EVERY: u64 = 60_000_000_000;
 const FIRST_RETRY: u64 = 10_000_000;
 const LAST_RETRY: u64 = 1_000_000_000;
 
@@ -25,6 +29,12 @@ pub(crate) struct Pause {
     backoff_ns: u64,
     /// What a failed sync left without an answer.
     stranded: Vec<(Done, u64)>,
+    /// The reserve was given up and isn't there again.
+    reserve_given: bool,
+    /// When the last pause of each reason was told.
+    told_ns: HashMap<PauseReason, u64>,
+    /// This pause isn't told, because one like it was a short while ago.
+    silent: bool,
 }
 
 impl Pause {
@@ -38,6 +48,16 @@ impl Pause {
 
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.stranded.iter().map(|(_, since)| *since).min()
+    }
+
+    /// Whether an event for this reason may be told: one a minute.
+    fn may_tell(&mut self, reason: PauseReason, mono_ns: u64) -> bool {
+        let last = self.told_ns.get(&reason);
+        let may = last.is_none_or(|last| mono_ns.saturating_sub(*last) >= TELL_EVERY);
+        if may {
+            self.told_ns.insert(reason, mono_ns);
+        }
+        may
     }
 
     fn answer(&mut self, refused: Refused) {
@@ -79,6 +99,11 @@ impl Upkeep {
         self.mark_ns = Some(now.mono_ns + MARK_AFTER);
     }
 
+    /// A note has come.
+    pub(crate) fn tell_now(&mut self) {
+        self.notes_ns = 0;
+    }
+
     /// Whether a mark or nothing was the last frame.
     pub(crate) fn marked(&self) -> bool {
         self.mark_ns.is_none()
@@ -111,9 +136,11 @@ impl Core {
             self.retain();
         }
         if self.upkeep.mark_ns.is_some_and(|due| due <= now.mono_ns) && self.active.is_some() {
-            // One try: if it fails the segment changes, which is a mark too.
             self.upkeep.mark_ns = None;
-            self.append_mark();
+            // A new segment is a mark too; without space it is tried again.
+            if !self.append_mark() && self.upkeep.mark_ns.is_none() {
+                self.upkeep.mark_ns = Some(now.mono_ns + duration_ns(TICK));
+            }
         }
     }
 
@@ -157,7 +184,17 @@ impl Core {
         }
         self.pause.reason = Some(reason);
         *self.shared.paused.lock() = Some(reason);
-        self.tell(AgentNote::Paused(reason));
+        self.pause.silent = !self.pause.may_tell(reason, self.now.mono_ns);
+        if !self.pause.silent {
+            self.tell(AgentNote::Paused(reason));
+        }
+    }
+
+    /// Tells of a failed sync.
+    pub(crate) fn tell_failed_sync(&mut self, seq: u64) {
+        if self.pause.may_tell(PauseReason::SyncFailed, self.now.mono_ns) {
+            self.tell(AgentNote::SyncFailed { seq });
+        }
     }
 
     /// There is no segment to write to: one must be made first.
@@ -171,7 +208,7 @@ impl Core {
     /// Makes the segment that a failed sync asks for; then what waited is
     /// refused, since nothing of it can come back.
     pub(crate) fn mend(&mut self) {
-        if self.faults.is(crate::fault::Fault::ReuseSegment) && self.reuse_segment() {
+        if self.faults.is(Fault::ReuseSegment) && self.active.is_some() {
             self.pause.answer(Refused::SyncFailed);
             return self.resume();
         }
@@ -197,12 +234,14 @@ impl Core {
     fn resume(&mut self) {
         self.pause.reason = None;
         *self.shared.paused.lock() = None;
+        if self.pause.reserve_given && !self.refill() {
+            self.pause_for(PauseReason::Reserve);
+        }
     }
 
     fn look_at_pause(&mut self) {
         let give_up = duration_ns(self.options.give_up);
-        self.pause
-            .give_up_before(self.now.mono_ns.saturating_sub(give_up));
+        self.pause.give_up_before(self.now.mono_ns.saturating_sub(give_up));
         let Some(reason) = self.pause.reason else {
             return;
         };
@@ -214,21 +253,26 @@ impl Core {
             PauseReason::SyncFailed => return self.mend(),
             PauseReason::Reserve => {
                 self.retain();
-                if !self.refill() {
-                    return;
+                // Confirmed payloads go before their time: new events matter more.
+                while !self.refill() {
+                    if !self.remove_oldest() {
+                        return;
+                    }
                 }
             }
             PauseReason::SizeLimit => {
-                let wanted = self.options.segment_size;
-                if !self.has_size(wanted) && !(self.make_room(wanted) && self.has_size(wanted)) {
+                if !self.has_size_for(0) {
                     return;
                 }
             }
         }
         // Retention may have failed a sync and mended it, or not.
         if self.pause.reason == Some(reason) {
+            let silent = self.pause.silent;
             self.resume();
-            self.tell(AgentNote::Resumed(reason));
+            if !silent {
+                self.tell(AgentNote::Resumed(reason));
+            }
         }
     }
 
@@ -238,24 +282,69 @@ impl Core {
         let fs = Arc::clone(&self.shared.fs);
         let layout = &self.shared.layout;
         let have = reserve::size(&*fs, layout);
-        let need = self.options.segment_size
-            + self.headroom()
-            + self.options.reserve.saturating_sub(have);
+        let need = self.options.segment_size + self.headroom() + self.options.reserve.saturating_sub(have);
         let free = fs.free(layout.data()).unwrap_or(0);
         if free < need {
             return false;
         }
         let refilled = reserve::fill(&*fs, layout, self.options.reserve).is_ok();
+        self.pause.reserve_given &= !refilled;
+        if !self.allocate_active() {
+            return false;
+        }
         if refilled && self.active.is_none() {
             return self.create_segment(0).is_ok();
         }
         refilled
     }
 
+    /// Sets a whole segment's space aside for the one being written, as recovery
+    /// could not on a full disk.
+    fn allocate_active(&mut self) -> bool {
+        let size = self.options.segment_size + self.headroom();
+        match &mut self.active {
+            Some(active) if active.allocated < size => {
+                let done = active.file.allocate(size).is_ok();
+                if done {
+                    active.allocated = size;
+                }
+                done
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether one of the journal's own frames of `len` bytes can be written
+    /// without asking a full volume for space; takes the reserve if it must.
+    pub(crate) fn has_space_for(&mut self, len: u64) -> bool {
+        let fits = |core: &Self| {
+            let active = core.active.as_ref();
+            active.is_some_and(|active| active.end + len <= active.allocated)
+        };
+        if self.active.is_none() || fits(self) {
+            return self.active.is_some();
+        }
+        let _ = self.allocate_active() || (self.release_reserve() && self.allocate_active());
+        if fits(self) {
+            return true;
+        }
+        // Not a whole segment's, then: as much as this frame needs.
+        let Some(active) = &mut self.active else {
+            return false;
+        };
+        let end = active.end + len;
+        if active.file.allocate(end).is_err() {
+            return false;
+        }
+        active.allocated = end;
+        true
+    }
+
     /// Gives the reserve's space to what must be written; false if there is none.
     pub(crate) fn release_reserve(&mut self) -> bool {
         let released = reserve::release(&*self.shared.fs, &self.shared.layout);
         if released {
+            self.pause.reserve_given = true;
             // Without it the agent can't go on as if nothing were.
             if self.pause.reason.is_none() {
                 self.pause_for(PauseReason::Reserve);
@@ -281,6 +370,7 @@ impl Core {
                 bytes,
                 newest_ns,
             } => {
+                self.counted.sealed += 1;
                 self.shared.leaves.write().insert(job.first_seq, records);
                 self.note_size(job.first_seq, bytes, newest_ns);
                 self.upkeep.retention_ns = 0;
@@ -291,6 +381,7 @@ impl Core {
                 bytes,
                 newest_ns,
             } => {
+                self.unsealable.insert(job.first_seq);
                 self.note_size(job.first_seq, bytes, newest_ns);
                 self.tell(AgentNote::Damage {
                     segment: job.first_seq,
@@ -318,30 +409,6 @@ impl Core {
             segment.bytes.store(bytes, Relaxed);
             segment.newest_ns.store(newest_ns.max(1), Relaxed);
         }
-    }
-
-    /// The seeded fault that goes on in a segment whose sync failed.
-    fn reuse_segment(&mut self) -> bool {
-        let Some(job) = self.seals.pop_back() else {
-            return false;
-        };
-        let segment = self.shared.segments.read().get(&job.first_seq).cloned();
-        let opened = segment.and_then(|segment| {
-            let file = self.shared.fs.open(&segment.path).ok()?;
-            Some((file, segment))
-        });
-        let Some((file, segment)) = opened else {
-            return false;
-        };
-        let end = segment.end.load(std::sync::atomic::Ordering::Acquire);
-        self.active = Some(super::Active {
-            file,
-            segment,
-            first_seq: job.first_seq,
-            head_end: 0,
-            end,
-        });
-        true
     }
 }
 

@@ -43,9 +43,7 @@ impl FrameHead {
         let mut rest = bytes.as_slice();
         let length = u32::from_be_bytes(take(&mut rest)?);
         let head = Self {
-            records_len: length
-                .checked_sub(COVERED as u32)
-                .ok_or(FormatError::Length)?,
+            records_len: length.checked_sub(COVERED as u32).ok_or(FormatError::Length)?,
             crc: u32::from_be_bytes(take(&mut rest)?),
             first_seq: u64::from_be_bytes(take(&mut rest)?),
             synced: u64::from_be_bytes(take(&mut rest)?),
@@ -57,9 +55,7 @@ impl FrameHead {
         if head.count > MAX_RECORDS || (head.count == 0) != (head.records_len == 0) {
             return Err(FormatError::Count);
         }
-        if head.synced > head.first_seq
-            || head.first_seq.checked_add(u64::from(head.count)).is_none()
-        {
+        if head.synced > head.first_seq || head.first_seq.checked_add(u64::from(head.count)).is_none() {
             return Err(FormatError::Seq);
         }
         Ok(head)
@@ -151,9 +147,7 @@ pub fn mark(next_seq: u64) -> [u8; MARK] {
 pub fn parse_frame(input: &[u8]) -> Result<(FrameHead, &[u8]), FormatError> {
     let mut rest = input;
     let head = FrameHead::parse(&take(&mut rest)?)?;
-    let records = rest
-        .get(..head.records_len as usize)
-        .ok_or(FormatError::Short)?;
+    let records = rest.get(..head.records_len as usize).ok_or(FormatError::Short)?;
     head.check(records)?;
     Ok((head, records))
 }

@@ -10,13 +10,12 @@ mod segment;
 mod state;
 
 pub use frame::{
-    FRAME_HEAD, FrameHead, MARK, MAX_EVENTS, MAX_FRAME, MAX_RECORDS, MAX_STATES, frame_head, mark,
-    parse_frame,
+    FRAME_HEAD, FrameHead, MARK, MAX_EVENTS, MAX_FRAME, MAX_RECORDS, MAX_STATES, frame_head, mark, parse_frame,
 };
 pub use position::{POSITION_HEAD, Position};
 pub use record::{
-    Body, ERASED_RECORD, Kind, LEAF, PREFIX, Prefix, RECORD_HEAD, Record, RecordIter, SALT,
-    commitment, encode_erased, leaf, leaf_hash, parse_record, source_hash,
+    Body, ERASED_RECORD, Kind, LEAF, PREFIX, Prefix, RECORD_HEAD, Record, RecordIter, SALT, commitment, encode_erased,
+    leaf, leaf_hash, parse_record, source_hash,
 };
 pub use segment::{SEGMENT_HEAD, SegmentHead, origin_hash};
 pub use state::{MAX_MEMORY, MAX_STATE, STATE_HEAD, StateRecord, encode_state};

@@ -106,11 +106,7 @@ pub fn source_hash(event_source: &str) -> [u8; 8] {
 
 /// SHA-256 of salt and payload.
 pub fn commitment(salt: &[u8; SALT], payload: &[u8]) -> [u8; 32] {
-    Sha256::new()
-        .chain_update(salt)
-        .chain_update(payload)
-        .finalize()
-        .into()
+    Sha256::new().chain_update(salt).chain_update(payload).finalize().into()
 }
 
 /// Prefix and commitment: the entry in the Merkle tree.
@@ -123,11 +119,7 @@ pub fn leaf(prefix: &[u8; PREFIX], commitment: &[u8; 32]) -> [u8; LEAF] {
 
 /// RFC 6962 hash of a leaf: SHA-256 of a zero byte and the leaf.
 pub fn leaf_hash(leaf: &[u8; LEAF]) -> [u8; 32] {
-    Sha256::new()
-        .chain_update([0])
-        .chain_update(leaf)
-        .finalize()
-        .into()
+    Sha256::new().chain_update([0]).chain_update(leaf).finalize().into()
 }
 
 /// What stands behind a record's prefix.

@@ -32,14 +32,8 @@ impl<'a> StateRecord<'a> {
         let mut rest = payload;
         let key_length = usize::from(u16::from_be_bytes(take(&mut rest)?));
         let expiry_ns = u64::from_be_bytes(take(&mut rest)?);
-        let (key, value) = rest
-            .split_at_checked(key_length)
-            .ok_or(FormatError::Short)?;
-        Ok(Self {
-            key,
-            expiry_ns,
-            value,
-        })
+        let (key, value) = rest.split_at_checked(key_length).ok_or(FormatError::Short)?;
+        Ok(Self { key, expiry_ns, value })
     }
 }
 

@@ -59,11 +59,7 @@ pub(super) struct Newest {
 
 impl Newest {
     /// Reads frames in order, and looks behind where they end before `until`.
-    pub(super) fn read(
-        shared: &Arc<Shared>,
-        first_seq: u64,
-        until: u64,
-    ) -> Result<Self, OpenError> {
+    pub(super) fn read(shared: &Arc<Shared>, first_seq: u64, until: u64) -> Result<Self, OpenError> {
         let path = shared.layout.seg(first_seq);
         let file = shared.fs.open(&path).map_err(OpenError::io(&path))?;
         let size = file.size().map_err(OpenError::io(&path))?;
@@ -118,16 +114,14 @@ impl Newest {
                         *head_end = offset + head.len() as u64;
                     }
                 }
-                unproven.retain(|(_, next_seq)| *next_seq > head.synced);
-                if head.next_seq() > head.synced {
-                    unproven.push((offset, head.next_seq()));
-                }
+                unproven.retain(|(_, proof)| *proof > head.synced);
+                // A mark has no record of its own: only one behind it proves it.
+                let proof = head.next_seq() + u64::from(head.count == 0);
+                unproven.push((offset, proof));
                 Ok(())
             },
         )?;
-        self.unproven = unproven
-            .first()
-            .map_or(self.stop.offset, |(offset, _)| *offset);
+        self.unproven = unproven.first().map_or(self.stop.offset, |(offset, _)| *offset);
         if let Some((offset, head)) = last {
             let records = frames.records(offset, &head)?;
             self.last_leaf = RecordIter::new(records)
@@ -272,12 +266,7 @@ impl Newest {
 }
 
 /// Whether the segment's header is whole and ours.
-fn header(
-    file: &dyn FsFile,
-    path: &PathBuf,
-    shared: &Shared,
-    first_seq: u64,
-) -> Result<bool, OpenError> {
+fn header(file: &dyn FsFile, path: &PathBuf, shared: &Shared, first_seq: u64) -> Result<bool, OpenError> {
     let mut bytes = [0; SEGMENT_HEAD];
     let read = read_full_at(file, &mut bytes, 0).map_err(OpenError::io(path))?;
     match SegmentHead::parse(&bytes) {

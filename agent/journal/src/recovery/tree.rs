@@ -10,10 +10,7 @@ use crate::options::{OpenError, Options};
 const MAX_ORIGIN: usize = 512;
 
 /// Makes what is missing; returns the newest generation's layout, origin and number.
-pub(super) fn prepare(
-    fs: &dyn Fs,
-    options: &Options,
-) -> Result<(Layout, String, u32), OpenError> {
+pub(super) fn prepare(fs: &dyn Fs, options: &Options) -> Result<(Layout, String, u32), OpenError> {
     let first = Layout::new(&options.dir, 1);
     let journal = first.journal();
     make(fs, &options.dir, &journal)?;

@@ -39,11 +39,7 @@ impl Finder {
 
     /// The first frame at or behind `from` with a first seq in `seqs` and at
     /// most [`REACH`] above its start.
-    pub(crate) fn find(
-        &mut self,
-        from: u64,
-        seqs: Range<u64>,
-    ) -> io::Result<Option<(u64, FrameHead)>> {
+    pub(crate) fn find(&mut self, from: u64, seqs: Range<u64>) -> io::Result<Option<(u64, FrameHead)>> {
         let highest = seqs.end.min(seqs.start.saturating_add(REACH + 1));
         let seqs = seqs.start..highest;
         let mut buf = vec![0; CHUNK];
@@ -101,8 +97,7 @@ impl Finder {
             let at = self.base + (self.prefixes.len() as u64 - 1) * BLOCK;
             let read = read_full_at(&*self.file, &mut buf, at)?;
             let last = self.prefixes.last().copied().unwrap_or(0);
-            self.prefixes
-                .push(crc32c::crc32c_append(last, &buf[..read]));
+            self.prefixes.push(crc32c::crc32c_append(last, &buf[..read]));
         }
         let at = self.base + block as u64 * BLOCK;
         let part = &mut buf[..(to - at) as usize];

@@ -166,7 +166,8 @@ impl Control {
         let fail = |errno| ControlError::from_errno(during, errno);
         let deadline = Instant::now() + TIME_OUT;
         self.sequence = self.sequence.wrapping_add(1);
-        let datagram = request.datagram(self.sequence);
+        let sequence = self.sequence;
+        let datagram = request.datagram(sequence);
         let kernel = SocketAddrNetlink::new(0, 0);
         loop {
             match sendto(&self.fd, &datagram, SendFlags::empty(), &kernel) {
@@ -182,7 +183,7 @@ impl Control {
             let Some(datagram) = self.receive(during, deadline)? else {
                 continue;
             };
-            if datagram.sequence != self.sequence {
+            if datagram.sequence != sequence {
                 // An answer that came after its request had been given up.
                 continue;
             }
@@ -209,11 +210,7 @@ impl Control {
     }
 
     /// One datagram of the kernel; `None` for one to be passed over.
-    fn receive(
-        &mut self,
-        during: &'static str,
-        deadline: Instant,
-    ) -> Result<Option<Datagram<'_>>, ControlError> {
+    fn receive(&mut self, during: &'static str, deadline: Instant) -> Result<Option<Datagram<'_>>, ControlError> {
         let fail = |errno| ControlError::from_errno(during, errno);
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec {

@@ -71,9 +71,7 @@ impl ControlError {
     pub fn from_errno(during: &'static str, errno: Errno) -> ControlError {
         match errno {
             Errno::PERM | Errno::ACCESS => ControlError::NotPermitted { during },
-            Errno::CONNREFUSED | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT => {
-                ControlError::Unavailable { during }
-            }
+            Errno::CONNREFUSED | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT => ControlError::Unavailable { during },
             Errno::EXIST => ControlError::Exists { during },
             Errno::NOENT => ControlError::Missing { during },
             Errno::INVAL => ControlError::Invalid { during },

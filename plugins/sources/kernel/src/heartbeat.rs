@@ -48,10 +48,7 @@ impl Heartbeat {
             self.under_way.pop_front();
         }
         self.under_way.push_back((self.count, now));
-        format!(
-            "op=auditmon-heartbeat nonce={:016x} count={}",
-            self.nonce, self.count
-        )
+        format!("op=auditmon-heartbeat nonce={:016x} count={}", self.nonce, self.count)
     }
 
     /// How this process's heartbeats can be told from other records, for the
@@ -130,9 +127,8 @@ mod tests {
         let mut heartbeat = Heartbeat::new();
         let mark = heartbeat.mark();
         let text = heartbeat.beat(1_000);
-        let record = |pid: u32, text: &str| {
-            format!("audit(1.000:5): pid={pid} uid=0 auid=1 ses=1 msg='{text}'").into_bytes()
-        };
+        let record =
+            |pid: u32, text: &str| format!("audit(1.000:5): pid={pid} uid=0 auid=1 ses=1 msg='{text}'").into_bytes();
         let me = std::process::id();
         let ours = record(me, &text);
         assert_eq!(mark.recognise(Heartbeat::KIND, &ours), Some(1));

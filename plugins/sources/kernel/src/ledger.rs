@@ -86,6 +86,20 @@ impl Ledger {
         self.rules = rules;
     }
 
+    /// Takes in what another ledger of this boot calls ours.
+    pub(crate) fn adopt(&mut self, other: &Ledger) {
+        for rule in &other.rules {
+            if !self.owns(rule) {
+                self.rules.push(rule.clone());
+            }
+        }
+        for changed in &other.changed {
+            if !self.changed.iter().any(|known| known.setting == changed.setting) {
+                self.changed.push(*changed);
+            }
+        }
+    }
+
     /// A rule is no longer ours.
     pub(crate) fn forget_rule(&mut self, rule: &Rule) {
         self.rules.retain(|ours| ours != rule);
@@ -94,11 +108,7 @@ impl Ledger {
     /// Notes a change of a setting that reads `now`. What it was before our
     /// *first* change stays, unless somebody else changed it since.
     pub(crate) fn note(&mut self, setting: SettingKind, now: u32, after: u32) {
-        if let Some(known) = self
-            .changed
-            .iter_mut()
-            .find(|known| known.setting == setting)
-        {
+        if let Some(known) = self.changed.iter_mut().find(|known| known.setting == setting) {
             if known.after != now {
                 known.before = now;
             }
@@ -141,11 +151,7 @@ impl Ledger {
             out.extend_from_slice(&changed.after.to_le_bytes());
         }
         // Rules that have no compact form cannot have been loaded either.
-        let rules: Vec<Vec<u8>> = self
-            .rules
-            .iter()
-            .filter_map(|rule| rule.to_compact().ok())
-            .collect();
+        let rules: Vec<Vec<u8>> = self.rules.iter().filter_map(|rule| rule.to_compact().ok()).collect();
         out.extend_from_slice(&(rules.len() as u32).to_le_bytes());
         for rule in rules {
             out.extend_from_slice(&(rule.len() as u32).to_le_bytes());
@@ -181,11 +187,7 @@ impl Ledger {
             let len = number(input)? as usize;
             rules.push(Rule::from_compact(cut(input, len)?).ok()?.normalised());
         }
-        input.is_empty().then_some(Ledger {
-            boot,
-            changed,
-            rules,
-        })
+        input.is_empty().then_some(Ledger { boot, changed, rules })
     }
 }
 

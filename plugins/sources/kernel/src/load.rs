@@ -342,11 +342,7 @@ pub fn parse_all<'a>(
             Err(more) => faults.extend(more.iter().map(|fault| format!("{name}: {fault}"))),
         }
     }
-    if faults.is_empty() {
-        Ok(wanted)
-    } else {
-        Err(faults)
-    }
+    if faults.is_empty() { Ok(wanted) } else { Err(faults) }
 }
 
 #[cfg(test)]

@@ -57,7 +57,17 @@ pub struct ReadStats {
 /// Monotonic time in ns at the resolution of the kernel's timer tick.
 #[must_use]
 pub fn coarse_now() -> u64 {
-    let now = clock_gettime(ClockId::MonotonicCoarse);
+    nanos(ClockId::MonotonicCoarse)
+}
+
+/// Monotonic time in ns, exact; costs more than [`coarse_now`].
+#[must_use]
+pub fn exact_now() -> u64 {
+    nanos(ClockId::Monotonic)
+}
+
+fn nanos(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
     let nanos = u64::try_from(now.tv_nsec).unwrap_or_default();
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
@@ -135,10 +145,7 @@ impl Reader {
     /// # Errors
     /// [`RegisterError::Held`] naming the holder; [`ControlError`] for
     /// missing privilege or no audit.
-    pub fn register(
-        &mut self,
-        registered: impl FnOnce() -> Result<u32, ControlError>,
-    ) -> Result<(), RegisterError> {
+    pub fn register(&mut self, registered: impl FnOnce() -> Result<u32, ControlError>) -> Result<(), RegisterError> {
         const DURING: &str = "registering as the audit daemon";
         let fail = |errno| ControlError::from_errno(DURING, errno);
         self.sequence = self.sequence.wrapping_add(1);
@@ -171,12 +178,7 @@ impl Reader {
                 Some((sequence, code)) if sequence == self.sequence => return Some(code),
                 _ => {}
             }
-            if self
-                .shared
-                .answered
-                .wait_until(&mut answer, deadline)
-                .timed_out()
-            {
+            if self.shared.answered.wait_until(&mut answer, deadline).timed_out() {
                 return None;
             }
         }

@@ -76,6 +76,8 @@ struct State {
     /// The consumer sleeps until this many bytes are there; 0: it does not.
     wake_at: usize,
     producer_gone: bool,
+    /// Somebody wants the consumer to look around.
+    woken: bool,
 }
 
 #[derive(Debug)]
@@ -126,9 +128,9 @@ impl Producer {
         let [f0, f1] = if truncated { TRUNCATED } else { 0 }.to_ne_bytes();
         let [l0, l1, l2, l3] = (payload.len() as u32).to_ne_bytes();
         let [a0, a1, a2, a3, a4, a5, a6, a7] = arrival.to_ne_bytes();
-        state.filling.extend_from_slice(&[
-            k0, k1, f0, f1, l0, l1, l2, l3, a0, a1, a2, a3, a4, a5, a6, a7,
-        ]);
+        state
+            .filling
+            .extend_from_slice(&[k0, k1, f0, f1, l0, l1, l2, l3, a0, a1, a2, a3, a4, a5, a6, a7]);
         state.filling.extend_from_slice(payload);
         state.used += need;
         state.peak = state.peak.max(state.used);
@@ -187,6 +189,9 @@ impl Consumer {
             if state.producer_gone {
                 return Taken::Closed;
             }
+            if state.used == 0 && std::mem::take(&mut state.woken) {
+                return Taken::Nothing;
+            }
             if state.used > 0 {
                 state.wake_at = CHUNK;
                 self.0.filled.wait_for(&mut state, GATHER);
@@ -220,6 +225,12 @@ impl Consumer {
         }
     }
 
+    /// What wakes this consumer without a record.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        Waker(Arc::clone(&self.0))
+    }
+
     /// What was dropped since the last call.
     pub fn take_dropped(&mut self) -> Dropped {
         std::mem::take(&mut self.0.state.lock().dropped)
@@ -232,10 +243,29 @@ impl Consumer {
         (state.used, state.peak)
     }
 
+    /// Whether the producer is gone: nothing more will come.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.state.lock().producer_gone
+    }
+
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.state.lock().used == 0
+    }
+}
+
+/// Makes the consumer return from [`Consumer::take`] with nothing, to look
+/// at what else there is to do.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<Shared>);
+
+impl Waker {
+    /// Wakes the consumer, or the next call of `take`. Never blocks for long.
+    pub fn wake(&self) {
+        self.0.state.lock().woken = true;
+        self.0.filled.notify_one();
     }
 }
 

@@ -164,7 +164,10 @@ mod tests {
     fn keeps_ranges_whatever_the_order() {
         assert_eq!(of(&[5, 6, 7, 7, 9]).ranges(), [(5, 7), (9, 9)]);
         assert_eq!(of(&[9, 7, 5, 6, 8]).ranges(), [(5, 9)]);
-        assert_eq!(of(&[10, 1, 3, 2, u32::MAX, 0]).ranges(), [(0, 3), (10, 10), (u32::MAX, u32::MAX)]);
+        assert_eq!(
+            of(&[10, 1, 3, 2, u32::MAX, 0]).ranges(),
+            [(0, 3), (10, 10), (u32::MAX, u32::MAX)]
+        );
     }
 
     #[test]

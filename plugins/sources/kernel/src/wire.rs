@@ -146,3 +146,6 @@ impl<'a> Datagram<'a> {
         Some(buffer.code().map_or(0, i32::from))
     }
 }
+
+#[cfg(test)]
+mod tests;

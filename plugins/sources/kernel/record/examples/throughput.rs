@@ -86,11 +86,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     });
     let (n, e, x) = (records.len() as f64, f64::from(events), execs.len().max(1) as f64);
-    println!("{file}: {n} records, {bytes} bytes, {events} events, {} execs", execs.len());
+    println!(
+        "{file}: {n} records, {bytes} bytes, {events} events, {} execs",
+        execs.len()
+    );
     println!("head                        {:7.0} ns/record", head / n);
-    println!("reassembly                  {:7.0} ns/record {:7.2} µs/event", reassembly / n, reassembly / e / 1e3);
-    println!("reassembly, summary, json   {:7.0} ns/record {:7.2} µs/event", all / n, all / e / 1e3);
-    println!("                            {:7.0} records/s, {length} bytes of JSON", n / all * 1e9);
+    println!(
+        "reassembly                  {:7.0} ns/record {:7.2} µs/event",
+        reassembly / n,
+        reassembly / e / 1e3
+    );
+    println!(
+        "reassembly, summary, json   {:7.0} ns/record {:7.2} µs/event",
+        all / n,
+        all / e / 1e3
+    );
+    println!(
+        "                            {:7.0} records/s, {length} bytes of JSON",
+        n / all * 1e9
+    );
     println!("summary of an exec event    {:25.2} µs/event", summary / x / 1e3);
     println!("summary, json of an exec    {:25.2} µs/event", json / x / 1e3);
     Ok(())

@@ -59,7 +59,10 @@ impl Event {
     /// Makes an event of records that are known to belong together, without reassembly; the
     /// stamp is the first readable one. For tests and for tools that read files.
     pub fn of_records<'a>(records: impl IntoIterator<Item = (RecordType, &'a [u8])>) -> Self {
-        let mut event = Self { unstamped: true, ..Self::default() };
+        let mut event = Self {
+            unstamped: true,
+            ..Self::default()
+        };
         for (kind, payload) in records {
             let body = match header::parse_at(payload) {
                 Ok((stamp, body)) => {
@@ -118,10 +121,17 @@ impl Event {
     pub(crate) fn store(&mut self, kind: RecordType, payload: &[u8], body: usize) {
         // The reassembler keeps the buffer far below 4 GiB; of_records cuts there.
         let start = self.bytes.len();
-        let Ok(end) = u32::try_from(start + payload.len()) else { return };
+        let Ok(end) = u32::try_from(start + payload.len()) else {
+            return;
+        };
         self.bytes.extend_from_slice(payload);
         let start = start as u32;
-        self.index.push(Entry { kind, start, body: start + body as u32, end });
+        self.index.push(Entry {
+            kind,
+            start,
+            body: start + body as u32,
+            end,
+        });
     }
 
     /// Empties the event, keeping its memory.
@@ -129,13 +139,19 @@ impl Event {
         self.bytes.clear();
         self.index.clear();
         let (bytes, index) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.index));
-        *self = Self { bytes, index, ..Self::default() };
+        *self = Self {
+            bytes,
+            index,
+            ..Self::default()
+        };
     }
 
     fn resolve(&self, entry: &Entry) -> Record<'_> {
-        let slice = |from: u32| {
-            self.bytes.get(from as usize..entry.end as usize).unwrap_or_default()
-        };
-        Record { kind: entry.kind, payload: slice(entry.start), body: slice(entry.body) }
+        let slice = |from: u32| self.bytes.get(from as usize..entry.end as usize).unwrap_or_default();
+        Record {
+            kind: entry.kind,
+            payload: slice(entry.start),
+            body: slice(entry.body),
+        }
     }
 }

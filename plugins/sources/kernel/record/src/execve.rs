@@ -124,6 +124,15 @@ impl Joiner {
         }
     }
 
+    /// Bytes of memory behind this joiner, to be counted against a limit.
+    #[must_use]
+    pub const fn memory(&self) -> usize {
+        self.argv.bytes.capacity()
+            + self.argv.ends.capacity() * size_of::<u32>()
+            + self.piece.capacity()
+            + size_of::<Self>()
+    }
+
     /// Gives the arguments.
     #[must_use]
     pub fn finish(mut self) -> Argv {
@@ -173,7 +182,7 @@ impl Joiner {
             if self.total < KEPT_BYTES as u64 {
                 return;
             }
-            self.overflow_from(start);
+            self.overflow();
             return;
         }
         let mut piece = std::mem::take(&mut self.piece);
@@ -207,9 +216,9 @@ impl Joiner {
         }
     }
 
-    /// Starts to hash, because the argument whose newest piece begins at `start` does not fit;
-    /// keeps of it what fits, up to the end of a character.
-    fn overflow_from(&mut self, _start: usize) {
+    /// Starts to hash, because the open argument does not fit; keeps of it what fits, up to the
+    /// end of a character.
+    fn overflow(&mut self) {
         let begin = self.argv.ends.last().map_or(0, |end| *end as usize);
         let mut hash = self.hash_of_kept();
         hash.update(self.argv.bytes.get(begin..).unwrap_or_default());
@@ -260,8 +269,12 @@ impl Name {
         if name == b"argc" {
             return Self::Argc;
         }
-        let Some(rest) = name.strip_prefix(b"a") else { return Self::Other };
-        let Some((index, rest)) = leading_number(rest) else { return Self::Other };
+        let Some(rest) = name.strip_prefix(b"a") else {
+            return Self::Other;
+        };
+        let Some((index, rest)) = leading_number(rest) else {
+            return Self::Other;
+        };
         match rest {
             b"" => Self::Whole(index),
             b"_len" => Self::Length(index),

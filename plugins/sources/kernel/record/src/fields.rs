@@ -38,7 +38,10 @@ impl<'a> Value<'a> {
     /// A bare token.
     #[must_use]
     pub const fn bare(text: &'a [u8]) -> Self {
-        Self { text, quote: Quote::Bare }
+        Self {
+            text,
+            quote: Quote::Bare,
+        }
     }
 
     /// Tells whether this is the kernel's unquoted `(null)`: there is no value.
@@ -76,7 +79,11 @@ impl<'a> Value<'a> {
     /// Reads a user, group or session id: 32 bits, also as the signed `-1` of OBJ_PID.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
-        if self.text == b"-1" { Some(u32::MAX) } else { u32::try_from(self.decimal()?).ok() }
+        if self.text == b"-1" {
+            Some(u32::MAX)
+        } else {
+            u32::try_from(self.decimal()?).ok()
+        }
     }
 }
 
@@ -103,11 +110,17 @@ impl<'a> Iterator for Fields<'a> {
         if name_len == 0 || rest.get(name_len) != Some(&b'=') {
             let (word, rest) = split_at_space(rest);
             self.rest = rest;
-            return Some(Field { name: b"", value: Value::bare(word) });
+            return Some(Field {
+                name: b"",
+                value: Value::bare(word),
+            });
         }
         let (name, value) = rest.split_at(name_len);
         let value = value.get(1..).unwrap_or_default();
-        Some(Field { name, value: self.value(name, value) })
+        Some(Field {
+            name,
+            value: self.value(name, value),
+        })
     }
 }
 
@@ -121,7 +134,10 @@ impl<'a> Fields<'a> {
                 if let Some(end) = memchr(b'"', inner) {
                     let (text, rest) = inner.split_at(end);
                     self.rest = rest.get(1..).unwrap_or_default();
-                    return Value { text, quote: Quote::Double };
+                    return Value {
+                        text,
+                        quote: Quote::Double,
+                    };
                 }
             }
             // Only msg is quoted so, and its text may hold quotes: it ends at the last one.
@@ -131,7 +147,10 @@ impl<'a> Fields<'a> {
                 let end = memrchr(b'\'', inner).unwrap_or(inner.len());
                 let (text, rest) = inner.split_at(end);
                 self.rest = rest.get(1..).unwrap_or_default();
-                return Value { text, quote: Quote::Single };
+                return Value {
+                    text,
+                    quote: Quote::Single,
+                };
             }
             _ => {}
         }
@@ -155,7 +174,9 @@ impl<'a> Fields<'a> {
         let mut at = len;
         loop {
             let tail = rest.get(at..).unwrap_or_default();
-            let Some(skip) = tail.iter().position(|b| *b != b' ') else { break };
+            let Some(skip) = tail.iter().position(|b| *b != b' ') else {
+                break;
+            };
             let word = tail.get(skip..).unwrap_or_default();
             if word.get(name_len(word)) == Some(&b'=') && name_len(word) > 0 {
                 break;
@@ -174,11 +195,23 @@ impl<'a> Fields<'a> {
 /// Length of the name at the head: letters, digits, `_`, `-`, and the brackets of `aN[M]`.
 #[inline]
 fn name_len(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .position(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'[' | b']')))
-        .unwrap_or(bytes.len())
+    bytes.iter().position(|b| !IN_NAME[*b as usize]).unwrap_or(bytes.len())
 }
+
+/// A table, because this question is asked for every byte of every name.
+static IN_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table[b'_' as usize] = true;
+    table[b'-' as usize] = true;
+    table[b'[' as usize] = true;
+    table[b']' as usize] = true;
+    table
+};
 
 #[inline]
 fn split_at_space(bytes: &[u8]) -> (&[u8], &[u8]) {
@@ -186,8 +219,7 @@ fn split_at_space(bytes: &[u8]) -> (&[u8], &[u8]) {
     let head = bytes.len().min(32);
     let end = match bytes.iter().take(head).position(|b| *b == b' ') {
         Some(end) => end,
-        None => head + memchr(b' ', bytes.get(head..).unwrap_or_default())
-            .unwrap_or(bytes.len() - head),
+        None => head + memchr(b' ', bytes.get(head..).unwrap_or_default()).unwrap_or(bytes.len() - head),
     };
     bytes.split_at(end)
 }
@@ -205,8 +237,7 @@ fn glued(name: &[u8], rest: &[u8]) -> Option<usize> {
     }
     let digits = rest.iter().position(|b| !b.is_ascii_digit()).filter(|n| *n > 0)?;
     let next = rest.get(digits..)?;
-    let is_field = next.first().is_some_and(u8::is_ascii_alphabetic)
-        && next.get(name_len(next)) == Some(&b'=');
+    let is_field = next.first().is_some_and(u8::is_ascii_alphabetic) && next.get(name_len(next)) == Some(&b'=');
     is_field.then_some(digits)
 }
 

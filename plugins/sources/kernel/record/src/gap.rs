@@ -55,7 +55,10 @@ impl Gaps {
     /// is reported; with `None` at the first serial that comes.
     #[must_use]
     pub fn new(last: Option<u32>) -> Self {
-        Self { next: last.map(|serial| serial.wrapping_add(1)), ..Self::default() }
+        Self {
+            next: last.map(|serial| serial.wrapping_add(1)),
+            ..Self::default()
+        }
     }
 
     /// Takes the serial of a record; `now` is its arrival in monotonic nanoseconds.
@@ -119,7 +122,10 @@ impl Gaps {
     /// or reported. This is the mark to keep for a restart.
     #[must_use]
     pub fn settled(&self) -> Option<u32> {
-        self.pending.front().map(|range| range.first.wrapping_sub(1)).or(self.highest())
+        self.pending
+            .front()
+            .map(|range| range.first.wrapping_sub(1))
+            .or(self.highest())
     }
 
     fn take(&mut self) -> Option<Report> {
@@ -129,7 +135,9 @@ impl Gaps {
     /// A serial below the highest: one that was missing, or one of an event seen before.
     fn straggler(&mut self, serial: u32, next: u32) {
         let distance = next.wrapping_sub(serial);
-        let at = self.pending.partition_point(|range| next.wrapping_sub(range.last) > distance);
+        let at = self
+            .pending
+            .partition_point(|range| next.wrapping_sub(range.last) > distance);
         let Some(range) = self.pending.get(at).copied() else {
             return self.far_behind(serial, distance);
         };
@@ -142,7 +150,10 @@ impl Gaps {
             (false, true) => self.narrow(at, range.first, serial.wrapping_sub(1)),
             (false, false) => {
                 self.narrow(at, range.first, serial.wrapping_sub(1));
-                let rest = Pending { first: serial.wrapping_add(1), ..range };
+                let rest = Pending {
+                    first: serial.wrapping_add(1),
+                    ..range
+                };
                 self.pending.insert(at + 1, rest);
             }
         }
@@ -180,7 +191,9 @@ impl Gaps {
     }
 
     fn give_up(&mut self) -> bool {
-        let Some(range) = self.pending.pop_front() else { return false };
+        let Some(range) = self.pending.pop_front() else {
+            return false;
+        };
         let report = &mut self.report;
         report.missing += u64::from(range.last.wrapping_sub(range.first)) + 1;
         if report.ranges.len() < MAX_RANGES {
@@ -216,7 +229,14 @@ mod tests {
         assert_eq!(gaps.settled(), Some(10));
         assert_eq!(gaps.expire(4 * SECOND), None);
         let report = gaps.expire(5 * SECOND).unwrap();
-        assert_eq!(report, Report { ranges: vec![(11, 14)], missing: 4, merged: false });
+        assert_eq!(
+            report,
+            Report {
+                ranges: vec![(11, 14)],
+                missing: 4,
+                merged: false
+            }
+        );
         assert_eq!(gaps.settled(), Some(15));
     }
 
@@ -249,11 +269,10 @@ mod tests {
         gaps.observe(2, 0);
         gaps.observe(0, 0);
         let report = gaps.flush().unwrap();
-        assert_eq!(report.ranges, [
-            (u32::MAX - 2, u32::MAX - 2),
-            (u32::MAX, u32::MAX),
-            (1, 1)
-        ]);
+        assert_eq!(
+            report.ranges,
+            [(u32::MAX - 2, u32::MAX - 2), (u32::MAX, u32::MAX), (1, 1)]
+        );
         assert_eq!(gaps.highest(), Some(2));
     }
 
@@ -264,7 +283,10 @@ mod tests {
             gaps.observe(n * 2, 0);
         }
         let report = gaps.flush().unwrap();
-        assert_eq!((report.ranges.len(), report.missing, report.merged), (1_000, 3_000, true));
+        assert_eq!(
+            (report.ranges.len(), report.missing, report.merged),
+            (1_000, 3_000, true)
+        );
         assert_eq!(report.ranges.last(), Some(&(1_999, 5_999)));
     }
 

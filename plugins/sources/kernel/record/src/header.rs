@@ -49,33 +49,48 @@ pub fn parse(payload: &[u8]) -> Result<(Stamp, &[u8]), HeaderError> {
 pub(crate) fn parse_at(payload: &[u8]) -> Result<(Stamp, usize), HeaderError> {
     const HEAD: &[u8] = b"audit(";
     if !payload.starts_with(HEAD) {
-        return Err(HeaderError { at: 0, expected: "audit(" });
+        return Err(HeaderError {
+            at: 0,
+            expected: "audit(",
+        });
     }
     let (sec, at) = number(payload, HEAD.len())?;
     let at = expect(payload, at, b'.', ".")?;
     let (msec, end) = number(payload, at)?;
     if end != at + 3 {
-        return Err(HeaderError { at, expected: "three digits" });
+        return Err(HeaderError {
+            at,
+            expected: "three digits",
+        });
     }
     let at = expect(payload, end, b':', ":")?;
     let (serial, end) = number(payload, at)?;
     let Ok(serial) = u32::try_from(serial) else {
-        return Err(HeaderError { at, expected: "a 32-bit serial" });
+        return Err(HeaderError {
+            at,
+            expected: "a 32-bit serial",
+        });
     };
     let at = expect(payload, end, b')', ")")?;
     let at = expect(payload, at, b':', ":")?;
     let at = if payload.get(at) == Some(&b' ') { at + 1 } else { at };
     // Three digits: the value is at most 999.
-    Ok((Stamp { sec, msec: msec as u16, serial }, at))
+    Ok((
+        Stamp {
+            sec,
+            msec: msec as u16,
+            serial,
+        },
+        at,
+    ))
 }
 
-fn expect(
-    bytes: &[u8],
-    at: usize,
-    byte: u8,
-    expected: &'static str,
-) -> Result<usize, HeaderError> {
-    if bytes.get(at) == Some(&byte) { Ok(at + 1) } else { Err(HeaderError { at, expected }) }
+fn expect(bytes: &[u8], at: usize, byte: u8, expected: &'static str) -> Result<usize, HeaderError> {
+    if bytes.get(at) == Some(&byte) {
+        Ok(at + 1)
+    } else {
+        Err(HeaderError { at, expected })
+    }
 }
 
 /// Reads decimal digits from `from` on; gives the number and the offset behind it.
@@ -86,10 +101,20 @@ fn number(bytes: &[u8], from: usize) -> Result<(u64, usize), HeaderError> {
         value = value
             .checked_mul(10)
             .and_then(|v| v.checked_add(u64::from(digit)))
-            .ok_or(HeaderError { at, expected: "a number below 2^64" })?;
+            .ok_or(HeaderError {
+                at,
+                expected: "a number below 2^64",
+            })?;
         at += 1;
     }
-    if at == from { Err(HeaderError { at, expected: "a digit" }) } else { Ok((value, at)) }
+    if at == from {
+        Err(HeaderError {
+            at,
+            expected: "a digit",
+        })
+    } else {
+        Ok((value, at))
+    }
 }
 
 #[cfg(test)]
@@ -99,7 +124,14 @@ mod tests {
     #[test]
     fn splits() {
         let (stamp, body) = parse(b"audit(1795208547.716:1699351): pid=1").unwrap();
-        assert_eq!(stamp, Stamp { sec: 1_795_208_547, msec: 716, serial: 1_699_351 });
+        assert_eq!(
+            stamp,
+            Stamp {
+                sec: 1_795_208_547,
+                msec: 716,
+                serial: 1_699_351
+            }
+        );
         assert_eq!(body, b"pid=1");
         assert_eq!(stamp.to_string(), "1795208547.716:1699351");
         assert_eq!(parse(b"audit(1.000:4294967295): ").unwrap().1, b"");

@@ -50,8 +50,7 @@ pub fn syscall_name(arch: u32, number: u32) -> Option<&'static str> {
 /// Name of a system call, else its number as text.
 #[must_use]
 pub fn syscall_text(arch: u32, number: u32) -> Cow<'static, str> {
-    syscall_name(arch, number)
-        .map_or_else(|| Cow::Owned(number.to_string()), Cow::Borrowed)
+    syscall_name(arch, number).map_or_else(|| Cow::Owned(number.to_string()), Cow::Borrowed)
 }
 
 /// Name of an error number (positive, as in `errno.h`), like `EACCES`. Numbers that only the

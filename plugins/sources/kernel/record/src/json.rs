@@ -20,7 +20,6 @@
 //! Strings that are not UTF-8 are shown with U+FFFD, and `<name>_hex` holds all bytes. No object
 //! has a name twice; depth is at most 5; the whole stays below 1 MiB less 64 KiB.
 
-use crate::event::Record;
 use crate::execve::Joiner;
 use crate::fields::Value;
 use crate::interpret;
@@ -86,13 +85,7 @@ impl Encoder {
 
     /// Appends the `event_data` of an event. `cut` names members of the envelope that the
     /// caller had to cut; they are listed under `cut`.
-    pub fn event_data<N: Names + ?Sized>(
-        &mut self,
-        summary: &Summary<'_>,
-        names: &N,
-        cut: &[&str],
-        out: &mut Vec<u8>,
-    ) {
+    pub fn event_data<N: Names + ?Sized>(&mut self, summary: &Summary<'_>, names: &N, cut: &[&str], out: &mut Vec<u8>) {
         let start = out.len();
         out.push(b'{');
         let writer = Writer {
@@ -121,9 +114,7 @@ struct EventWriter<'w, 's, N: Names + ?Sized> {
 impl<N: Names + ?Sized> EventWriter<'_, '_, N> {
     fn main_members(&mut self) {
         self.call();
-        for (top, name) in [(Top::Success, "success")] {
-            self.text(top, name);
-        }
+        self.text(Top::Success, "success");
         self.exit();
         for (top, name) in [(Top::A0, "a0"), (Top::A1, "a1"), (Top::A2, "a2"), (Top::A3, "a3")] {
             self.text(top, name);
@@ -173,7 +164,9 @@ impl<N: Names + ?Sized> EventWriter<'_, '_, N> {
         self.number(Top::Exit, "exit");
         let failed = self.summary.top(Top::Success).is_some_and(|value| value.text == b"no");
         let errno = self.summary.exit().filter(|_| failed).and_then(i64::checked_neg);
-        let name = errno.and_then(|n| u32::try_from(n).ok()).and_then(interpret::errno_name);
+        let name = errno
+            .and_then(|n| u32::try_from(n).ok())
+            .and_then(interpret::errno_name);
         if let Some(name) = name {
             self.key("exit_name");
             self.quoted(name);
@@ -200,7 +193,9 @@ impl<N: Names + ?Sized> EventWriter<'_, '_, N> {
         if !self.summary.has_execve {
             return false;
         }
-        let Some(argv) = self.summary.event.argv(joiner) else { return false };
+        let Some(argv) = self.summary.event.argv(joiner) else {
+            return false;
+        };
         self.key("argv");
         if !strings(argv.iter(), self.writer.out) {
             self.key("argv_hex");
@@ -261,8 +256,12 @@ impl<N: Names + ?Sized> EventWriter<'_, '_, N> {
     }
 
     fn id(&mut self, top: Top, name: &str, kind: Kind) {
-        let Some(value) = self.summary.top(top) else { return };
-        let Some(id) = value.id() else { return self.string(name, value.text) };
+        let Some(value) = self.summary.top(top) else {
+            return;
+        };
+        let Some(id) = value.id() else {
+            return self.string(name, value.text);
+        };
         self.key(name);
         number(u64::from(id), self.writer.out);
         if let Some(text) = id_name(self.writer.names, kind, id) {
@@ -274,7 +273,9 @@ impl<N: Names + ?Sized> EventWriter<'_, '_, N> {
     }
 
     fn number(&mut self, top: Top, name: &str) {
-        let Some(value) = self.summary.top(top) else { return };
+        let Some(value) = self.summary.top(top) else {
+            return;
+        };
         if is_number(&value) {
             self.key(name);
             self.plain(value.text);
@@ -359,18 +360,14 @@ fn key_of(name: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\":");
 }
 
-/// Appends a record as it stands in audit files, without quotes, escaped.
-fn line(record: &Record<'_>, out: &mut Vec<u8>) {
+/// Appends what stands before the payload in audit files.
+fn line_head(kind: RecordType, out: &mut Vec<u8>) {
     out.extend_from_slice(b"type=");
-    type_name(record.kind, out);
-    out.extend_from_slice(b" msg=");
-}
-
-fn type_name(kind: RecordType, out: &mut Vec<u8>) {
     match kind.known_name() {
         Some(name) => out.extend_from_slice(name.as_bytes()),
         None => out.extend_from_slice(kind.name().as_bytes()),
     }
+    out.extend_from_slice(b" msg=");
 }
 
 const IDS: &[(Top, &str, Kind)] = &[

@@ -321,14 +321,15 @@ impl Reassembler {
 
     fn add(&mut self, place: u32, kind: RecordType, payload: &[u8], body: usize) {
         let now = self.now;
-        let Some(slot) = self.slots.get_mut(place as usize) else { return };
-        let before = memory(&slot.event);
+        let Some(slot) = self.slots.get_mut(place as usize) else {
+            return;
+        };
+        let before = slot.memory();
         slot.take(kind, payload, body, &self.limits);
         slot.event.last_arrival = now;
-        self.bytes = self.bytes + memory(&slot.event) - before;
+        self.bytes = self.bytes + slot.memory() - before;
         let ends = kind == RecordType::EOE
-            || now.saturating_sub(slot.event.first_arrival)
-                > self.limits.timeout.saturating_mul(MAX_AGE);
+            || now.saturating_sub(slot.event.first_arrival) > self.limits.timeout.saturating_mul(MAX_AGE);
         let delay = slot.delay();
         self.newest = place;
         if ends {
@@ -354,14 +355,17 @@ impl Reassembler {
 
     fn complete(&mut self, place: u32, early: bool) {
         self.unlink(place);
-        let Some(slot) = self.slots.get_mut(place as usize) else { return };
+        let Some(slot) = self.slots.get_mut(place as usize) else {
+            return;
+        };
         let key = slot.key;
+        self.bytes = self.bytes.saturating_sub(slot.memory());
         let mut event = slot.close(self.limits.expect_eoe);
-        self.bytes = self.bytes.saturating_sub(memory(&event));
         self.open -= 1;
         self.free.push(place);
         self.places.insert(key, DONE);
-        self.done.push_back((key, self.now.saturating_add(self.limits.remember)));
+        self.done
+            .push_back((key, self.now.saturating_add(self.limits.remember)));
         if early {
             event.incomplete = true;
             self.stats.evicted += 1;
@@ -398,12 +402,17 @@ impl Reassembler {
     }
 
     fn head(&self, delay: Delay) -> Option<u32> {
-        self.lists.get(delay as usize).map(|list| list.head).filter(|head| *head != NONE)
+        self.lists
+            .get(delay as usize)
+            .map(|list| list.head)
+            .filter(|head| *head != NONE)
     }
 
     /// Puts a slot at the end of a list.
     fn link(&mut self, place: u32, delay: Delay) {
-        let Some(list) = self.lists.get_mut(delay as usize) else { return };
+        let Some(list) = self.lists.get_mut(delay as usize) else {
+            return;
+        };
         let tail = std::mem::replace(&mut list.tail, place);
         if tail == NONE {
             list.head = place;
@@ -417,10 +426,16 @@ impl Reassembler {
 
     /// Takes a slot out of its list, if it is in one.
     fn unlink(&mut self, place: u32) {
-        let Some(slot) = self.slots.get_mut(place as usize) else { return };
-        let Some(delay) = slot.list.take() else { return };
+        let Some(slot) = self.slots.get_mut(place as usize) else {
+            return;
+        };
+        let Some(delay) = slot.list.take() else {
+            return;
+        };
         let (previous, next) = (slot.previous, slot.next);
-        let Some(list) = self.lists.get_mut(delay as usize) else { return };
+        let Some(list) = self.lists.get_mut(delay as usize) else {
+            return;
+        };
         if previous == NONE {
             list.head = next;
         }

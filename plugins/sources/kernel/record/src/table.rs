@@ -77,7 +77,10 @@ pub(crate) fn info(name: &[u8]) -> Info {
         }
         at += 1;
     }
-    Info { kind: Kind::Text, top: None }
+    Info {
+        kind: Kind::Text,
+        top: None,
+    }
 }
 
 const SLOTS: usize = 512;
@@ -104,7 +107,13 @@ static TABLE: [Option<(&str, Info)>; SLOTS] = {
         while table[at % SLOTS].is_some() {
             at += 1;
         }
-        table[at % SLOTS] = Some((NAMES[n].0, Info { kind: NAMES[n].1, top: NAMES[n].2 }));
+        table[at % SLOTS] = Some((
+            NAMES[n].0,
+            Info {
+                kind: NAMES[n].1,
+                top: NAMES[n].2,
+            },
+        ));
         n += 1;
     }
     table

@@ -18,7 +18,11 @@ pub fn decode_untrusted<'a>(value: &Value<'a>) -> Cow<'a, [u8]> {
         return Cow::Borrowed(value.text);
     }
     let mut bytes = Vec::new();
-    if append_hex(value.text, &mut bytes) { Cow::Owned(bytes) } else { Cow::Borrowed(value.text) }
+    if append_hex(value.text, &mut bytes) {
+        Cow::Owned(bytes)
+    } else {
+        Cow::Borrowed(value.text)
+    }
 }
 
 /// Appends the bytes of an untrusted string; the same as [`decode_untrusted`] without a new

@@ -101,8 +101,7 @@ impl<'a> Summary<'a> {
                 RecordType::SOCKADDR => summary.saddr = summary.saddr.or_else(|| sole(b"saddr")),
                 RecordType::URINGOP => {
                     let key = || fields(record.body).find(|field| field.name == b"key");
-                    summary.uring_key =
-                        summary.uring_key.or_else(|| key().map(|field| field.value));
+                    summary.uring_key = summary.uring_key.or_else(|| key().map(|field| field.value));
                 }
                 _ => {}
             }
@@ -191,7 +190,9 @@ impl<'a> Summary<'a> {
         if let Some(result) = result {
             return outcome_of(result.text);
         }
-        let words = self.message.unwrap_or_else(|| self.main().map_or(b"", |main| main.body));
+        let words = self
+            .message
+            .unwrap_or_else(|| self.main().map_or(b"", |main| main.body));
         if words.starts_with(b"avc: ") {
             let denied = memchr::memmem::find(words, b" denied ").is_some();
             return if denied { Outcome::Failure } else { Outcome::Success };
@@ -338,8 +339,8 @@ impl<'a> Summary<'a> {
     pub fn keys(&self) -> Keys<'a> {
         let mut keys = Keys::new();
         for value in [self.top(Top::Key), self.uring_key].into_iter().flatten() {
-            if !value.is_null() {
-                split_keys(&decode_untrusted(&value), &mut keys);
+            if let Some(text) = text_of(value) {
+                split_keys(text, &mut keys);
             }
         }
         keys
@@ -384,13 +385,18 @@ impl<'a> Summary<'a> {
     #[must_use]
     pub fn claimed(&self, name: &[u8]) -> Option<Value<'a>> {
         let message = self.message?;
-        fields(message).find(|field| field.name == name).map(|field| field.value)
+        fields(message)
+            .find(|field| field.name == name)
+            .map(|field| field.value)
     }
 
     /// Any field of the main record that is none of the common ones: `op`, `list`, `dir`, …
     #[must_use]
     pub fn field(&self, name: &[u8]) -> Option<Value<'a>> {
-        self.rest.iter().find(|field| field.name == name).map(|field| field.value)
+        self.rest
+            .iter()
+            .find(|field| field.name == name)
+            .map(|field| field.value)
     }
 
     pub(crate) fn top(&self, top: Top) -> Option<Value<'a>> {
@@ -403,7 +409,7 @@ impl<'a> Summary<'a> {
 }
 
 /// Splits the bytes of a key field at byte 1; keeps each key once.
-pub(crate) fn split_keys<'a>(bytes: &Cow<'a, [u8]>, keys: &mut Keys<'a>) {
+pub(crate) fn split_keys<'a>(bytes: Cow<'a, [u8]>, keys: &mut Keys<'a>) {
     /// Keys of an event; one rule has at most 256 bytes of them.
     const MAX_KEYS: usize = 1_024;
     let mut add = |key: Cow<'a, [u8]>| {
@@ -414,7 +420,10 @@ pub(crate) fn split_keys<'a>(bytes: &Cow<'a, [u8]>, keys: &mut Keys<'a>) {
     match bytes {
         Cow::Borrowed(bytes) => bytes.split(|b| *b == 1).map(Cow::Borrowed).for_each(&mut add),
         Cow::Owned(bytes) => {
-            bytes.split(|b| *b == 1).map(|key| Cow::Owned(key.to_vec())).for_each(&mut add);
+            bytes
+                .split(|b| *b == 1)
+                .map(|key| Cow::Owned(key.to_vec()))
+                .for_each(&mut add);
         }
     }
 }
@@ -423,7 +432,10 @@ pub(crate) fn split_keys<'a>(bytes: &Cow<'a, [u8]>, keys: &mut Keys<'a>) {
 fn sole<'a>(record: usize, body: &'a [u8], name: &[u8]) -> Option<Sole<'a>> {
     let mut fields = fields(body);
     let field = fields.next().filter(|field| field.name == name)?;
-    fields.next().is_none().then_some(Sole { record, value: field.value })
+    fields.next().is_none().then_some(Sole {
+        record,
+        value: field.value,
+    })
 }
 
 /// Decodes an untrusted string; `None` for the kernel's `(null)`.

@@ -1,4 +1,5 @@
 //! Nothing that arrives makes it panic, hang, or write JSON that is none.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod common;
 
@@ -22,14 +23,60 @@ fn kind() -> impl Strategy<Value = RecordType> {
 fn body() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         proptest::sample::select(vec![
-            "a0", "a1", "a1_len", "a1[0]", "a1[1]", "argc", "auid", "auid_name", "auid_hex", "ses",
-            "uid", "key", "key_hex", "name", "name_hex", "msg", "op", "saddr", "cwd", "proctitle",
-            "exit", "success", "arch", "syscall", "words", "old", "new", "comm", "exe", "res",
+            "a0",
+            "a1",
+            "a1_len",
+            "a1[0]",
+            "a1[1]",
+            "argc",
+            "auid",
+            "auid_name",
+            "auid_hex",
+            "ses",
+            "uid",
+            "key",
+            "key_hex",
+            "name",
+            "name_hex",
+            "msg",
+            "op",
+            "saddr",
+            "cwd",
+            "proctitle",
+            "exit",
+            "success",
+            "arch",
+            "syscall",
+            "words",
+            "old",
+            "new",
+            "comm",
+            "exe",
+            "res",
         ])
         .prop_map(|name| [name.as_bytes(), b"="].concat()),
         proptest::sample::select(vec![
-            "\"", "'", " ", "  ", "=", "(null)", "\"x\"", "make_equiv", "41", "FF", "0A", "c000003e",
-            "59", "-1", "4294967295", "2F", "020000097F000001", "\u{1}", "\n", "msg='", "é",
+            "\"",
+            "'",
+            " ",
+            "  ",
+            "=",
+            "(null)",
+            "\"x\"",
+            "make_equiv",
+            "41",
+            "FF",
+            "0A",
+            "c000003e",
+            "59",
+            "-1",
+            "4294967295",
+            "2F",
+            "020000097F000001",
+            "\u{1}",
+            "\n",
+            "msg='",
+            "é",
         ])
         .prop_map(|text| text.as_bytes().to_vec()),
         proptest::collection::vec(any::<u8>(), 0..6),
@@ -38,9 +85,8 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn line() -> impl Strategy<Value = Line> {
-    (kind(), 0..4_u32, body()).prop_map(|(kind, serial, body)| {
-        (kind, [format!("audit(1.000:{serial}): ").as_bytes(), &body].concat())
-    })
+    (kind(), 0..4_u32, body())
+        .prop_map(|(kind, serial, body)| (kind, [format!("audit(1.000:{serial}): ").as_bytes(), &body].concat()))
 }
 
 /// A recorded line with some bytes changed.
@@ -61,15 +107,28 @@ fn mutated() -> impl Strategy<Value = Line> {
 
 fn check(event: &Event) {
     let summary = Summary::of(event);
-    let _ = (summary.event_name(), summary.outcome(), summary.resource(), summary.keys());
-    let _ = (summary.argv(), summary.saddr_text(), summary.paths().count(), summary.exit());
+    let _ = (
+        summary.event_name(),
+        summary.outcome(),
+        summary.resource(),
+        summary.keys(),
+    );
+    let _ = (
+        summary.argv(),
+        summary.saddr_text(),
+        summary.paths().count(),
+        summary.exit(),
+    );
     let mut out = b"before".to_vec();
     Encoder::new().event_data(&summary, &common::People, &["resource"], &mut out);
     strict(out.strip_prefix(b"before").unwrap());
 }
 
 fn run(lines: &[Line]) {
-    let mut reassembler = Reassembler::new(Limits { max_open: 3, ..Limits::default() });
+    let mut reassembler = Reassembler::new(Limits {
+        max_open: 3,
+        ..Limits::default()
+    });
     let mut gaps = Gaps::new(None);
     for (at, (kind, payload)) in lines.iter().enumerate() {
         if let Some(stamp) = reassembler.push(*kind, payload, at as u64 * 70_000_000) {
@@ -172,7 +231,11 @@ fn the_largest_events_stay_below_the_limit() {
     ] {
         let mut reassembler = Reassembler::new(Limits::default());
         let payload = head(&body);
-        reassembler.push(RecordType::SYSCALL, &head(&[b"comm=\"", &raw[..9_000], b"\""].concat()), 0);
+        reassembler.push(
+            RecordType::SYSCALL,
+            &head(&[b"comm=\"", &raw[..9_000], b"\""].concat()),
+            0,
+        );
         for _ in 0..9 {
             reassembler.push(RecordType(kind), &payload, 0);
         }

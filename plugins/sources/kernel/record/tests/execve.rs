@@ -1,4 +1,5 @@
 //! Joining of arguments.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod common;
 
@@ -28,7 +29,10 @@ fn whole_arguments() {
         ("exec-long-7400.log", vec![b'd'; 7_400]),
         ("exec-long-7499.log", vec![b'c'; 7_499]),
         ("exec-long-7501.log", vec![b'b'; 7_501]),
-        ("exec-long-4000-spaces.log", [vec![b'x'], vec![b' '; 3_998], vec![b'y']].concat()),
+        (
+            "exec-long-4000-spaces.log",
+            [vec![b'x'], vec![b' '; 3_998], vec![b'y']].concat(),
+        ),
     ] {
         let argv = recorded(file);
         assert!(argv.truncated.is_none() && !argv.missing, "{file}");
@@ -82,7 +86,12 @@ fn records_that_are_not_kept_are_still_joined() {
     let truncated = event.truncated.unwrap();
     assert_eq!(truncated.records, 114);
     // What comes after the arguments is there.
-    for kind in [RecordType::CWD, RecordType::PATH, RecordType::PROCTITLE, RecordType::EOE] {
+    for kind in [
+        RecordType::CWD,
+        RecordType::PATH,
+        RecordType::PROCTITLE,
+        RecordType::EOE,
+    ] {
         assert!(event.records().any(|record| record.kind == kind), "{kind}");
     }
     let value = strict(&json(event));
@@ -125,8 +134,7 @@ fn print(arguments: &[Vec<u8>], limit: usize, piece: usize) -> Vec<Vec<u8>> {
             argument.chunks(piece).collect()
         };
         for (m, bytes) in pieces.iter().enumerate() {
-            let plain = !force_hex
-                && bytes.iter().all(|b| (0x21..=0x7e).contains(b) && *b != b'"');
+            let plain = !force_hex && bytes.iter().all(|b| (0x21..=0x7e).contains(b) && *b != b'"');
             let text = if plain {
                 [b"\"", *bytes, b"\""].concat()
             } else {

@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p audit-record --test golden` writes the files anew; read the
 //! difference before it is committed.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod common;
 
@@ -38,8 +39,9 @@ fn events() {
         let mut found = json(event);
         strict(&found);
         found.push(b'\n');
-        let path: PathBuf =
-            [env!("CARGO_MANIFEST_DIR"), "tests/golden", &format!("{name}.json")].iter().collect();
+        let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden", &format!("{name}.json")]
+            .iter()
+            .collect();
         if update {
             std::fs::write(&path, &found).unwrap();
         }

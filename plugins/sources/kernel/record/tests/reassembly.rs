@@ -1,4 +1,5 @@
 //! How events end, what limits do, and that interleaving does not matter.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod common;
 
@@ -68,7 +69,10 @@ fn timeouts_go_by_the_last_arrival() {
     assert!(drain(&mut r)[0].incomplete);
 
     // unless a rule excludes EOE.
-    let mut r = Reassembler::new(Limits { expect_eoe: false, ..Limits::default() });
+    let mut r = Reassembler::new(Limits {
+        expect_eoe: false,
+        ..Limits::default()
+    });
     push(&mut r, RecordType::SYSCALL, 1, 0);
     push(&mut r, RecordType::PROCTITLE, 1, 0);
     r.expire(500 * MS);
@@ -105,7 +109,12 @@ fn a_short_event_waits_longer_once_a_call_joins_it() {
 
 #[test]
 fn lost_heads_are_noticed() {
-    for kind in [RecordType::PATH, RecordType::CWD, RecordType::PROCTITLE, RecordType::EOE] {
+    for kind in [
+        RecordType::PATH,
+        RecordType::CWD,
+        RecordType::PROCTITLE,
+        RecordType::EOE,
+    ] {
         let mut r = new();
         let mut events = push(&mut r, kind, 1, 0);
         r.flush();
@@ -154,7 +163,10 @@ fn unreadable_heads_come_through() {
 
 #[test]
 fn the_number_of_open_events_is_limited() {
-    let mut r = Reassembler::new(Limits { max_open: 10, ..Limits::default() });
+    let mut r = Reassembler::new(Limits {
+        max_open: 10,
+        ..Limits::default()
+    });
     let mut events = Vec::new();
     for serial in 0..100 {
         events.extend(push(&mut r, RecordType::SYSCALL, serial, u64::from(serial)));
@@ -169,7 +181,10 @@ fn the_number_of_open_events_is_limited() {
 
 #[test]
 fn memory_is_limited() {
-    let mut r = Reassembler::new(Limits { max_bytes: 1 << 20, ..Limits::default() });
+    let mut r = Reassembler::new(Limits {
+        max_bytes: 1 << 20,
+        ..Limits::default()
+    });
     let long = record(7, &"x".repeat(8_000));
     let mut given = 0;
     for serial in 0..5_000 {
@@ -230,8 +245,10 @@ fn content(events: &[Event]) -> BTreeMap<Stamp, Content> {
     let map: BTreeMap<_, _> = events
         .iter()
         .map(|event| {
-            let lines =
-                event.records().map(|record| (record.kind, record.payload.to_vec())).collect();
+            let lines = event
+                .records()
+                .map(|record| (record.kind, record.payload.to_vec()))
+                .collect();
             (event.stamp, (lines, event.incomplete))
         })
         .collect();

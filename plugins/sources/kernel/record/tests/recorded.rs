@@ -1,4 +1,5 @@
 //! What the recorded files must give.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod common;
 
@@ -81,11 +82,7 @@ fn every_event_is_strict_json() {
             let raw = value["records"].as_array().unwrap();
             assert_eq!(raw.len(), event.len(), "{file}");
             for (line, record) in raw.iter().zip(event.records()) {
-                let text = format!(
-                    "type={} msg={}",
-                    record.kind,
-                    String::from_utf8_lossy(record.payload)
-                );
+                let text = format!("type={} msg={}", record.kind, String::from_utf8_lossy(record.payload));
                 assert_eq!(line, &text, "{file}");
             }
         }
@@ -114,10 +111,8 @@ fn nothing_decoded_is_lost() {
             for record in event.records() {
                 for field in fields(record.body) {
                     let plain = String::from_utf8_lossy(field.value.text).into_owned();
-                    let skip = matches!(
-                        field.name,
-                        b"key" | b"saddr" | b"arch" | b"syscall" | b"argc" | b"msg"
-                    ) || record.kind == RecordType::EXECVE
+                    let skip = matches!(field.name, b"key" | b"saddr" | b"arch" | b"syscall" | b"argc" | b"msg")
+                        || record.kind == RecordType::EXECVE
                         || plain == "(null)"
                         || plain == "-1";
                     if skip || all.contains(&plain) {
@@ -138,18 +133,31 @@ fn nothing_decoded_is_lost() {
 }
 
 fn find(file: &str, serial: u32) -> audit_record::Event {
-    join(&load(file)).into_iter().find(|event| event.stamp.serial == serial).unwrap()
+    join(&load(file))
+        .into_iter()
+        .find(|event| event.stamp.serial == serial)
+        .unwrap()
 }
 
 #[test]
 fn summaries() {
     let event = find("exec-storm.log", 1_699_353);
     let summary = Summary::of(&event);
-    assert_eq!(event.stamp, Stamp { sec: 1_795_208_547, msec: 716, serial: 1_699_353 });
+    assert_eq!(
+        event.stamp,
+        Stamp {
+            sec: 1_795_208_547,
+            msec: 716,
+            serial: 1_699_353
+        }
+    );
     assert_eq!(summary.event_name(), "execve");
     assert_eq!(summary.outcome(), Outcome::Success);
     assert_eq!((summary.pid(), summary.ppid()), (Some(23_076), Some(23_073)));
-    assert_eq!((summary.auid(), summary.uid(), summary.ses()), (Some(1_000), Some(0), Some(85)));
+    assert_eq!(
+        (summary.auid(), summary.uid(), summary.ses()),
+        (Some(1_000), Some(0), Some(85))
+    );
     assert_eq!(summary.comm().unwrap(), &b"seq"[..]);
     assert_eq!(summary.resource().unwrap(), &b"/usr/bin/seq"[..]);
     assert_eq!(summary.keys().as_slice(), [&b"ex"[..]]);
@@ -160,13 +168,19 @@ fn summaries() {
 
     let event = find("net.log", 1_666_308);
     let summary = Summary::of(&event);
-    assert_eq!((summary.event_name(), summary.outcome()), ("connect".into(), Outcome::Failure));
+    assert_eq!(
+        (summary.event_name(), summary.outcome()),
+        ("connect".into(), Outcome::Failure)
+    );
     assert_eq!(summary.exit(), Some(-115));
     assert_eq!(summary.resource().unwrap(), &b"127.0.0.1:9"[..]);
 
     let event = find("user-crafted.log", 1_666_660);
     let summary = Summary::of(&event);
-    assert_eq!((summary.event_name(), summary.outcome()), ("user_login".into(), Outcome::Failure));
+    assert_eq!(
+        (summary.event_name(), summary.outcome()),
+        ("user_login".into(), Outcome::Failure)
+    );
     assert_eq!(summary.claimed(b"addr").unwrap().text, b"2001:db8::7");
     assert_eq!(summary.resource().unwrap(), &b"/usr/sbin/sshd"[..]);
     assert_eq!((summary.auid(), summary.uid()), (Some(u32::MAX), Some(0)));
@@ -178,9 +192,15 @@ fn summaries() {
     assert_eq!(list, [&b"auid"[..], b"ses", b"op", b"path", b"key", b"list", b"res"]);
     assert_eq!(summary.event_name(), "unlinkat");
 
-    let event = find("blocking-calls.log", load("blocking-calls.log").iter().find_map(exit_group).unwrap());
+    let event = find(
+        "blocking-calls.log",
+        load("blocking-calls.log").iter().find_map(exit_group).unwrap(),
+    );
     let summary = Summary::of(&event);
-    assert_eq!((summary.event_name(), summary.outcome()), ("exit_group".into(), Outcome::Unknown));
+    assert_eq!(
+        (summary.event_name(), summary.outcome()),
+        ("exit_group".into(), Outcome::Unknown)
+    );
 }
 
 fn exit_group((_, payload): &common::Line) -> Option<u32> {
@@ -194,7 +214,9 @@ fn keys_with_byte_one() {
         .iter()
         .map(|event| {
             let keys = Summary::of(event).keys();
-            keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
+            keys.iter()
+                .map(|key| String::from_utf8_lossy(key).into_owned())
+                .collect()
         })
         .collect();
     assert!(all.contains(&vec!["one".to_owned(), "two words".to_owned(), "three".to_owned()]));
@@ -208,12 +230,15 @@ fn failed_exec_names_what_was_tried() {
         .filter(|s| s.event_name() == "execve" && s.outcome() == Outcome::Failure)
         .map(|s| String::from_utf8_lossy(&s.resource().unwrap()).into_owned())
         .collect();
-    assert_eq!(failed, [
-        "/opt/demo/bin/noexec-here",
-        "/opt/demo/bin/noperm",
-        "/opt/demo/bin/badformat",
-        "/opt/demo/bin",
-        // Tried as bin/true in /home/alice.
-        "/home/alice/bin/true",
-    ]);
+    assert_eq!(
+        failed,
+        [
+            "/opt/demo/bin/noexec-here",
+            "/opt/demo/bin/noperm",
+            "/opt/demo/bin/badformat",
+            "/opt/demo/bin",
+            // Tried as bin/true in /home/alice.
+            "/home/alice/bin/true",
+        ]
+    );
 }

@@ -41,11 +41,7 @@ impl Rule {
             out.push(MASK_ALL);
         } else {
             out.push(MASK_LISTED);
-            let calls: Vec<u16> = self
-                .mask
-                .iter()
-                .filter_map(|call| call.try_into().ok())
-                .collect();
+            let calls: Vec<u16> = self.mask.iter().filter_map(|call| call.try_into().ok()).collect();
             out.extend_from_slice(&(calls.len() as u16).to_le_bytes());
             for call in calls {
                 out.extend_from_slice(&call.to_le_bytes());

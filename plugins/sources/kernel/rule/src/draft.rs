@@ -134,10 +134,7 @@ impl Draft {
             Some((List::Exit | List::IoUring, ..)) => {}
             Some(_) => return wrong("-C works on the exit list only", ""),
             None => {
-                return wrong(
-                    "-C stands before the list",
-                    "begin the line with -a ACTION,LIST",
-                );
+                return wrong("-C stands before the list", "begin the line with -a ACTION,LIST");
             }
         }
         self.tests.push(value::compare(text)?);
@@ -174,11 +171,7 @@ impl Draft {
     }
 
     /// The rule that the line described.
-    pub(crate) fn into_rule(
-        mut self,
-        host: &dyn Host,
-        warnings: &mut Vec<Wrong>,
-    ) -> Result<Rule, Vec<Wrong>> {
+    pub(crate) fn into_rule(mut self, host: &dyn Host, warnings: &mut Vec<Wrong>) -> Result<Rule, Vec<Wrong>> {
         warnings.append(&mut self.noticed);
         let one = |what: &str, right: &str| Err(vec![(what.to_owned(), right.to_owned())]);
         let key = join_keys(&self.keys);
@@ -216,11 +209,7 @@ impl Draft {
         }
         let path = self.watch.unwrap_or_default();
         warn_path(&path, warnings);
-        let field = if host.is_dir(&path) {
-            number::DIR
-        } else {
-            number::PATH
-        };
+        let field = if host.is_dir(&path) { number::DIR } else { number::PATH };
         let perm = Test {
             field: number::PERM,
             op: Op::Equal,
@@ -301,12 +290,7 @@ impl Draft {
         }
     }
 
-    fn mask(
-        &self,
-        list: List,
-        host: &dyn Host,
-        warnings: &mut Vec<Wrong>,
-    ) -> Result<Mask, Vec<Wrong>> {
+    fn mask(&self, list: List, host: &dyn Host, warnings: &mut Vec<Wrong>) -> Result<Mask, Vec<Wrong>> {
         let calls: Vec<&[u8]> = self
             .calls
             .iter()
@@ -351,19 +335,13 @@ impl Draft {
                 Err(fault) => faults.push(fault),
             }
         }
-        if faults.is_empty() {
-            Ok(mask)
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(mask) } else { Err(faults) }
     }
 
     /// The calls of a rule without -S.
     fn default_mask(&self, list: List, warnings: &mut Vec<Wrong>) -> Mask {
         let perm = self.tests.iter().find_map(|test| match test.value {
-            Value::Number(perms) if test.field == number::PERM && test.op == Op::Equal => {
-                Some(perms)
-            }
+            Value::Number(perms) if test.field == number::PERM && test.op == Op::Equal => Some(perms),
             _ => None,
         });
         match (perm, self.arch) {
@@ -405,10 +383,7 @@ fn call_number(call: &[u8], list: List, machine: Option<Machine>) -> Result<u32,
     if list == List::IoUring {
         return names::uring_op(name).ok_or_else(|| {
             (
-                format!(
-                    "-S: no audited io_uring operation is called {}",
-                    piece(call)
-                ),
+                format!("-S: no audited io_uring operation is called {}", piece(call)),
                 "for example openat, connect, unlinkat, or its number".to_owned(),
             )
         });
@@ -424,11 +399,7 @@ fn call_number(call: &[u8], list: List, machine: Option<Machine>) -> Result<u32,
     };
     machine.syscall_number(name).ok_or_else(|| {
         (
-            format!(
-                "-S: {} has no system call named {}",
-                machine.name(),
-                piece(call)
-            ),
+            format!("-S: {} has no system call named {}", machine.name(), piece(call)),
             "see man 2 syscalls; separate several by commas".to_owned(),
         )
     })
@@ -445,9 +416,7 @@ fn warn_arch(call: &[u8], number: u32, native: Machine, warnings: &mut Vec<Wrong
     }
     let other = compat.syscall_name(number).unwrap_or("another call");
     warnings.push((
-        format!(
-            "-S {name} without arch also means call {number} of 32-bit programs, which is {other}"
-        ),
+        format!("-S {name} without arch also means call {number} of 32-bit programs, which is {other}"),
         "put -F arch=b64 before -S (and a second rule with b32)".to_owned(),
     ));
 }

@@ -49,10 +49,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Whether the value is a string behind the fixed part.
     pub(crate) const fn is_text(self) -> bool {
-        matches!(
-            self,
-            Kind::Path | Kind::Dir | Kind::Exe | Kind::Text | Kind::Key
-        )
+        matches!(self, Kind::Path | Kind::Dir | Kind::Exe | Kind::Text | Kind::Key)
     }
 }
 
@@ -78,8 +75,7 @@ pub(crate) mod number {
 
 const EQ: u8 = Op::Equal.bit();
 const EQ_NE: u8 = EQ | Op::NotEqual.bit();
-const ORDER: u8 =
-    EQ_NE | Op::Less.bit() | Op::LessOrEqual.bit() | Op::Greater.bit() | Op::GreaterOrEqual.bit();
+const ORDER: u8 = EQ_NE | Op::Less.bit() | Op::LessOrEqual.bit() | Op::Greater.bit() | Op::GreaterOrEqual.bit();
 const ALL: u8 = ORDER | Op::AnyBit.bit() | Op::AllBits.bit();
 
 const CALLS: u8 = List::Exit.bit() | List::IoUring.bit();
@@ -140,20 +136,8 @@ pub(crate) static FIELDS: &[Field] = &[
     field("filetype", 108, Kind::FileType, EQ_NE, CALLS),
     field("obj_uid", 109, Kind::Uid, ORDER, CALLS),
     field("obj_gid", 110, Kind::Gid, ORDER, CALLS),
-    field(
-        "field_compare",
-        number::COMPARE,
-        Kind::Compare,
-        EQ_NE,
-        CALLS,
-    ),
-    field(
-        "exe",
-        number::EXE,
-        Kind::Exe,
-        EQ_NE,
-        CALLS | List::Exclude.bit(),
-    ),
+    field("field_compare", number::COMPARE, Kind::Compare, EQ_NE, CALLS),
+    field("exe", number::EXE, Kind::Exe, EQ_NE, CALLS | List::Exclude.bit()),
     field("saddr_fam", 113, Kind::Number, ORDER, CALLS),
     field("a0", 200, Kind::Number, ALL, CALLS),
     field("a1", 201, Kind::Number, ALL, CALLS),

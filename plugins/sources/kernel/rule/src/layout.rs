@@ -86,9 +86,7 @@ impl List {
     }
 
     pub(crate) fn from_name(name: &[u8]) -> Option<List> {
-        List::ALL
-            .into_iter()
-            .find(|list| list.name().as_bytes() == name)
+        List::ALL.into_iter().find(|list| list.name().as_bytes() == name)
     }
 
     pub(crate) const fn bit(self) -> u8 {
@@ -202,9 +200,7 @@ impl Op {
     }
 
     pub(crate) fn from_number(number: u32) -> Option<Op> {
-        Op::SEARCH_ORDER
-            .into_iter()
-            .find(|op| op.number() == number)
+        Op::SEARCH_ORDER.into_iter().find(|op| op.number() == number)
     }
 
     pub(crate) const fn bit(self) -> u8 {

@@ -57,10 +57,7 @@ pub(crate) fn uring_op_name(number: u32) -> Option<&'static str> {
 
 /// The operations that `-S all` means on the io_uring list.
 pub(crate) fn all_uring_ops() -> impl Iterator<Item = u32> {
-    URING_OPS
-        .iter()
-        .filter(|(.., all)| *all)
-        .map(|(_, number, _)| *number)
+    URING_OPS.iter().filter(|(.., all)| *all).map(|(_, number, _)| *number)
 }
 
 /// Fields that `-C` compares; position + 1 is the kernel's number.
@@ -139,10 +136,7 @@ pub(crate) fn by_name(table: &[(&'static str, u32)], name: &[u8]) -> Option<u32>
 }
 
 pub(crate) fn by_number(table: &[(&'static str, u32)], number: u32) -> Option<&'static str> {
-    table
-        .iter()
-        .find(|(_, known)| *known == number)
-        .map(|(name, _)| *name)
+    table.iter().find(|(_, known)| *known == number).map(|(name, _)| *name)
 }
 
 /// All names of a table, for messages.

@@ -58,11 +58,7 @@ fn option(word: &[u8], words: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Option
     )
 }
 
-fn long_option(
-    word: &[u8],
-    long: &[u8],
-    words: &mut std::vec::IntoIter<Vec<u8>>,
-) -> Result<Option_, Wrong> {
+fn long_option(word: &[u8], long: &[u8], words: &mut std::vec::IntoIter<Vec<u8>>) -> Result<Option_, Wrong> {
     const NAME: &[u8] = b"backlog_wait_time";
     if let Some(rest) = long.strip_prefix(NAME) {
         match rest.split_first() {
@@ -77,9 +73,7 @@ fn long_option(
         }
     }
     let right = match long {
-        b"reset-lost" | b"reset_backlog_wait_time_actual" => {
-            "the counters are never reset: other readers use them"
-        }
+        b"reset-lost" | b"reset_backlog_wait_time_actual" => "the counters are never reset: other readers use them",
         b"loginuid-immutable" => "it is irreversible until reboot; run auditctl by hand",
         _ => "of the long options only --backlog_wait_time N is known in a rules file",
     };

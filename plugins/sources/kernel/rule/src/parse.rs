@@ -75,31 +75,21 @@ pub fn parse_file(text: &[u8], host: &dyn Host) -> Result<Parsed, Vec<Fault>> {
             what,
             right,
         };
-        parsed
-            .warnings
-            .extend(outcome.warnings.into_iter().map(fault));
+        parsed.warnings.extend(outcome.warnings.into_iter().map(fault));
         if outcome.faults.is_empty() {
-            lenient |= outcome.statements.iter().any(|statement| {
-                matches!(
-                    statement,
-                    Statement::IgnoreErrors | Statement::ContinueOnErrors
-                )
-            });
+            lenient |= outcome
+                .statements
+                .iter()
+                .any(|statement| matches!(statement, Statement::IgnoreErrors | Statement::ContinueOnErrors));
             let statements = outcome.statements.into_iter();
             parsed.statements.extend(statements.map(|s| (number, s)));
         } else if lenient {
-            parsed
-                .warnings
-                .extend(outcome.faults.into_iter().map(fault));
+            parsed.warnings.extend(outcome.faults.into_iter().map(fault));
         } else {
             faults.extend(outcome.faults.into_iter().map(fault));
         }
     }
-    if faults.is_empty() {
-        Ok(parsed)
-    } else {
-        Err(faults)
-    }
+    if faults.is_empty() { Ok(parsed) } else { Err(faults) }
 }
 
 #[derive(Default)]
@@ -139,12 +129,7 @@ fn one_line(line: &[u8], host: &dyn Host) -> Outcome {
     outcome
 }
 
-fn apply(
-    option: Option_,
-    draft: &mut Draft,
-    outcome: &mut Outcome,
-    host: &dyn Host,
-) -> Result<(), Wrong> {
+fn apply(option: Option_, draft: &mut Draft, outcome: &mut Outcome, host: &dyn Host) -> Result<(), Wrong> {
     let (letter, value) = match option {
         Option_::Short(letter, value) => (letter, value),
         Option_::BacklogWaitTime(value) => {
@@ -204,9 +189,7 @@ fn setting_of(letter: u8, value: &[u8]) -> Result<Statement, Wrong> {
 /// Options that auditctl has and a rules file here cannot use.
 fn refused(letter: u8) -> Result<Statement, Wrong> {
     let right = match letter {
-        b'd' | b'W' => {
-            "it would delete a rule that someone else may have loaded: leave the rule out instead"
-        }
+        b'd' | b'W' => "it would delete a rule that someone else may have loaded: leave the rule out instead",
         b'l' | b's' | b'v' | b'h' => "it asks for output, which a rules file has nowhere to put",
         b'm' => "it writes a message into the trail: run auditctl -m by hand",
         b'R' => "rules files cannot include others: name each in rules.files",

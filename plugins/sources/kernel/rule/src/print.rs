@@ -23,9 +23,10 @@ impl Rule {
         let head = format!("-{letter} {},{}", self.action.name(), self.list.name());
         out.extend_from_slice(head.as_bytes());
         // `arch` must stand before -S, and the other fields behind it.
-        let arch = self.tests.iter().position(|test| {
-            test.field == number::ARCH && matches!(test.op, Op::Equal | Op::NotEqual)
-        });
+        let arch = self
+            .tests
+            .iter()
+            .position(|test| test.field == number::ARCH && matches!(test.op, Op::Equal | Op::NotEqual));
         let calls_after = arch.unwrap_or(usize::MAX);
         if arch.is_none() {
             self.push_calls(&mut out, None);

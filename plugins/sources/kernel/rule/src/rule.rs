@@ -3,8 +3,8 @@
 
 use crate::field::{self, number};
 use crate::layout::{
-    Action, FIXED_LEN, List, MASK_WORDS, MAX_FIELDS, OFFSET_BUFLEN, OFFSET_FIELDS, OFFSET_MASK,
-    OFFSET_OPS, OFFSET_VALUES, Op, PREPEND,
+    Action, FIXED_LEN, List, MASK_WORDS, MAX_FIELDS, OFFSET_BUFLEN, OFFSET_FIELDS, OFFSET_MASK, OFFSET_OPS,
+    OFFSET_VALUES, Op, PREPEND,
 };
 use crate::mask::Mask;
 

@@ -78,8 +78,7 @@ pub(crate) fn parse(text: &[u8], list: List, host: &dyn Host) -> Result<Given, W
     if field.kind == Kind::Key {
         return Ok(Given::Key(value.to_vec()));
     }
-    let value = parse_value(field, value, host)
-        .map_err(|(what, right)| (format!("{shown}: {what}"), right))?;
+    let value = parse_value(field, value, host).map_err(|(what, right)| (format!("{shown}: {what}"), right))?;
     Ok(Given::Test(Test {
         field: field.number,
         op,
@@ -254,10 +253,7 @@ pub(crate) fn compare(text: &[u8]) -> Result<Test, Wrong> {
     let (left, op, right) = match split(text) {
         Some((left, op @ (Op::Equal | Op::NotEqual), right)) => (left, op, right),
         _ => {
-            return wrong(
-                format!("{shown} is no comparison"),
-                "write FIELD=FIELD or FIELD!=FIELD",
-            );
+            return wrong(format!("{shown} is no comparison"), "write FIELD=FIELD or FIELD!=FIELD");
         }
     };
     let Some(pair) = names::comparison(left, right) else {
@@ -279,18 +275,10 @@ fn unset(value: &[u8]) -> bool {
 
 fn id(value: &[u8], resolve: impl Fn(&str) -> Option<u32>, what: &str) -> Result<u32, Wrong> {
     if unset(value) {
-        return wrong(
-            format!("a {what} id cannot be unset"),
-            "only auid and sessionid can",
-        );
+        return wrong(format!("a {what} id cannot be unset"), "only auid and sessionid can");
     }
     if value.first().is_some_and(u8::is_ascii_digit) {
-        return unsigned(value).ok_or_else(|| {
-            (
-                "not a number".to_owned(),
-                "an id is 0 to 4294967294".to_owned(),
-            )
-        });
+        return unsigned(value).ok_or_else(|| ("not a number".to_owned(), "an id is 0 to 4294967294".to_owned()));
     }
     let name = std::str::from_utf8(value).ok();
     name.and_then(resolve).ok_or_else(|| {
@@ -313,10 +301,7 @@ fn exit(value: &[u8]) -> Result<u32, Wrong> {
     match number {
         Some(number) if negative => Ok(number.wrapping_neg()),
         Some(number) => Ok(number),
-        None => wrong(
-            "not a number and no errno",
-            "for example exit=-EACCES or exit=-13",
-        ),
+        None => wrong("not a number and no errno", "for example exit=-EACCES or exit=-13"),
     }
 }
 

@@ -42,10 +42,7 @@ fn recorded(text: &str) -> Vec<u8> {
     for (index, field) in fields.iter().enumerate() {
         let mut parts = field.split(':');
         put(268 + 4 * index, parts.next().unwrap().parse().unwrap());
-        put(
-            780 + 4 * index,
-            u32::from_str_radix(parts.next().unwrap(), 16).unwrap(),
-        );
+        put(780 + 4 * index, u32::from_str_radix(parts.next().unwrap(), 16).unwrap());
         put(524 + 4 * index, parts.next().unwrap().parse().unwrap());
     }
     put(1036, part("buflen=").parse().unwrap());
@@ -90,10 +87,7 @@ fn every_recorded_line_encodes_as_auditctl_does() {
         }
         if kind == "-" || payload.contains("flags=4294967295") {
             // auditctl itself refused.
-            assert!(
-                parsed.is_err(),
-                "{line}: auditctl said {message}, we took it"
-            );
+            assert!(parsed.is_err(), "{line}: auditctl said {message}, we took it");
             refused += 1;
             continue;
         }

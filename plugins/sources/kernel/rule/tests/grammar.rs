@@ -25,8 +25,7 @@ fn a_file_reports_all_faults_at_once_with_their_lines() {
     let faults = parse_file(text, &Recorded).unwrap_err();
     let lines: Vec<usize> = faults.iter().map(|fault| fault.line).collect();
     assert_eq!(lines, [5, 6, 7]);
-    let faults =
-        parse_file(b"-a always,exit -F nosuch=1 -F perm=q -k\n-f 2", &Recorded).unwrap_err();
+    let faults = parse_file(b"-a always,exit -F nosuch=1 -F perm=q -k\n-f 2", &Recorded).unwrap_err();
     assert_eq!(faults.len(), 4, "{faults:?}");
 }
 
@@ -73,10 +72,7 @@ fn after_i_or_c_a_faulty_line_is_skipped_with_a_warning() {
 #[test]
 fn words_are_split_at_spaces_and_backslash_keeps_them() {
     let rule = rule(r"-w /tmp/with\ space\\x  -p wa -k two\ words");
-    assert_eq!(
-        rule.tests[0].value,
-        Value::Text(br"/tmp/with space\x".to_vec())
-    );
+    assert_eq!(rule.tests[0].value, Value::Text(br"/tmp/with space\x".to_vec()));
     assert_eq!(rule.keys().collect::<Vec<_>>(), [b"two words"]);
     assert!(faults("-w\t/etc/shadow")[0].contains("not an absolute path"));
     assert!(faults("-w /etc/shadow \"-p\"")[0].contains("unexpected word"));
@@ -90,21 +86,9 @@ fn the_first_kind_of_operator_wins_wherever_it_stands() {
 
 #[test]
 fn arch_decides_what_the_names_mean() {
-    assert!(
-        rule("-a always,exit -F arch=b32 -S execve")
-            .mask
-            .contains(11)
-    );
-    assert!(
-        rule("-a always,exit -F arch=aarch64 -S execve")
-            .mask
-            .contains(221)
-    );
-    assert!(
-        rule("-a always,exit -F arch=B64 -S pread")
-            .mask
-            .contains(17)
-    );
+    assert!(rule("-a always,exit -F arch=b32 -S execve").mask.contains(11));
+    assert!(rule("-a always,exit -F arch=aarch64 -S execve").mask.contains(221));
+    assert!(rule("-a always,exit -F arch=B64 -S pread").mask.contains(17));
     assert!(faults("-a always,exit -F arch=s390x -S open")[0].contains("number only"));
     assert!(rule("-a always,exit -F arch=s390x -S 5").mask.contains(5));
     assert!(faults("-a always,exit -S 2032")[0].contains("2031"));
@@ -116,9 +100,7 @@ fn arch_decides_what_the_names_mean() {
 fn warns_of_tests_that_do_not_do_what_they_say() {
     assert!(warnings("-a always,exit -F exit=EACCES")[0].contains("never matches"));
     assert!(warnings("-a always,exit -F exit<0")[0].contains("unsigned"));
-    assert!(
-        warnings("-a always,exit -F path=/etc/shadow -F perm=wa")[0].contains("every system call")
-    );
+    assert!(warnings("-a always,exit -F path=/etc/shadow -F perm=wa")[0].contains("every system call"));
     assert!(warnings("-w /etc/*.conf")[0].contains("themselves"));
 }
 
@@ -134,10 +116,7 @@ fn values_are_checked_before_the_kernel_can() {
         ("-a always,exit -F pid=4294967296", "32 bits"),
         ("-a always,exit -F pid&1", "cannot be compared"),
         ("-a always,exit -F path!=/etc/x", "cannot be compared"),
-        (
-            "-a always,exit -F msgtype=CWD",
-            "not valid on the exit list",
-        ),
+        ("-a always,exit -F msgtype=CWD", "not valid on the exit list"),
         ("-a never,task -S open", "task list"),
         ("-a always,exit -C uid=gid", "cannot compare"),
         ("-a always,exit -F arch=b64 -F arch=b32", "second -F arch"),
@@ -152,10 +131,7 @@ fn values_are_checked_before_the_kernel_can() {
         ("-a always,exit -F UID=0", "did you mean uid"),
     ] {
         let faults = faults(line);
-        assert!(
-            faults.iter().any(|fault| fault.contains(part)),
-            "{line}: {faults:?}"
-        );
+        assert!(faults.iter().any(|fault| fault.contains(part)), "{line}: {faults:?}");
     }
 }
 

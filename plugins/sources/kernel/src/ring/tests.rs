@@ -106,3 +106,17 @@ fn nothing_is_lost_between_two_threads() {
     writer.join().unwrap();
     assert_eq!(next, 200_000);
 }
+
+#[test]
+fn a_waker_ends_the_wait() {
+    let (_producer, mut consumer) = ring(1 << 20);
+    let waker = consumer.waker();
+    waker.wake();
+    let start = Instant::now();
+    assert!(matches!(consumer.take(Duration::from_secs(20)), Taken::Nothing));
+    let thread = std::thread::spawn(move || consumer.take(Duration::from_secs(20)));
+    std::thread::sleep(Duration::from_millis(20));
+    waker.wake();
+    assert!(matches!(thread.join().unwrap(), Taken::Nothing));
+    assert!(start.elapsed() < Duration::from_secs(5));
+}

@@ -22,7 +22,12 @@ pub(super) fn write(address: &SockAddr<'_>, out: &mut Vec<u8>) {
             text("addr", addr.to_string().as_bytes(), out);
             integer("port", u64::from(*port), out);
         }
-        SockAddr::Inet6 { addr, port, flow, scope } => {
+        SockAddr::Inet6 {
+            addr,
+            port,
+            flow,
+            scope,
+        } => {
             text("addr", addr.to_string().as_bytes(), out);
             integer("port", u64::from(*port), out);
             integer("flow", u64::from(*flow), out);
@@ -34,7 +39,11 @@ pub(super) fn write(address: &SockAddr<'_>, out: &mut Vec<u8>) {
             integer("pid", u64::from(*pid), out);
             integer("groups", u64::from(*groups), out);
         }
-        SockAddr::Packet { protocol, interface, hardware } => {
+        SockAddr::Packet {
+            protocol,
+            interface,
+            hardware,
+        } => {
             integer("protocol", u64::from(*protocol), out);
             name("interface", out);
             out.extend_from_slice(interface.to_string().as_bytes());

@@ -1,8 +1,7 @@
 //! The parts of `event_data` that go by record: paths, details, and the records themselves.
 
-use super::object::{hex_by_index, not_utf8};
-use super::text::{escape, number};
-use super::{DETAILS_LIMIT, EventWriter, Names, RECORDS_LIMIT, line, string};
+use super::text::{append_hex, escape, number};
+use super::{DETAILS_LIMIT, EventWriter, Names, RECORDS_LIMIT, line_head, string};
 use crate::event::Record;
 use crate::kind::RecordType;
 
@@ -35,7 +34,9 @@ impl<N: Names + ?Sized> EventWriter<'_, '_, N> {
         self.plain(b"{");
         let start = self.writer.out.len();
         for (at, record) in event.records().enumerate() {
-            let Some(part) = self.part(at, &record) else { continue };
+            let Some(part) = self.part(at, &record) else {
+                continue;
+            };
             let kind = record.kind;
             let same = |(_, other): &(usize, Record<'_>)| other.kind == kind;
             let shown_before = event
@@ -129,7 +130,7 @@ impl<N: Names + ?Sized> EventWriter<'_, '_, N> {
         for record in event.records() {
             let mark = self.writer.out.len();
             self.plain(if mark == start { b"\"" } else { b",\"" });
-            line(&record, self.writer.out);
+            line_head(record.kind, self.writer.out);
             let good = std::str::from_utf8(record.payload).is_ok();
             if good {
                 escape(record.payload, self.writer.out);
@@ -140,7 +141,7 @@ impl<N: Names + ?Sized> EventWriter<'_, '_, N> {
                 string(record.payload, self.writer.out);
                 self.writer.out.remove(at);
             }
-            hex += if good { 0 } else { record.payload.len() * 2 + 16 };
+            hex += if good { 0 } else { record.payload.len() * 2 + 128 };
             if self.writer.out.len() + hex + 32 - self.start > RECORDS_LIMIT {
                 self.writer.out.truncate(mark);
                 cut = true;
@@ -155,12 +156,24 @@ impl<N: Names + ?Sized> EventWriter<'_, '_, N> {
         cut
     }
 
-    /// Writes the hex of the shown records that are not UTF-8.
+    /// Writes the hex of the shown lines that are not UTF-8.
     fn records_hex(&mut self, shown: usize) {
-        let event = self.summary.event;
-        let payloads = event.records().take(shown).map(|record| record.payload);
         self.key("records_hex");
-        hex_by_index(not_utf8(payloads), self.writer.out);
+        let mut brace: &[u8] = b"{\"";
+        for (at, record) in self.summary.event.records().take(shown).enumerate() {
+            if std::str::from_utf8(record.payload).is_ok() {
+                continue;
+            }
+            self.plain(std::mem::replace(&mut brace, b",\""));
+            number(at as u64, self.writer.out);
+            self.plain(b"\":\"");
+            self.writer.scratch.clear();
+            line_head(record.kind, self.writer.scratch);
+            append_hex(self.writer.scratch, self.writer.out);
+            append_hex(record.payload, self.writer.out);
+            self.plain(b"\"");
+        }
+        self.plain(b"}");
     }
 
     /// Writes a list of objects, each only if it fits.
@@ -208,11 +221,7 @@ enum Part<'r> {
     Body(&'r [u8]),
 }
 
-fn detail_of<'r>(
-    summary: &crate::view::Summary<'_>,
-    at: usize,
-    record: &Record<'r>,
-) -> Option<Part<'r>> {
+fn detail_of<'r>(summary: &crate::view::Summary<'_>, at: usize, record: &Record<'r>) -> Option<Part<'r>> {
     if matches!(record.kind, RecordType::EXECVE | RecordType::PATH) {
         return None;
     }

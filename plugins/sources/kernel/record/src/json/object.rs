@@ -1,7 +1,5 @@
 //! The fields of any record as a JSON object.
 
-use std::borrow::Cow;
-
 use smallvec::SmallVec;
 
 use super::text::{append_hex, is_number, number, string};
@@ -9,7 +7,7 @@ use super::{Names, key_of};
 use crate::fields::{Field, Quote, Value, fields};
 use crate::table::{Kind, hash, info};
 use crate::untrusted::append_untrusted;
-use crate::view::{Keys, MAX_FIELDS, split_keys};
+use crate::view::{Keys, MAX_FIELDS, split_keys, text_of};
 
 /// Writes objects; `scratch` is memory for decoded strings.
 pub(super) struct Writer<'w, N: Names + ?Sized> {
@@ -103,13 +101,7 @@ impl<N: Names + ?Sized> Writer<'_, N> {
 
     /// Writes a value and tells what belongs beside it. After [`Aside::Hex`] the bytes are in
     /// `scratch`.
-    fn value<'v>(
-        &mut self,
-        list: &[Field<'_>],
-        name: &[u8],
-        value: &Value<'v>,
-        nested: bool,
-    ) -> Aside<'v> {
+    fn value<'v>(&mut self, list: &[Field<'_>], name: &[u8], value: &Value<'v>, nested: bool) -> Aside<'v> {
         if value.quote == Quote::Single && !nested {
             self.body(value.text, true);
             return Aside::Nothing;
@@ -126,7 +118,8 @@ impl<N: Names + ?Sized> Writer<'_, N> {
                 return Aside::Id(kind, id);
             }
             Kind::Untrusted | Kind::Keys if value.is_null() => {
-                self.out.extend_from_slice(if kind == Kind::Keys { b"[]" } else { b"null" });
+                self.out
+                    .extend_from_slice(if kind == Kind::Keys { b"[]" } else { b"null" });
             }
             Kind::Keys => return self.keys(value),
             Kind::Untrusted => {
@@ -149,11 +142,9 @@ impl<N: Names + ?Sized> Writer<'_, N> {
 
     fn keys<'v>(&mut self, value: &Value<'v>) -> Aside<'v> {
         let mut keys = Keys::new();
-        let decoded = match crate::untrusted::decode_untrusted(value) {
-            Cow::Borrowed(_) => Cow::Borrowed(value.text),
-            Cow::Owned(bytes) => Cow::Owned(bytes),
-        };
-        split_keys(&decoded, &mut keys);
+        if let Some(text) = text_of(*value) {
+            split_keys(text, &mut keys);
+        }
         let good = strings(keys.iter().map(AsRef::as_ref), self.out);
         if good { Aside::Nothing } else { Aside::Keys(keys) }
     }
@@ -165,7 +156,9 @@ impl<N: Names + ?Sized> Writer<'_, N> {
     }
 
     fn name_of_id(&mut self, list: &[Field<'_>], name: &[u8], kind: Kind, id: u32) {
-        let Some(text) = id_name(self.names, kind, id) else { return };
+        let Some(text) = id_name(self.names, kind, id) else {
+            return;
+        };
         if self.sibling(list, name, b"_name") {
             string(text.as_bytes(), self.out);
         }
@@ -173,9 +166,9 @@ impl<N: Names + ?Sized> Writer<'_, N> {
 
     /// Starts a member `<name><suffix>`, unless the record has a field of that name itself.
     fn sibling(&mut self, list: &[Field<'_>], name: &[u8], suffix: &[u8]) -> bool {
-        let taken = list.iter().any(|field| {
-            field.name.strip_prefix(name).is_some_and(|rest| rest == suffix)
-        });
+        let taken = list
+            .iter()
+            .any(|field| field.name.strip_prefix(name).is_some_and(|rest| rest == suffix));
         if !taken {
             self.out.push(b',');
             self.out.push(b'"');
@@ -200,7 +193,11 @@ pub(super) fn id_name<N: Names + ?Sized>(names: &N, kind: Kind, id: u32) -> Opti
     if id == u32::MAX {
         return Some("unset");
     }
-    if kind == Kind::Group { names.group(id) } else { names.user(id) }
+    if kind == Kind::Group {
+        names.group(id)
+    } else {
+        names.user(id)
+    }
 }
 
 /// Writes a list of strings; `false` if some are not UTF-8.
@@ -219,17 +216,12 @@ pub(super) fn strings<'s>(list: impl Iterator<Item = &'s [u8]>, out: &mut Vec<u8
 }
 
 /// Picks the strings that are not UTF-8, with their index.
-pub(super) fn not_utf8<'s>(
-    list: impl Iterator<Item = &'s [u8]>,
-) -> impl Iterator<Item = (usize, &'s [u8])> {
+pub(super) fn not_utf8<'s>(list: impl Iterator<Item = &'s [u8]>) -> impl Iterator<Item = (usize, &'s [u8])> {
     list.enumerate().filter(|(_, text)| std::str::from_utf8(text).is_err())
 }
 
 /// Writes `{"index":"hex",…}`.
-pub(super) fn hex_by_index<'s>(
-    list: impl Iterator<Item = (usize, &'s [u8])>,
-    out: &mut Vec<u8>,
-) {
+pub(super) fn hex_by_index<'s>(list: impl Iterator<Item = (usize, &'s [u8])>, out: &mut Vec<u8>) {
     let start = out.len();
     for (at, bytes) in list {
         out.push(if out.len() == start { b'{' } else { b',' });
@@ -250,7 +242,8 @@ fn name_of<'f>(field: &Field<'f>) -> &'f [u8] {
 }
 
 fn is_make_equiv(list: &[Field<'_>]) -> bool {
-    list.iter().any(|field| field.name == b"op" && field.value.text == b"make_equiv")
+    list.iter()
+        .any(|field| field.name == b"op" && field.value.text == b"make_equiv")
 }
 
 /// Which names may be repeated: a set by hash, so that the usual record, in which none is, needs

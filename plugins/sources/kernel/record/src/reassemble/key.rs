@@ -17,10 +17,7 @@ impl Key {
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Stamp { sec, msec, serial } = self.0;
-        state.write_u64(
-            sec.wrapping_mul(1000).wrapping_add(u64::from(msec)).rotate_left(32)
-                ^ u64::from(serial),
-        );
+        state.write_u64(sec.wrapping_mul(1000).wrapping_add(u64::from(msec)).rotate_left(32) ^ u64::from(serial));
     }
 }
 

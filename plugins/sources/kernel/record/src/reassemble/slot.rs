@@ -1,7 +1,7 @@
 //! An open event: what has been seen of it, and where it waits.
 
 use super::key::Key;
-use super::{Limits, MAX_RECORD, NONE, joiner_of, store_cut};
+use super::{Limits, MAX_RECORD, NONE, joiner_of, memory, store_cut};
 use crate::event::Event;
 use crate::execve::Joiner;
 use crate::kind::{Class, RecordType};
@@ -79,13 +79,7 @@ impl Slot {
     }
 
     /// Takes a record.
-    pub(super) fn take(
-        &mut self,
-        kind: RecordType,
-        payload: &[u8],
-        body: usize,
-        limits: &Limits,
-    ) {
+    pub(super) fn take(&mut self, kind: RecordType, payload: &[u8], body: usize, limits: &Limits) {
         self.records += 1;
         self.bytes += payload.len() as u64;
         self.has_head |= matches!(kind, RecordType::SYSCALL | RecordType::URINGOP);
@@ -113,6 +107,12 @@ impl Slot {
         } else {
             self.dropped = true;
         }
+    }
+
+    /// Memory that counts against the limit.
+    pub(super) fn memory(&self) -> usize {
+        let joiner = self.joiner.as_ref().map_or(0, |joiner| joiner.memory());
+        memory(&self.event) + joiner
     }
 
     /// What to wait for after the records so far.

@@ -50,7 +50,9 @@ fn path<'a>(summary: &Summary<'a>, call: &str) -> Option<Cow<'a, [u8]>> {
     if name.starts_with(b"/") || by_descriptor(summary, call) {
         return Some(name);
     }
-    let Some(cwd) = summary.cwd() else { return Some(name) };
+    let Some(cwd) = summary.cwd() else {
+        return Some(name);
+    };
     let separator: &[u8] = if cwd.ends_with(b"/") { b"" } else { b"/" };
     let relative = name.strip_prefix(b"./").unwrap_or(&name);
     Some(Cow::Owned([&cwd, separator, relative].concat()))
@@ -62,9 +64,10 @@ fn by_descriptor(summary: &Summary<'_>, call: &str) -> bool {
     /// `AT_FDCWD`, printed with 32 or 64 bits.
     const CWD: u32 = -100_i32 as u32;
     let takes_descriptor = call == "statx"
-        || (call.ends_with("at") || call.ends_with("at2"))
-            && !matches!(call, "creat" | "stat" | "lstat" | "fstat");
+        || (call.ends_with("at") || call.ends_with("at2")) && !matches!(call, "creat" | "stat" | "lstat" | "fstat");
     let argument = usize::from(call == "symlinkat");
     takes_descriptor
-        && summary.argument(argument).is_some_and(|descriptor| descriptor as u32 != CWD)
+        && summary
+            .argument(argument)
+            .is_some_and(|descriptor| descriptor as u32 != CWD)
 }

@@ -63,7 +63,13 @@ pub fn load(file: &str) -> Vec<Line> {
     let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     text.split(|b| *b == b'\n')
         .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
-        .map(|line| if file.ends_with(".hexlog") { hex_line(line) } else { text_line(line) })
+        .map(|line| {
+            if file.ends_with(".hexlog") {
+                hex_line(line)
+            } else {
+                text_line(line)
+            }
+        })
         .collect()
 }
 

@@ -1,0 +1,71 @@
+//! What tests without a thread need of a [`Core`].
+
+use std::sync::Arc;
+
+use super::{Core, FIRST_FRAME, Time};
+use crate::options::PauseReason;
+
+/// What happened, for tests that must know that it did.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub failed_syncs: u64,
+    pub sealed: u64,
+    pub expired: u64,
+}
+
+impl Core {
+    /// What readers share with this writer, for tests without a thread.
+    #[doc(hidden)]
+    pub fn reader(&self, from: u64) -> crate::Reader {
+        crate::Reader::new(Arc::clone(&self.shared), from)
+    }
+
+    /// All records below are on disk.
+    #[doc(hidden)]
+    pub fn durable(&self) -> u64 {
+        self.shared.durable()
+    }
+
+    /// Sets a hold, as [`Handle::set_hold`](crate::Handle::set_hold) does.
+    #[doc(hidden)]
+    pub fn set_hold(&self, name: &str, seq: u64) {
+        self.shared.holds.lock().insert(name.to_owned(), seq);
+    }
+
+    /// Why submissions are refused, if they are.
+    #[doc(hidden)]
+    pub fn paused(&self) -> Option<PauseReason> {
+        self.pause.reason()
+    }
+
+    /// Where the next frame goes in the newest segment.
+    #[doc(hidden)]
+    pub fn end(&self) -> u64 {
+        self.active.as_ref().map_or(FIRST_FRAME, |active| active.end)
+    }
+
+    /// What happened since the last call.
+    #[doc(hidden)]
+    pub fn counts(&mut self) -> Counts {
+        let failed = self.shared.metrics.lock().failed_syncs;
+        let counts = Counts {
+            failed_syncs: failed - self.counted.failed_syncs,
+            ..self.counted
+        };
+        self.counted = Counts {
+            failed_syncs: failed,
+            ..Counts::default()
+        };
+        counts
+    }
+
+    /// Seals what waits for it, at once.
+    #[doc(hidden)]
+    pub fn seal_all(&mut self, now: Time) {
+        while let Some(job) = self.take_seal(now) {
+            let result = job.run(&*self.shared.fs, &self.shared.layout);
+            self.sealed(job, result, now);
+        }
+    }
+}

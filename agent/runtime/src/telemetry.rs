@@ -1,0 +1,357 @@
+//! Metrics of process, journal, plugins and HTTP. Names are in the manual (docs/metrics.md).
+
+use std::time::Instant;
+
+use auditmon_core::emitter::SourceMetrics;
+use auditmon_core::health::{HealthBoard, State};
+use auditmon_journal::{Handle, SYNC_BUCKETS};
+use axum::extract::{MatchedPath, Request, State as AxumState};
+use axum::middleware::Next;
+use axum::response::Response;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// The runtime's own metrics.
+#[derive(Clone)]
+pub(crate) struct Telemetry {
+    pub(crate) registry: Registry,
+    pub(crate) sources: SourceMetrics,
+    pub(crate) sink_events: IntCounterVec,
+    pub(crate) sink_lag: IntGaugeVec,
+    pub(crate) sink_latency: HistogramVec,
+    http_requests: IntCounterVec,
+    http_duration: HistogramVec,
+}
+
+/// Seconds from below a millisecond to ten.
+const DURATIONS: [f64; 13] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0,
+];
+
+impl Telemetry {
+    pub(crate) fn new(version: &str) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok(vec)
+        };
+        let histogram = |name: &str, help: &str, labels: &[&str]| -> Result<HistogramVec, prometheus::Error> {
+            let vec = HistogramVec::new(HistogramOpts::new(name, help).buckets(DURATIONS.to_vec()), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok(vec)
+        };
+        let sources = SourceMetrics::new()?;
+        registry.register(Box::new(sources.events.clone()))?;
+        registry.register(Box::new(sources.bytes.clone()))?;
+        registry.register(Box::new(sources.append.clone()))?;
+        let telemetry = Self {
+            sources,
+            sink_events: counter(
+                "auditmon_sink_events_total",
+                "Events at a sink by result.",
+                &["sink", "result"],
+            )?,
+            sink_lag: IntGaugeVec::new(
+                Opts::new(
+                    "auditmon_sink_lag_entries",
+                    "Journal entries that a sink has still to deliver.",
+                ),
+                &["sink"],
+            )?,
+            sink_latency: histogram(
+                "auditmon_sink_latency_seconds",
+                "From received to delivered, of the oldest event of each batch.",
+                &["sink"],
+            )?,
+            http_requests: counter(
+                "auditmon_http_requests_total",
+                "Requests by route and status code.",
+                &["route", "code"],
+            )?,
+            http_duration: histogram(
+                "auditmon_http_request_duration_seconds",
+                "Time to the answer.",
+                &["route"],
+            )?,
+            registry: registry.clone(),
+        };
+        registry.register(Box::new(telemetry.sink_lag.clone()))?;
+        let build = GaugeVec::new(
+            Opts::new("auditmon_build_info", "Always 1; what this is."),
+            &["version", "revision", "rustc"],
+        )?;
+        build
+            .with_label_values(&[
+                version,
+                option_env!("AUDITMON_REVISION").unwrap_or("unknown"),
+                option_env!("AUDITMON_RUSTC").unwrap_or("unknown"),
+            ])
+            .set(1.0);
+        registry.register(Box::new(build))?;
+        let up = IntGauge::new("auditmon_up", "1 while the agent runs.")?;
+        up.set(1);
+        registry.register(Box::new(up))?;
+        registry.register(Box::new(ProcessCollector::new()?))?;
+        Ok(telemetry)
+    }
+
+    /// Initialises a sink's series.
+    pub(crate) fn sink(&self, name: &str) {
+        for result in ["ok", "retried", "dead_letter"] {
+            self.sink_events.with_label_values(&[name, result]);
+        }
+        self.sink_lag.with_label_values(&[name]).set(0);
+        self.sink_latency.with_label_values(&[name]);
+    }
+}
+
+/// Counts requests by the route's template.
+pub(crate) async fn count_requests(
+    AxumState(telemetry): AxumState<Telemetry>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let start = Instant::now();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+    let response = next.run(request).await;
+    telemetry
+        .http_requests
+        .with_label_values(&[&route, response.status().as_str()])
+        .inc();
+    telemetry
+        .http_duration
+        .with_label_values(&[&route])
+        .observe(start.elapsed().as_secs_f64());
+    response
+}
+
+/// The registry in Prometheus' text format.
+pub(crate) fn text(registry: &Registry) -> Result<Vec<u8>, prometheus::Error> {
+    let mut out = Vec::with_capacity(16 << 10);
+    TextEncoder::new().encode(&registry.gather(), &mut out)?;
+    Ok(out)
+}
+
+/// The journal's and plugins' metrics, made when asked for.
+pub(crate) struct AgentCollector {
+    pub(crate) journal: Handle,
+    pub(crate) health: HealthBoard,
+    descs: Vec<Desc>,
+}
+
+impl AgentCollector {
+    pub(crate) fn new(journal: Handle, health: HealthBoard) -> Result<Self, prometheus::Error> {
+        // One name stands for all: a collector has to name something to be told apart.
+        let desc = Desc::new(
+            "auditmon_journal_durable_entries".to_owned(),
+            "Entries that are on disk.".to_owned(),
+            Vec::new(),
+            std::collections::HashMap::new(),
+        )?;
+        Ok(Self {
+            journal,
+            health,
+            descs: vec![desc],
+        })
+    }
+
+    fn gather(&self) -> Result<Vec<MetricFamily>, prometheus::Error> {
+        let status = self.journal.status();
+        let mut families = Vec::new();
+        let mut gauge = |name: &str, help: &str, value: u64| -> Result<(), prometheus::Error> {
+            let gauge = IntGauge::new(name, help)?;
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            families.extend(gauge.collect());
+            Ok(())
+        };
+        gauge(
+            "auditmon_journal_size_entries",
+            "Entries that have a number and can be read.",
+            status.durable,
+        )?;
+        gauge(
+            "auditmon_journal_durable_entries",
+            "Entries that are on disk.",
+            status.durable,
+        )?;
+        gauge(
+            "auditmon_journal_min_entries",
+            "Number of the oldest entry whose payload is kept.",
+            status.oldest_payload,
+        )?;
+        gauge(
+            "auditmon_journal_bytes",
+            "Bytes of segments and leaves on disk.",
+            status.bytes,
+        )?;
+        gauge(
+            "auditmon_journal_free_bytes",
+            "Bytes free on the journal's volume.",
+            status.free_bytes.unwrap_or(0),
+        )?;
+        gauge(
+            "auditmon_journal_segments",
+            "Segments whose payloads are kept.",
+            status.segments as u64,
+        )?;
+        let counter = |name: &str, help: &str, value: u64| -> Result<Vec<MetricFamily>, prometheus::Error> {
+            let counter = prometheus::IntCounter::new(name, help)?;
+            counter.inc_by(value);
+            Ok(counter.collect())
+        };
+        families.extend(counter(
+            "auditmon_journal_frames_total",
+            "Frames written and synced.",
+            status.metrics.frames,
+        )?);
+        families.extend(counter(
+            "auditmon_journal_sync_failures_total",
+            "Writes or syncs that failed.",
+            status.metrics.failed_syncs,
+        )?);
+        families.push(sync_histogram(&status.metrics)?);
+        let paused = IntGaugeVec::new(
+            Opts::new("auditmon_journal_paused", "1 while events are refused for this reason."),
+            &["reason"],
+        )?;
+        use auditmon_journal::PauseReason::{Reserve, SizeLimit, SyncFailed};
+        for reason in [Reserve, SizeLimit, SyncFailed] {
+            paused
+                .with_label_values(&[crate::notes::pause_word(reason)])
+                .set((status.paused == Some(reason)).into());
+        }
+        families.extend(paused.collect());
+        let states = IntGaugeVec::new(
+            Opts::new("auditmon_plugin_state", "1 for the state that a plugin is in."),
+            &["plugin", "state"],
+        )?;
+        for (plugin, health) in self.health.all() {
+            for state in State::ALL {
+                states
+                    .with_label_values(&[plugin, state.as_str()])
+                    .set((health.state == state).into());
+            }
+        }
+        families.extend(states.collect());
+        Ok(families)
+    }
+}
+
+fn sync_histogram(metrics: &auditmon_journal::Metrics) -> Result<MetricFamily, prometheus::Error> {
+    let mut bounds: Vec<f64> = Vec::with_capacity(SYNC_BUCKETS.len());
+    bounds.extend(SYNC_BUCKETS.iter().map(|micros| *micros as f64 / 1e6));
+    let mut histogram = prometheus::proto::Histogram::default();
+    histogram.set_sample_count(metrics.syncs);
+    histogram.set_sample_sum(metrics.sync_time.as_secs_f64());
+    let mut below = 0;
+    let buckets = bounds
+        .iter()
+        .zip(metrics.sync_buckets)
+        .map(|(bound, count)| {
+            below += count;
+            let mut bucket = prometheus::proto::Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(below);
+            bucket
+        })
+        .collect::<Vec<_>>();
+    histogram.set_bucket(buckets);
+    let mut metric = prometheus::proto::Metric::default();
+    metric.set_histogram(histogram);
+    let mut family = MetricFamily::default();
+    family.set_name("auditmon_journal_fsync_seconds".to_owned());
+    family.set_help("Time of the journal's syncs.".to_owned());
+    family.set_field_type(prometheus::proto::MetricType::HISTOGRAM);
+    family.set_metric(vec![metric]);
+    Ok(family)
+}
+
+impl Collector for AgentCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // Names are constants: a fault here is one of the program, and shows as missing series.
+        self.gather().unwrap_or_default()
+    }
+}
+
+/// `process_*` from `/proc/self`; the library's own feature would bring a second copy of the system bindings.
+struct ProcessCollector {
+    desc: Desc,
+    start: f64,
+}
+
+impl ProcessCollector {
+    fn new() -> Result<Self, prometheus::Error> {
+        let desc = Desc::new(
+            "process_cpu_seconds_total".to_owned(),
+            "User and system time spent.".to_owned(),
+            Vec::new(),
+            std::collections::HashMap::new(),
+        )?;
+        Ok(Self {
+            desc,
+            start: auditmon_core::time::now() as f64 / 1e9,
+        })
+    }
+
+    fn gather(&self) -> Result<Vec<MetricFamily>, prometheus::Error> {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        // Fields behind the command's closing bracket; proc(5) counts from 1, these start at 3.
+        let fields: Vec<u64> = stat
+            .rsplit_once(')')
+            .map(|(_, rest)| rest.split_ascii_whitespace().map(|f| f.parse().unwrap_or(0)).collect())
+            .unwrap_or_default();
+        let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0) as f64;
+        let tick = rustix::param::clock_ticks_per_second() as f64;
+        let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+            .current
+            .unwrap_or(0);
+        let mut families = Vec::new();
+        let mut gauge = |name: &str, help: &str, value: f64| -> Result<(), prometheus::Error> {
+            let gauge = prometheus::Gauge::new(name, help)?;
+            gauge.set(value);
+            families.extend(gauge.collect());
+            Ok(())
+        };
+        gauge(
+            "process_resident_memory_bytes",
+            "Resident memory.",
+            field(24) * rustix::param::page_size() as f64,
+        )?;
+        gauge("process_virtual_memory_bytes", "Virtual memory.", field(23))?;
+        gauge("process_open_fds", "Open file descriptors.", open as f64)?;
+        gauge("process_max_fds", "Limit of open file descriptors.", limit as f64)?;
+        gauge("process_threads", "Threads.", field(20))?;
+        gauge(
+            "process_start_time_seconds",
+            "Start of the process, Unix time.",
+            self.start,
+        )?;
+        let cpu = prometheus::Counter::new("process_cpu_seconds_total", "User and system time spent.")?;
+        cpu.inc_by((field(14) + field(15)) / tick);
+        families.extend(cpu.collect());
+        Ok(families)
+    }
+}
+
+impl Collector for ProcessCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gather().unwrap_or_default()
+    }
+}

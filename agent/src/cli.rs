@@ -1,0 +1,182 @@
+//! The command line: verbs, common options, exit codes.
+
+mod events;
+mod journal;
+mod keys;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use auditmon_config::Loaded;
+use clap::{Parser, Subcommand};
+
+/// Exit codes that scripts rely on.
+pub mod exit {
+    /// Failure.
+    pub const FAILURE: u8 = 1;
+    /// Wrong command line, or a check that could not be made.
+    pub const USAGE: u8 = 2;
+    /// The data directory can't be made.
+    pub const CANT_CREATE: u8 = 73;
+    /// Held by another agent.
+    pub const HELD: u8 = 75;
+    /// Configuration error.
+    pub const CONFIG: u8 = 78;
+}
+
+/// Audit agent: kernel and application events in one timeline, on disk before they are accepted.
+#[derive(Parser)]
+#[command(
+    name = "auditmon",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Without a verb: `auditmon run`.\n\nExamples:\n  auditmon                                  start on built-in defaults: event API and page on 127.0.0.1:7984\n  auditmon -c /etc/auditmon/auditmon.yaml   start on a configuration file\n  auditmon keys create billing              make an API key for an application\n  auditmon events --username alice          look for events\n  auditmon journal fsck                     check the journal on disk"
+)]
+struct Cli {
+    /// Configuration file [default: /etc/auditmon/auditmon.yaml, then ./config/auditmon.yaml, if there]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory [default: /var/lib/auditmon as root, else ~/.local/share/auditmon]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the agent in the foreground
+    Run(run::RunArgs),
+    /// Validate the configuration as a start would
+    Check(run::RunArgs),
+    /// Search stored events
+    Events(events::EventsArgs),
+    /// Make, list and revoke API keys
+    Keys {
+        #[command(subcommand)]
+        verb: keys::KeysVerb,
+    },
+    /// Check or print the journal's files; works beside a running agent
+    Journal {
+        #[command(subcommand)]
+        verb: journal::JournalVerb,
+    },
+    /// Print a one-time address that opens the web page
+    Page,
+    /// Print the version
+    Version,
+}
+
+/// What every verb needs: configuration and data directory.
+pub struct Context {
+    /// The configuration.
+    pub loaded: Loaded,
+    /// The data directory.
+    pub data_dir: PathBuf,
+}
+
+/// A failure with its exit code; the text is printed to stderr.
+pub struct Failure {
+    /// Exit code.
+    pub code: u8,
+    /// One or more lines.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure without a code of its own.
+    pub fn plain(message: impl std::fmt::Display) -> Self {
+        Self {
+            code: exit::FAILURE,
+            message: message.to_string(),
+        }
+    }
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            for line in failure.message.lines() {
+                eprintln!("auditmon: {line}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
+    if let Some(Verb::Version) = cli.verb {
+        print(&format!("auditmon {}\n", env!("CARGO_PKG_VERSION")))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let environment = |name: &str| std::env::var(name).ok();
+    let loaded = auditmon_config::load(cli.config.as_deref(), &environment).map_err(|errors| Failure {
+        code: exit::CONFIG,
+        message: errors.to_string(),
+    })?;
+    let data_dir = match cli.data_dir.or_else(|| loaded.settings.data_dir.clone()) {
+        Some(dir) => dir,
+        None => default_data_dir()?,
+    };
+    let context = Context { loaded, data_dir };
+    match cli.verb.unwrap_or_else(|| Verb::Run(run::RunArgs::default())) {
+        Verb::Run(args) => run::run(context, args),
+        Verb::Check(args) => run::check(context, args),
+        Verb::Events(args) => events::run(&context, args),
+        Verb::Keys { verb } => keys::run(&context, verb),
+        Verb::Journal { verb } => journal::run(&context, verb),
+        Verb::Page => keys::page(&context),
+        Verb::Version => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn default_data_dir() -> Result<PathBuf, Failure> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/auditmon"));
+    }
+    let home = || {
+        std::env::var_os("HOME")
+            .filter(|v| !v.is_empty())
+            .map(|home| PathBuf::from(home).join(".local/share"))
+    };
+    let base = std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(home);
+    base.map(|base| base.join("auditmon")).ok_or_else(|| Failure {
+        code: exit::CANT_CREATE,
+        message: "there is no home directory to keep data in; give one with --data-dir".to_owned(),
+    })
+}
+
+/// Writes to stdout; a reader that went away is no failure.
+pub fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result.map_err(Failure::plain),
+    }
+}
+
+/// A runtime for commands that look something up.
+pub fn small_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

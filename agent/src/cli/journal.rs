@@ -1,0 +1,163 @@
+//! `auditmon journal`: reads the journal's files, beside a running agent too; changes nothing.
+
+use std::io::{BufWriter, Write as _};
+use std::process::ExitCode;
+
+use auditmon_core::event;
+use auditmon_journal::RealFs;
+use auditmon_journal::format::{Kind, Record, StateRecord};
+use auditmon_journal::fsck::{self, Problem};
+use auditmon_journal::{Dump, DumpItem};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Subcommand;
+
+use crate::cli::{Context, Failure, exit, print};
+
+/// Verbs of `auditmon journal`.
+#[derive(Subcommand)]
+pub enum JournalVerb {
+    /// Check every frame and leaf; exit code 0 clean (also with an unfinished tail), 1 damage, 2 could not check
+    Fsck,
+    /// Print one JSON object a line: seq, leaf (base64), event
+    Dump {
+        /// Also what sources remember
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+fn could_not(error: impl std::fmt::Display) -> Failure {
+    Failure {
+        code: exit::USAGE,
+        message: error.to_string(),
+    }
+}
+
+/// Runs `auditmon journal`.
+pub fn run(context: &Context, verb: JournalVerb) -> Result<ExitCode, Failure> {
+    match verb {
+        JournalVerb::Fsck => check(context),
+        JournalVerb::Dump { all } => dump(context, all),
+    }
+}
+
+fn check(context: &Context) -> Result<ExitCode, Failure> {
+    let dir = context.data_dir.display();
+    let report = fsck::check(&RealFs, &context.data_dir)
+        .map_err(|error| could_not(format!("{dir}: the journal can't be checked: {error}")))?;
+    let mut out = String::new();
+    let (mut segments, mut records) = (0_u64, 0_u64);
+    for generation in &report.generations {
+        for segment in &generation.segments {
+            segments += 1;
+            records += segment.records;
+            let place = format!("generation {} segment {:020}", generation.number, segment.first_seq);
+            for problem in &segment.problems {
+                let says = match problem {
+                    Problem::TornTail { offset, length } => {
+                        format!("unfinished tail: {place}: offset {offset}, {length} bytes; the next start cuts it")
+                    }
+                    Problem::Damage { offset, first, last } => {
+                        format!("damaged: {place}: offset {offset}: seq {first} to {last} can't be read")
+                    }
+                    Problem::Head => {
+                        format!("damaged: {place}: its head is not readable or belongs to another journal")
+                    }
+                    Problem::Leaves { seq } => {
+                        format!("damaged: {place}: seq {seq}: its leaf does not match the record")
+                    }
+                };
+                out += &format!("{says}\n");
+            }
+        }
+    }
+    let clean = report.is_clean();
+    out += &format!(
+        "{}: {segments} segments, {records} records\n",
+        if clean { "clean" } else { "damaged" }
+    );
+    print(&out)?;
+    Ok(if clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(exit::FAILURE)
+    })
+}
+
+/// Whether an agent has the directory open; where that can't be told, what is proven to be synced is shown.
+fn is_running(context: &Context) -> bool {
+    !matches!(auditmon_journal::holder(&context.data_dir), Ok(None))
+}
+
+fn dump(context: &Context, all: bool) -> Result<ExitCode, Failure> {
+    let dir = context.data_dir.display();
+    let fail = |error: &dyn std::fmt::Display| could_not(format!("{dir}: the journal can't be read: {error}"));
+    let mut dump = Dump::new(RealFs, &context.data_dir, is_running(context)).map_err(|error| fail(&error))?;
+    let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
+    let mut line = Vec::new();
+    let mut origin = String::new();
+    let mut gaps = false;
+    while let Some(item) = dump.next().map_err(|error| fail(&error))? {
+        match item {
+            DumpItem::Origin(next) => origin = next,
+            DumpItem::Gap(gap) => {
+                gaps = true;
+                eprintln!(
+                    "auditmon: {origin}: seq {} to {} can't be read ({:?})",
+                    gap.first, gap.last, gap.reason
+                );
+            }
+            DumpItem::Records(batch) => {
+                for entry in batch.iter() {
+                    line.clear();
+                    if write_entry(&origin, entry.seq, &entry.record, all, &mut line) {
+                        write(&mut out, &line)?;
+                    }
+                }
+            }
+        }
+    }
+    out.flush().map_err(Failure::plain)?;
+    Ok(if gaps {
+        ExitCode::from(exit::FAILURE)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn write(out: &mut impl std::io::Write, line: &[u8]) -> Result<(), Failure> {
+    match out.write_all(line) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result.map_err(Failure::plain),
+    }
+}
+
+/// Appends the record's line; false if it is not to be shown.
+fn write_entry(origin: &str, seq: u64, record: &Record<'_>, all: bool, line: &mut Vec<u8>) -> bool {
+    let state = record.prefix.kind == Kind::State;
+    if state && !all {
+        return false;
+    }
+    line.extend_from_slice(format!("{{\"seq\":{seq},\"leaf\":\"{}\"", STANDARD.encode(record.leaf())).as_bytes());
+    match record.payload() {
+        None => line.extend_from_slice(b",\"erased\":true"),
+        Some(payload) if state => {
+            if let Ok(state) = StateRecord::parse(payload) {
+                let text = serde_json::json!({
+                    "key": STANDARD.encode(state.key),
+                    "expiry": state.expiry_ns,
+                    "value": STANDARD.encode(state.value),
+                });
+                line.extend_from_slice(b",\"state\":");
+                line.extend_from_slice(text.to_string().as_bytes());
+            }
+        }
+        Some(payload) => {
+            line.extend_from_slice(b",\"event\":");
+            event::write_output(payload, origin, seq, record.prefix.received_ns, line);
+        }
+    }
+    line.extend_from_slice(b"}\n");
+    true
+}

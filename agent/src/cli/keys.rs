@@ -1,0 +1,101 @@
+//! `auditmon keys`, `auditmon page`: they write `accounts.db`; a running agent follows within a second.
+
+use std::process::ExitCode;
+
+use auditmon_core::time;
+use auditmon_runtime::accounts::{AccountError, Accounts};
+use auditmon_runtime::agent;
+use clap::Subcommand;
+
+use crate::cli::{Context, Failure, exit, print, small_runtime};
+
+/// Verbs of `auditmon keys`.
+#[derive(Subcommand)]
+pub enum KeysVerb {
+    /// Make a key; its secret is printed on stdout, once
+    #[command(after_help = "Examples:\n  auditmon keys create billing\n  auditmon keys create dashboard --scopes read")]
+    Create {
+        /// 1–64 of a–z, 0–9, `.`, `_`, `-`; it becomes the `event_source` of the key's events
+        name: String,
+        /// What the key may do: write, read
+        #[arg(long, value_delimiter = ',', default_value = "write")]
+        scopes: Vec<String>,
+    },
+    /// List all keys
+    List,
+    /// Revoke a key for good; its name is never used again
+    Revoke {
+        /// The key's name
+        name: String,
+    },
+}
+
+impl From<AccountError> for Failure {
+    fn from(error: AccountError) -> Self {
+        Self::plain(error)
+    }
+}
+
+fn prepare(context: &Context) -> Result<(), Failure> {
+    agent::make_data_dir(&context.data_dir).map_err(|error| Failure {
+        code: exit::CANT_CREATE,
+        message: error.to_string(),
+    })
+}
+
+/// Runs `auditmon keys`.
+pub fn run(context: &Context, verb: KeysVerb) -> Result<ExitCode, Failure> {
+    prepare(context)?;
+    small_runtime()?.block_on(async {
+        let mut accounts = Accounts::open(&context.data_dir).await?;
+        match verb {
+            KeysVerb::Create { name, scopes } => {
+                if let Some(unknown) = scopes.iter().find(|scope| !matches!(scope.as_str(), "write" | "read")) {
+                    let message = format!("`{unknown}` is no scope; there are write and read");
+                    return Err(Failure {
+                        code: exit::USAGE,
+                        message,
+                    });
+                }
+                let has = |scope: &str| scopes.iter().any(|s| s == scope);
+                let secret = accounts.create(&name, has("write"), has("read")).await?;
+                print(&format!("{secret}\n"))?;
+            }
+            KeysVerb::List => {
+                let mut out = format!("{:<24} {:<12} {:<26} {}\n", "NAME", "SCOPES", "CREATED", "REVOKED");
+                for key in accounts.list().await? {
+                    let revoked = key.revoked.map_or_else(|| "-".to_owned(), time::format);
+                    out += &format!(
+                        "{:<24} {:<12} {:<26} {revoked}\n",
+                        key.name,
+                        key.scopes,
+                        seconds(key.created)
+                    );
+                }
+                print(&out)?;
+            }
+            KeysVerb::Revoke { name } => {
+                accounts.revoke(&name).await?;
+                eprintln!("auditmon: the key `{name}` is revoked");
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn seconds(at: time::Nanos) -> String {
+    time::format(at / 1_000_000_000 * 1_000_000_000)
+}
+
+/// Runs `auditmon page`.
+pub fn page(context: &Context) -> Result<ExitCode, Failure> {
+    prepare(context)?;
+    let token = small_runtime()?.block_on(async { Accounts::open(&context.data_dir).await?.page_token().await })?;
+    let listen = context.loaded.settings.http.listen;
+    print(&format!("http://{listen}/open?token={token}\n"))?;
+    eprintln!(
+        "auditmon: opens the page once, within an hour, while an agent runs on {}",
+        context.data_dir.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}

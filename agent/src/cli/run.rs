@@ -1,0 +1,158 @@
+//! `auditmon run`, `auditmon check`.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use auditmon_runtime::agent::{self, Setup, StartError, Started};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Context, Failure, exit, print};
+use crate::{logging, registry};
+
+/// Options of `run` and `check`.
+#[derive(Args, Default)]
+pub struct RunArgs {
+    /// Turn a plugin on, whatever the configuration says
+    #[arg(long, value_name = "NAME")]
+    enable: Vec<String>,
+    /// Turn a plugin off, whatever the configuration says
+    #[arg(long, value_name = "NAME")]
+    disable: Vec<String>,
+}
+
+fn setup(context: Context, args: RunArgs) -> Setup {
+    let host = context.loaded.settings.host.clone().unwrap_or_else(host_name);
+    let on = args.enable.into_iter().map(|name| (name, true));
+    let off = args.disable.into_iter().map(|name| (name, false));
+    Setup {
+        loaded: context.loaded,
+        data_dir: context.data_dir,
+        host,
+        version: env!("CARGO_PKG_VERSION"),
+        entries: registry::entries(),
+        switches: on.chain(off).collect(),
+    }
+}
+
+/// The machine's name; what can't stand in an origin is replaced.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let good: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_graphic() && c != '/' && c != '+' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    if good.is_empty() { "localhost".to_owned() } else { good }
+}
+
+fn failure(error: &StartError) -> Failure {
+    let code = match error {
+        StartError::Config(_) => exit::CONFIG,
+        StartError::DataDir { .. } => exit::CANT_CREATE,
+        StartError::Held { .. } => exit::HELD,
+        StartError::Other(_) => exit::FAILURE,
+    };
+    Failure {
+        code,
+        message: error.to_string(),
+    }
+}
+
+/// Validates the configuration and says what would run.
+pub fn check(context: Context, args: RunArgs) -> Result<ExitCode, Failure> {
+    let file = file_name(&context);
+    let data_dir = context.data_dir.display().to_string();
+    agent::check(setup(context, args)).map_err(|error| failure(&error))?;
+    print(&format!("configuration {file}: good\ndata directory {data_dir}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn file_name(context: &Context) -> String {
+    context
+        .loaded
+        .file
+        .as_ref()
+        .map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string())
+}
+
+/// Runs the agent until a signal.
+pub fn run(context: Context, args: RunArgs) -> Result<ExitCode, Failure> {
+    logging::start(&context.loaded.settings.logging).map_err(|message| Failure {
+        code: exit::CONFIG,
+        message,
+    })?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = file_name(&context),
+        data_dir = %context.data_dir.display(),
+        "auditmon starts"
+    );
+    let setup = setup(context, args);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("auditmon")
+        .build()
+        .map_err(Failure::plain)?;
+    let result = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        tokio::spawn(watch_signals(stop.clone()));
+        agent::run(setup, stop, started).await
+    });
+    // Threads that still wait for a disk or a database must not hold the end up.
+    runtime.shutdown_background();
+    result.map_err(|error| failure(&error))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first signal ends the agent in order, a second one at once.
+async fn watch_signals(stop: CancellationToken) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::error!("signals can't be watched; the agent ends only by force");
+        return;
+    };
+    let mut first = true;
+    loop {
+        let (name, code) = tokio::select! {
+            _ = interrupt.recv() => ("interrupt", 130),
+            _ = terminate.recv() => ("terminate", 143),
+        };
+        if !first {
+            std::process::exit(code);
+        }
+        first = false;
+        tracing::info!(signal = name, "stopping; a second signal ends at once");
+        stop.cancel();
+    }
+}
+
+/// Tells the person at the terminal what to do next.
+fn started(started: Started) {
+    let listen = started.listen;
+    for (name, health) in &started.plugins {
+        let reason = health.reason.as_deref().unwrap_or_default();
+        tracing::info!(plugin = name, state = health.state.as_str(), reason, "plugin");
+    }
+    tracing::info!(%listen, "ready");
+    let Some(first) = started.first else { return };
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let (bold, plain) = if color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    // Secrets are shown once, on the terminal, and are no log line.
+    eprint!(
+        "\n{bold}First start in this data directory.{plain} This is shown once:\n\n  \
+         API key `default`:    {key}\n  \
+         Web page (one visit): http://{listen}/open?token={token}\n\n\
+         Send an event:\n\n  \
+         curl -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n    \
+         -d '{{\"event_name\":\"hello\",\"username\":\"me\"}}' http://{listen}/api/v1/events\n\n",
+        key = first.key,
+        token = first.token,
+    );
+}

@@ -1,0 +1,34 @@
+//! The plugins, a line each.
+
+use auditmon_core::event::Kind;
+use auditmon_core::plugin::Entry;
+
+/// All plugins of this binary.
+pub fn entries() -> Vec<Entry> {
+    vec![
+        Entry::source::<auditmon_source_ingest::IngestConfig>("ingest", Kind::Application),
+        Entry::source::<auditmon_source_kernel::KernelConfig>("kernel", Kind::Kernel),
+        Entry::sink::<auditmon_sink_store::StoreConfig>("store"),
+        Entry::sink::<auditmon_sink_stdout::StdoutConfig>("stdout").off_by_default(),
+        Entry::service::<auditmon_service_web::WebConfig>("web"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use auditmon_core::keys::RESERVED;
+
+    #[test]
+    fn names_are_unique_reserved_and_plain() {
+        let mut seen = std::collections::HashSet::new();
+        for entry in super::entries() {
+            assert!(seen.insert(entry.name), "{} stands twice", entry.name);
+            assert!(
+                RESERVED.contains(&entry.name),
+                "{} could be the name of an API key",
+                entry.name
+            );
+            assert!(entry.name.bytes().all(|b| b.is_ascii_lowercase()), "{}", entry.name);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Addresses, sessions, answers.
+
+use std::sync::Arc;
+
+use auditmon_core::event::EventView;
+use auditmon_core::keys::{Keys, SESSION_COOKIE, session_cookie};
+use auditmon_core::reader::{EventReader, Found, ReadError};
+use axum::Router;
+use axum::extract::{Path, Query as Parameters, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::Response;
+use axum::routing::get;
+use uuid::Uuid;
+
+use crate::answer::{empty, page, secure, style, to_events};
+use crate::assets::{STYLE, STYLE_NAME};
+use crate::form::Form;
+use crate::view::{EventPage, EventsPage, List, Message};
+
+/// How long a browser keeps the cookie, in seconds. The agent decides when the session ends, and no later.
+const COOKIE_AGE: u32 = 24 * 60 * 60;
+
+/// What the routes need.
+pub(crate) struct Page {
+    pub(crate) host: Arc<str>,
+    pub(crate) keys: Arc<dyn Keys>,
+    pub(crate) reader: Option<Arc<dyn EventReader>>,
+}
+
+type Pairs = Vec<(String, String)>;
+
+pub(crate) fn router(state: Page) -> Router {
+    Router::new()
+        .route("/", get(events))
+        .route("/events/{id}", get(event))
+        .route("/open", get(open))
+        .route("/static/{name}", get(asset))
+        .layer(map_response(secure))
+        .with_state(Arc::new(state))
+}
+
+impl Page {
+    fn message(
+        &self,
+        status: StatusCode,
+        title: &str,
+        paragraphs: &[&str],
+        command: Option<&str>,
+        back: bool,
+    ) -> Response {
+        page(
+            status,
+            &Message {
+                host: &self.host,
+                title,
+                paragraphs,
+                command,
+                back,
+            },
+        )
+    }
+
+    /// The reader, for those who may read; else the answer.
+    fn reader(&self, headers: &HeaderMap) -> Result<&dyn EventReader, Response> {
+        let Some(caller) = session_cookie(headers).and_then(|cookie| self.keys.session(cookie)) else {
+            let how = [
+                "This page opens with a one-time address, which the agent printed when it first started. \
+                A session lasts for a day; on the agent's host, this prints a new address:",
+            ];
+            let title = "You are not signed in";
+            let mut answer = self.message(StatusCode::UNAUTHORIZED, title, &how, Some("auditmon page"), false);
+            answer
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return Err(answer);
+        };
+        if !caller.read {
+            let why = format!("`{}` lacks the scope `read`.", caller.name);
+            return Err(self.message(StatusCode::FORBIDDEN, "You may not read events", &[&why], None, false));
+        }
+        self.reader.as_deref().ok_or_else(|| {
+            let why = [
+                "Events are accepted into the journal and delivered to the other sinks, but nothing can be \
+                looked up. To change that, set sinks.store.enabled to true in the configuration and restart the agent.",
+            ];
+            self.message(StatusCode::SERVICE_UNAVAILABLE, "The store is off", &why, None, false)
+        })
+    }
+}
+
+/// `GET /`
+async fn events(State(state): State<Arc<Page>>, Parameters(pairs): Parameters<Pairs>, headers: HeaderMap) -> Response {
+    let reader = match state.reader(&headers) {
+        Ok(reader) => reader,
+        Err(answer) => return answer,
+    };
+    let form = Form::new(pairs);
+    let query = match form.query() {
+        Ok(query) => query,
+        Err(problem) => return wrong(&state, &form, StatusCode::BAD_REQUEST, problem),
+    };
+    let found = match reader.query(&query).await {
+        Ok(found) => found,
+        Err(error @ ReadError::Cursor) => return wrong(&state, &form, StatusCode::BAD_REQUEST, error.to_string()),
+        Err(error) => return wrong(&state, &form, StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    };
+    let views: Result<Vec<_>, _> = found
+        .events
+        .iter()
+        .map(|stored| EventView::parse(&stored.canonical))
+        .collect();
+    match views {
+        Ok(views) => {
+            let list = List::new(&found, &views, &form, curl(&headers));
+            page(
+                StatusCode::OK,
+                &EventsPage {
+                    host: &state.host,
+                    form: &form,
+                    problem: None,
+                    list: Some(list),
+                },
+            )
+        }
+        Err(error) => damaged(&state, &error),
+    }
+}
+
+/// The form again, with what is wrong.
+fn wrong(state: &Page, form: &Form, status: StatusCode, problem: String) -> Response {
+    page(
+        status,
+        &EventsPage {
+            host: &state.host,
+            form,
+            problem: Some(problem),
+            list: None,
+        },
+    )
+}
+
+fn damaged(state: &Page, error: &serde_json::Error) -> Response {
+    let why = format!("A row of the store is not the event that was accepted: {error}.");
+    state.message(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "The store is damaged",
+        &[&why],
+        None,
+        true,
+    )
+}
+
+/// `GET /events/{id}`
+async fn event(State(state): State<Arc<Page>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let reader = match state.reader(&headers) {
+        Ok(reader) => reader,
+        Err(answer) => return answer,
+    };
+    let found = match Uuid::try_parse(&id) {
+        Ok(id) => reader.get(id).await,
+        Err(_) => Ok(Found::Missing),
+    };
+    let message = |status, title, why: &str| state.message(status, title, &[why], None, true);
+    match found {
+        Ok(Found::Event(stored)) => match EventView::parse(&stored.canonical) {
+            Ok(view) => page(StatusCode::OK, &EventPage::new(&state.host, &stored, &view)),
+            Err(error) => damaged(&state, &error),
+        },
+        Ok(Found::Gone) => {
+            let why = "It was deleted by retention or erased; its place in the journal is left, and stays provable.";
+            message(StatusCode::GONE, "Only this event's place is left", why)
+        }
+        Ok(Found::Missing) => {
+            let why = "Either it never existed here, or retention has deleted it.";
+            message(StatusCode::NOT_FOUND, "No such event", why)
+        }
+        Err(error) => message(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The event can't be read",
+            &error.to_string(),
+        ),
+    }
+}
+
+/// `GET /open?token=…`
+async fn open(
+    State(state): State<Arc<Page>>,
+    method: Method,
+    Parameters(pairs): Parameters<Pairs>,
+    headers: HeaderMap,
+) -> Response {
+    // Only following the address uses it up.
+    if method == Method::HEAD {
+        return empty(StatusCode::OK);
+    }
+    let token = pairs
+        .iter()
+        .find(|(name, _)| name == "token")
+        .map_or("", |(_, token)| token);
+    let session = state.keys.open_session(token);
+    let cookie = session.and_then(|session| {
+        let text = format!("{SESSION_COOKIE}={session}; Path=/; Max-Age={COOKIE_AGE}; HttpOnly; SameSite=Strict");
+        HeaderValue::try_from(text).ok()
+    });
+    // Who comes by the same address again is signed in already.
+    let signed_in = || session_cookie(&headers).is_some_and(|cookie| state.keys.session(cookie).is_some());
+    if cookie.is_some() || signed_in() {
+        return to_events(cookie);
+    }
+    let why = ["Each address opens the page once, and only for a while. On the agent's host, this prints a new one:"];
+    state.message(
+        StatusCode::UNAUTHORIZED,
+        "This address is used up or expired",
+        &why,
+        Some("auditmon page"),
+        false,
+    )
+}
+
+/// `GET /static/{name}`
+async fn asset(State(state): State<Arc<Page>>, Path(name): Path<String>) -> Response {
+    if name == *STYLE_NAME {
+        return style(STYLE);
+    }
+    state.message(StatusCode::NOT_FOUND, "No such file", &[], None, true)
+}
+
+/// How to send the first event, to where the page was asked for.
+fn curl(headers: &HeaderMap) -> String {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        // It is meant to be pasted into a shell.
+        .filter(|host| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".:[]-".contains(&b)))
+        .unwrap_or("127.0.0.1:7984");
+    format!(
+        "curl -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' \\\n  \
+         -d '{{\"event_name\": \"hello\", \"username\": \"me\"}}' http://{host}/api/v1/events"
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! `sinks.store`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use auditmon_core::plugin::{BuildContext, BuiltSink, PluginConfig, PluginError};
+use auditmon_core::units::{Size, Span};
+use serde::Deserialize;
+
+use crate::sink::Store;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Shorter, and retention would do nothing else.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Which database.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// A file of this host.
+    #[default]
+    Sqlite,
+    /// Not yet.
+    #[serde(alias = "postgresql")]
+    Postgres,
+}
+
+/// `sinks.store`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Which database.
+    pub backend: Backend,
+    /// The database file; `events.db` in the data directory unless set. A relative path is below the data directory.
+    pub file: Option<PathBuf>,
+    /// For PostgreSQL, which comes later.
+    pub url: Option<String>,
+    /// What is deleted when.
+    pub retention: Retention,
+}
+
+/// What is deleted when. Ages count from the received time; null keeps for ever.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Age of application events.
+    pub application: Option<Span>,
+    /// Age of kernel events.
+    pub kernel: Option<Span>,
+    /// Age of immudb events.
+    pub immudb: Option<Span>,
+    /// Age of the agent's own events.
+    pub agent: Option<Span>,
+    /// Space by kind.
+    pub max_size: MaxSize,
+    /// How often it is looked for.
+    pub interval: Span,
+}
+
+/// Space that the rows of a kind may take; null is no limit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaxSize {
+    /// Of application events.
+    pub application: Option<Size>,
+    /// Of kernel events.
+    pub kernel: Option<Size>,
+    /// Of immudb events.
+    pub immudb: Option<Size>,
+    /// Of the agent's own events.
+    pub agent: Option<Size>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let year = Some(Span(365 * DAY));
+        Self {
+            application: year,
+            kernel: Some(Span(7 * DAY)),
+            immudb: year,
+            agent: year,
+            max_size: MaxSize::default(),
+            interval: Span(Duration::from_secs(60 * 60)),
+        }
+    }
+}
+
+impl Default for MaxSize {
+    fn default() -> Self {
+        Self {
+            application: None,
+            kernel: Some(Size(10 << 30)),
+            immudb: None,
+            agent: None,
+        }
+    }
+}
+
+impl Retention {
+    /// Kind, greatest age, most bytes.
+    pub(crate) fn limits(&self) -> [(&'static str, Option<Duration>, Option<u64>); 4] {
+        let age = |span: Option<Span>| span.map(|span| span.0);
+        let size = |size: Option<Size>| size.map(|size| size.0);
+        [
+            ("application", age(self.application), size(self.max_size.application)),
+            ("kernel", age(self.kernel), size(self.max_size.kernel)),
+            ("immudb", age(self.immudb), size(self.max_size.immudb)),
+            ("agent", age(self.agent), size(self.max_size.agent)),
+        ]
+    }
+}
+
+impl StoreConfig {
+    /// The database file.
+    #[must_use]
+    pub fn path(&self, data_dir: &Path) -> PathBuf {
+        data_dir.join(self.file.as_deref().unwrap_or(Path::new("events.db")))
+    }
+}
+
+#[async_trait]
+impl PluginConfig for StoreConfig {
+    type Plugin = BuiltSink;
+
+    fn validate(&self) -> Result<(), (String, String)> {
+        let wrong = |path: &str, message: &str| Err((path.to_owned(), message.to_owned()));
+        if self.backend == Backend::Postgres {
+            return wrong(
+                "backend",
+                "PostgreSQL comes with a later version; sqlite is what this one has",
+            );
+        }
+        if self.url.is_some() {
+            return wrong(
+                "url",
+                "is for PostgreSQL, which comes with a later version; sqlite takes `file`",
+            );
+        }
+        if let Some(file) = &self.file
+            && file.as_os_str().is_empty()
+        {
+            return wrong("file", "is empty; leave it out for events.db in the data directory");
+        }
+        if self.retention.interval.0 < MIN_INTERVAL {
+            return wrong("retention.interval", "is at least 1s");
+        }
+        for (kind, age, size) in self.retention.limits() {
+            if age.is_some_and(|age| age.is_zero()) {
+                return wrong(
+                    &format!("retention.{kind}"),
+                    "would delete everything at once; null keeps for ever",
+                );
+            }
+            if size == Some(0) {
+                return wrong(
+                    &format!("retention.max_size.{kind}"),
+                    "would delete everything at once; null is no limit",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn build(self, cx: &mut BuildContext) -> Result<BuiltSink, PluginError> {
+        let file = self.path(&cx.data_dir);
+        let store = Store::build(file, self.retention, &cx.metrics).await?;
+        let reader = store.reader();
+        Ok(BuiltSink {
+            sink: Box::new(store),
+            reader: Some(reader),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(value: serde_json::Value) -> Result<StoreConfig, String> {
+        let config: StoreConfig = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        config
+            .validate()
+            .map_err(|(path, message)| format!("{path}: {message}"))?;
+        Ok(config)
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_manual() {
+        let config = parse(json!({})).unwrap();
+        assert_eq!(config.path(Path::new("/d")), Path::new("/d/events.db"));
+        assert_eq!(
+            config.retention.limits(),
+            [
+                ("application", Some(365 * DAY), None),
+                ("kernel", Some(7 * DAY), Some(10 << 30)),
+                ("immudb", Some(365 * DAY), None),
+                ("agent", Some(365 * DAY), None),
+            ]
+        );
+    }
+
+    #[test]
+    fn settings_are_taken() {
+        let config = parse(json!({
+            "backend": "sqlite", "file": "/x/y.db",
+            "retention": {"kernel": null, "application": "30d", "max_size": {"kernel": null, "agent": "1GiB"}, "interval": "10s"},
+        }))
+        .unwrap();
+        assert_eq!(config.path(Path::new("/d")), Path::new("/x/y.db"));
+        assert_eq!(
+            config.retention.limits(),
+            [
+                ("application", Some(30 * DAY), None),
+                ("kernel", None, None),
+                ("immudb", Some(365 * DAY), None),
+                ("agent", Some(365 * DAY), Some(1 << 30)),
+            ]
+        );
+    }
+
+    #[test]
+    fn impossible_settings_say_what_would_be_right() {
+        for (value, says) in [
+            (
+                json!({"backend": "postgres"}),
+                "backend: PostgreSQL comes with a later version",
+            ),
+            (json!({"url": "postgres://h/d"}), "url: is for PostgreSQL"),
+            (json!({"backend": "mysql"}), "unknown variant `mysql`"),
+            (json!({"fille": "x"}), "unknown field `fille`"),
+            (
+                json!({"retention": {"kernel": "0s"}}),
+                "retention.kernel: would delete everything",
+            ),
+            (
+                json!({"retention": {"max_size": {"kernel": 0}}}),
+                "retention.max_size.kernel: would delete",
+            ),
+            (
+                json!({"retention": {"interval": "1ms"}}),
+                "retention.interval: is at least 1s",
+            ),
+            (json!({"retention": {"kernel": 7}}), "has no unit"),
+            (json!({"file": ""}), "file: is empty"),
+        ] {
+            let error = parse(value.clone()).unwrap_err();
+            assert!(error.contains(says), "{value}: {error}");
+        }
+    }
+}

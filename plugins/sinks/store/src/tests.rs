@@ -1,0 +1,7 @@
+//! The store against real journals in temporary directories.
+
+mod delivery;
+mod faults;
+mod harness;
+mod pruning;
+mod reading;
