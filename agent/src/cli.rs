@@ -51,7 +51,7 @@ enum Verb {
     /// Validate the configuration as a start would
     Check(run::RunArgs),
     /// Search stored events
-    Events(events::EventsArgs),
+    Events(Box<events::EventsArgs>),
     /// Make, list and revoke API keys
     Keys {
         #[command(subcommand)]
@@ -126,7 +126,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.verb.unwrap_or_else(|| Verb::Run(run::RunArgs::default())) {
         Verb::Run(args) => run::run(context, args),
         Verb::Check(args) => run::check(context, args),
-        Verb::Events(args) => events::run(&context, args),
+        Verb::Events(args) => events::run(&context, *args),
         Verb::Keys { verb } => keys::run(&context, verb),
         Verb::Journal { verb } => journal::run(&context, verb),
         Verb::Page => keys::page(&context),

@@ -241,6 +241,9 @@ pub async fn run(mut setup: Setup, stop: CancellationToken, started: impl FnOnce
         .map_err(|error| other(format!("http.listen: {} can't be listened on: {error}", http.listen)))?;
     let listen = socket.local_addr().map_err(other)?;
 
+    let (journal, states, durable) = open_journal(&setup, &plans)?;
+
+    // After everything that may fail: a key that was made and never shown would be lost.
     let mut accounts = Accounts::open(&setup.data_dir).await?;
     let first = if accounts.is_empty().await? {
         let key = accounts.create("default", true, true).await?;
@@ -253,8 +256,6 @@ pub async fn run(mut setup: Setup, stop: CancellationToken, started: impl FnOnce
     };
     let (keys, follow) = accounts::follow(accounts).await?;
     let following = tokio::spawn(follow);
-
-    let (journal, states, durable) = open_journal(&setup, &plans)?;
     let telemetry = Telemetry::new(setup.version).map_err(other)?;
     let collector = AgentCollector::new(journal.clone(), health.clone()).map_err(other)?;
     telemetry.registry.register(Box::new(collector)).map_err(other)?;
@@ -373,12 +374,6 @@ fn open_journal(setup: &Setup, plans: &[Planned]) -> Result<(Handle, StateMap, w
             writer.set_hold(name, 0);
         }
     }
-    for plan in plans {
-        if let Planned::Sink(name, _) = plan {
-            // Until a sink has said where it stands, nothing is removed that it may need.
-            writer.set_hold(name, 0);
-        }
-    }
     let (tell, durable) = watch::channel(opened.next_seq);
     let handle = writer
         .spawn(Box::new(move |seq| {
@@ -482,6 +477,7 @@ impl Parts {
                         abort: self.abort.clone(),
                         health: cx.health,
                         telemetry: self.telemetry.clone(),
+                        emitter: self.emitter(name, Kind::Agent),
                     };
                     self.sinks.spawn(driver.run(built.sink));
                 }

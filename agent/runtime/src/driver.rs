@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use auditmon_core::emitter::Emitter;
+use auditmon_core::event::{Data, Draft, Outcome, Severity};
 use auditmon_core::health::HealthReporter;
 use auditmon_core::plugin::{PluginError, Sink, Start};
 use auditmon_core::subscription::Events;
 use auditmon_core::time;
 use auditmon_journal::format::Position;
-use auditmon_journal::{Gap, Handle, Item, PositionVerdict, Reader};
+use auditmon_journal::{Gap, GapReason, Handle, Item, Linger, PositionVerdict, Reader};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +38,8 @@ pub(crate) struct Driver {
     pub(crate) abort: CancellationToken,
     pub(crate) health: HealthReporter,
     pub(crate) telemetry: Telemetry,
+    /// For events about the sink.
+    pub(crate) emitter: Emitter,
 }
 
 /// Where a sink goes on, and how its position is kept.
@@ -88,7 +92,6 @@ impl Driver {
         let (position, cursor) = match sink.start(&self.origin).await? {
             Start::Live => {
                 self.journal.set_hold(self.name, None);
-                self.journal.set_hold(self.name, None);
                 return Ok(Place {
                     seq: *self.durable.borrow(),
                     cursor: false,
@@ -105,7 +108,8 @@ impl Driver {
         let seq = match position {
             None => oldest,
             Some(position) => match self.journal.check_position(&position) {
-                PositionVerdict::Ok => position.seq,
+                // What it should have read next may be past retention: it is then told of the gap.
+                PositionVerdict::Ok | PositionVerdict::Gone => position.seq,
                 verdict => {
                     return Err(PluginError::permanent(format!(
                         "the journal is not the one that `{}` has read: it expects record {} next ({verdict:?}); \
@@ -164,11 +168,35 @@ impl Driver {
                 self.health.ok();
             }
             if let Some(gap) = read.gap {
-                tracing::warn!(sink = self.name, first = gap.first, last = gap.last, reason = ?gap.reason, "records can't be read any more");
+                self.tell_gap(&gap);
                 sink.gap(&gap).await?;
                 place.seq = gap.last + 1;
                 self.hold(&place);
             }
+        }
+    }
+
+    /// One line and one event: these records never reach the sink.
+    fn tell_gap(&self, gap: &Gap) {
+        let reason = match gap.reason {
+            GapReason::Expired => "expired",
+            GapReason::Damaged => "damaged",
+        };
+        tracing::warn!(sink = self.name, first = gap.first, last = gap.last, reason, "records can't be delivered");
+        let mut batch = self.emitter.agent_batch();
+        let data = format!(
+            "{{\"sink\":\"{}\",\"first_seq\":{},\"last_seq\":{},\"reason\":\"{reason}\"}}",
+            self.name, gap.first, gap.last
+        );
+        let draft = Draft {
+            severity: Severity::Error,
+            outcome: Outcome::Failure,
+            data: Data::Raw(&data),
+            ..Draft::new("sink.gap", "auditmon")
+        };
+        if batch.push(draft).is_ok() {
+            // If the journal takes nothing now, the log line has said it.
+            self.emitter.emit_with(batch, Linger::NONE, |_| ());
         }
     }
 

@@ -7,7 +7,7 @@ use auditmon_core::event;
 use auditmon_journal::RealFs;
 use auditmon_journal::format::{Kind, Record, StateRecord};
 use auditmon_journal::fsck::{self, Problem};
-use auditmon_journal::{Dump, DumpItem};
+use auditmon_journal::{Dump, DumpItem, GapReason};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
@@ -97,16 +97,16 @@ fn dump(context: &Context, all: bool) -> Result<ExitCode, Failure> {
     let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
     let mut line = Vec::new();
     let mut origin = String::new();
-    let mut gaps = false;
+    let mut damaged = false;
     while let Some(item) = dump.next().map_err(|error| fail(&error))? {
         match item {
             DumpItem::Origin(next) => origin = next,
+            DumpItem::Gap(gap) if gap.reason == GapReason::Expired => {
+                eprintln!("auditmon: {origin}: payloads of seq {} to {} were removed by retention", gap.first, gap.last);
+            }
             DumpItem::Gap(gap) => {
-                gaps = true;
-                eprintln!(
-                    "auditmon: {origin}: seq {} to {} can't be read ({:?})",
-                    gap.first, gap.last, gap.reason
-                );
+                damaged = true;
+                eprintln!("auditmon: {origin}: seq {} to {} can't be read: damaged", gap.first, gap.last);
             }
             DumpItem::Records(batch) => {
                 for entry in batch.iter() {
@@ -119,7 +119,7 @@ fn dump(context: &Context, all: bool) -> Result<ExitCode, Failure> {
         }
     }
     out.flush().map_err(Failure::plain)?;
-    Ok(if gaps {
+    Ok(if damaged {
         ExitCode::from(exit::FAILURE)
     } else {
         ExitCode::SUCCESS

@@ -10,8 +10,8 @@ use crate::oracle::{Seen, What, number};
 /// What the journal says about the kernel's events.
 #[derive(Debug, Default)]
 pub struct Account {
-    /// Serials of shipped events, with how often, and whether the event is marked as incomplete.
-    pub shipped: BTreeMap<u32, (u32, bool)>,
+    /// Shipped events by serial.
+    pub shipped: BTreeMap<u32, Shipped>,
     /// Numbers of the load's calls that were shipped.
     pub numbers: BTreeSet<u64>,
     /// Ranges of all `kernel.gap` events, with the reason.
@@ -26,6 +26,17 @@ pub struct Account {
     pub last: Option<u32>,
 }
 
+/// What was shipped under one serial.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shipped {
+    /// Events, of which there must be one.
+    pub times: u32,
+    /// It says that a part of it is missing.
+    pub incomplete: bool,
+    /// It says that it came late: what is left of an event that was reported as missing.
+    pub late: bool,
+}
+
 /// The account, checked.
 #[derive(Debug)]
 pub struct Balance {
@@ -37,6 +48,8 @@ pub struct Balance {
     pub missing: u64,
     /// Of them, heartbeats, which are neither.
     pub heartbeats: u64,
+    /// Of the missing ones, those of which a part came late, and says so.
+    pub remnants: u64,
     /// Calls of the load that were shipped with their number.
     pub calls_shipped: u64,
     /// Calls that were shipped, but without the record that has their number, and say `incomplete`.
@@ -92,9 +105,10 @@ impl Account {
             self.numbers.extend(number(record));
         }
         if let Some(serial) = serial {
-            let (count, incomplete) = self.shipped.entry(serial).or_default();
-            *count += 1;
-            *incomplete |= data["incomplete"] == true;
+            let shipped = self.shipped.entry(serial).or_default();
+            shipped.times += 1;
+            shipped.incomplete |= data["incomplete"] == true;
+            shipped.late |= data["late"] == true;
         }
     }
 
@@ -135,9 +149,9 @@ impl Account {
         }
         let in_range = |serial: &u32| (first..=last).contains(serial);
         let shipped = self.shipped.keys().filter(|serial| in_range(serial)).count() as u64;
-        let mut heartbeats = 0;
+        let (mut heartbeats, mut remnants) = (0, 0);
         for serial in first..=last {
-            let (times, _) = self.shipped.get(&serial).copied().unwrap_or_default();
+            let Shipped { times, incomplete, late } = self.shipped.get(&serial).copied().unwrap_or_default();
             let gaps = in_gap.get(&serial).copied().unwrap_or_default();
             if times > 1 {
                 faults.say(format!("serial {serial} is shipped {times} times"));
@@ -147,6 +161,8 @@ impl Account {
             }
             match (times, gaps) {
                 (1.., 0) | (0, 1) => {}
+                // The rest of an event comes when it has been given up; it must say so.
+                (1, 1) if incomplete && late => remnants += 1,
                 (0, 0) if seen.serials.get(&serial) == Some(&What::Heartbeat) => heartbeats += 1,
                 (0, 0) => {
                     faults.say(format!(
@@ -195,6 +211,7 @@ impl Account {
             shipped,
             missing: self.missing,
             heartbeats,
+            remnants,
             calls_shipped: 0,
             calls_in_part: 0,
             calls_missing: 0,
@@ -208,9 +225,9 @@ impl Account {
             match (self.numbers.contains(&number), shipped, gap) {
                 (true, Some(_), _) => balance.calls_shipped += 1,
                 (true, None, _) => faults.say(format!("call {number} is shipped under another serial than {serial:?}")),
-                (false, Some((_, true)), _) => balance.calls_in_part += 1,
+                (false, Some(event), _) if event.incomplete => balance.calls_in_part += 1,
                 (false, Some((_, false)), _) => {
-                    faults.say(format!("call {number}: its event lost a record and does not say so"))
+                    faults.say(format!("call {number}: its event (serial {serial:?}) lost a record and does not say so"))
                 }
                 (false, None, true) => balance.calls_missing += 1,
                 (false, None, false) if serial.is_none() => balance.calls_without_serial += 1,

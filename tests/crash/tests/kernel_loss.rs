@@ -27,7 +27,7 @@ sinks: {store: {enabled: false}}
 ";
 const SMALL_BUFFER: &str = "
 journal: {segment_size: 16MiB, reserve: 1MiB}
-sources: {kernel: {receive_buffer: 256KiB}}
+sources: {kernel: {receive_buffer: 1MiB}}
 sinks: {store: {enabled: false}}
 ";
 

@@ -22,7 +22,7 @@ const KILLS: usize = 40;
 const ROUNDS: usize = 50;
 const CLIENTS: usize = 64;
 /// Failing execve calls a second while the kernel source is on.
-const RATE: u64 = 1_000;
+const RATE: u64 = 1_500;
 
 const CONFIG: &str = "
 http: {memory: 256MiB}

@@ -590,6 +590,26 @@ impl Agent {
     pub fn rows(&self, sql: &str) -> Vec<Vec<Value>> {
         rows(&self.data_dir.join("events.db"), sql)
     }
+
+    /// Keeps the store from writing, as another program with a long transaction would, until it is dropped.
+    #[must_use]
+    pub fn block_store(&self) -> BlockedStore {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let file = self.data_dir.join("events.db");
+        let db = runtime.block_on(async {
+            let options = SqliteConnectOptions::new().filename(file).busy_timeout(PATIENCE);
+            let mut db = SqliteConnection::connect_with(&options).await.unwrap();
+            sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut db).await.unwrap();
+            db
+        });
+        BlockedStore { _runtime: runtime, _db: db }
+    }
+}
+
+/// See [`Agent::block_store`].
+pub struct BlockedStore {
+    _db: SqliteConnection,
+    _runtime: tokio::runtime::Runtime,
 }
 
 impl Drop for Agent {

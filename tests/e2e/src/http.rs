@@ -192,9 +192,10 @@ impl Raw {
         Ok(Self(BufReader::with_capacity(4096, stream)))
     }
 
-    /// How long reading waits.
+    /// How long reading and writing wait.
     pub fn patience(&self, wait: Duration) {
         self.0.get_ref().set_read_timeout(Some(wait)).unwrap();
+        self.0.get_ref().set_write_timeout(Some(wait)).unwrap();
     }
 
     /// Sends bytes as they are.

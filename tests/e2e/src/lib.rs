@@ -13,7 +13,7 @@ mod disk;
 mod http;
 mod load;
 
-pub use agent::{Agent, Builder, Output, binary, ended};
+pub use agent::{Agent, BlockedStore, Builder, Output, binary, ended};
 pub use disk::SlowDisk;
 pub use http::{Answer, Http, Raw, Request, request};
 pub use load::{Obligation, Producers, cpu_share};
