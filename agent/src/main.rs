@@ -14,5 +14,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // What the agent keeps is for its owner only.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     cli::main()
 }

@@ -36,6 +36,7 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// Address and port.
+    #[serde(deserialize_with = "listen")]
     pub listen: SocketAddr,
     /// Allows plain HTTP beyond loopback.
     pub insecure: bool,
@@ -51,6 +52,13 @@ pub struct Http {
     pub idle_timeout: Span,
     /// Without a byte of an answer taken.
     pub body_timeout: Span,
+}
+
+fn listen<'de, D: serde::Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(d)?;
+    text.parse().map_err(|_| {
+        serde::de::Error::custom(format!("listen: {text:?} is no address with a port such as 127.0.0.1:7984"))
+    })
 }
 
 impl Default for Http {

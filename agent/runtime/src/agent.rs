@@ -450,11 +450,14 @@ impl Parts {
                 )
             })
             .collect();
+        let health = self.health.reporter(name);
+        // A plugin that has more to say than «at work» says it itself.
+        health.ok();
         RunContext {
             emitter,
             memory,
             stop: self.stop.clone(),
-            health: self.health.reporter(name),
+            health,
         }
     }
 

@@ -12,8 +12,6 @@ pub(crate) enum Runnable {
 /// Runs a plugin to its end and reports how that was.
 pub(crate) async fn run(name: &'static str, plugin: Runnable, cx: RunContext) {
     let (health, stop) = (cx.health.clone(), cx.stop.clone());
-    // A plugin that has more to say than «at work» says it itself.
-    health.ok();
     let task = tokio::spawn(async move {
         match plugin {
             Runnable::Source(source) => source.run(cx).await,

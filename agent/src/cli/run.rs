@@ -136,10 +136,8 @@ async fn watch_signals(stop: CancellationToken) {
 /// Tells the person at the terminal what to do next.
 fn started(started: Started) {
     let listen = started.listen;
-    for (name, health) in &started.plugins {
-        let reason = health.reason.as_deref().unwrap_or_default();
-        tracing::info!(plugin = name, state = health.state.as_str(), reason, "plugin");
-    }
+    let states: Vec<_> = started.plugins.iter().map(|(name, health)| format!("{name} {}", health.state.as_str())).collect();
+    tracing::info!("plugins: {}", states.join(", "));
     tracing::info!(%listen, "ready");
     let Some(first) = started.first else { return };
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());

@@ -226,7 +226,7 @@ impl Account {
                 (true, Some(_), _) => balance.calls_shipped += 1,
                 (true, None, _) => faults.say(format!("call {number} is shipped under another serial than {serial:?}")),
                 (false, Some(event), _) if event.incomplete => balance.calls_in_part += 1,
-                (false, Some((_, false)), _) => {
+                (false, Some(_), _) => {
                     faults.say(format!("call {number}: its event (serial {serial:?}) lost a record and does not say so"))
                 }
                 (false, None, true) => balance.calls_missing += 1,

@@ -69,7 +69,7 @@ pub(crate) fn style(text: &'static str) -> Response {
     response
 }
 
-/// No body, for HEAD.
+/// No body.
 pub(crate) fn empty(status: StatusCode) -> Response {
     answer(status, "text/plain; charset=utf-8", Body::empty())
 }

@@ -41,50 +41,49 @@ pub(crate) fn router(state: Page) -> Router {
 }
 
 impl Page {
-    fn message(
-        &self,
-        status: StatusCode,
-        title: &str,
-        paragraphs: &[&str],
-        command: Option<&str>,
-        back: bool,
-    ) -> Response {
-        page(
-            status,
-            &Message {
-                host: &self.host,
-                title,
-                paragraphs,
-                command,
-                back,
-            },
-        )
+    fn message(&self, status: StatusCode, title: &str, paragraph: &str, back: bool) -> Response {
+        let message = Message {
+            host: &self.host,
+            title,
+            paragraph,
+            command: None,
+            back,
+        };
+        page(status, &message)
+    }
+
+    /// For those who are not signed in: they don't learn where they are.
+    fn sign_in(title: &str, paragraph: &str) -> Response {
+        let message = Message {
+            host: "",
+            title,
+            paragraph,
+            command: Some("auditmon page"),
+            back: false,
+        };
+        let mut answer = page(StatusCode::UNAUTHORIZED, &message);
+        let scheme = HeaderValue::from_static("Bearer");
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        answer
     }
 
     /// The reader, for those who may read; else the answer.
     fn reader(&self, headers: &HeaderMap) -> Result<&dyn EventReader, Response> {
         let Some(caller) = session_cookie(headers).and_then(|cookie| self.keys.session(cookie)) else {
-            let how = [
-                "This page opens with a one-time address, which the agent printed when it first started. \
-                A session lasts for a day; on the agent's host, this prints a new address:",
-            ];
-            let title = "You are not signed in";
-            let mut answer = self.message(StatusCode::UNAUTHORIZED, title, &how, Some("auditmon page"), false);
-            answer
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return Err(answer);
+            return Err(Self::sign_in(
+                "You are not signed in",
+                "This page opens with a one-time address, which the agent printed when it first started. A session lasts \
+                 for a day; on the agent's host, this prints a new address:",
+            ));
         };
         if !caller.read {
             let why = format!("`{}` lacks the scope `read`.", caller.name);
-            return Err(self.message(StatusCode::FORBIDDEN, "You may not read events", &[&why], None, false));
+            return Err(self.message(StatusCode::FORBIDDEN, "You may not read events", &why, false));
         }
         self.reader.as_deref().ok_or_else(|| {
-            let why = [
-                "Events are accepted into the journal and delivered to the other sinks, but nothing can be \
-                looked up. To change that, set sinks.store.enabled to true in the configuration and restart the agent.",
-            ];
-            self.message(StatusCode::SERVICE_UNAVAILABLE, "The store is off", &why, None, false)
+            let why = "Events are accepted into the journal and delivered to the other sinks, but nothing can be looked \
+                up. To change that, set sinks.store.enabled to true in the configuration and restart the agent.";
+            self.message(StatusCode::SERVICE_UNAVAILABLE, "The store is off", why, false)
         })
     }
 }
@@ -142,13 +141,7 @@ fn wrong(state: &Page, form: &Form, status: StatusCode, problem: String) -> Resp
 
 fn damaged(state: &Page, error: &serde_json::Error) -> Response {
     let why = format!("A row of the store is not the event that was accepted: {error}.");
-    state.message(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "The store is damaged",
-        &[&why],
-        None,
-        true,
-    )
+    state.message(StatusCode::INTERNAL_SERVER_ERROR, "The store is damaged", &why, true)
 }
 
 /// `GET /events/{id}`
@@ -161,7 +154,7 @@ async fn event(State(state): State<Arc<Page>>, Path(id): Path<String>, headers: 
         Ok(id) => reader.get(id).await,
         Err(_) => Ok(Found::Missing),
     };
-    let message = |status, title, why: &str| state.message(status, title, &[why], None, true);
+    let message = |status, title, why: &str| state.message(status, title, why, true);
     match found {
         Ok(Found::Event(stored)) => match EventView::parse(&stored.canonical) {
             Ok(view) => page(StatusCode::OK, &EventPage::new(&state.host, &stored, &view)),
@@ -208,22 +201,18 @@ async fn open(
     if cookie.is_some() || signed_in() {
         return to_events(cookie);
     }
-    let why = ["Each address opens the page once, and only for a while. On the agent's host, this prints a new one:"];
-    state.message(
-        StatusCode::UNAUTHORIZED,
+    Page::sign_in(
         "This address is used up or expired",
-        &why,
-        Some("auditmon page"),
-        false,
+        "Each address opens the page once, and only for a while. On the agent's host, this prints a new one:",
     )
 }
 
 /// `GET /static/{name}`
-async fn asset(State(state): State<Arc<Page>>, Path(name): Path<String>) -> Response {
+async fn asset(Path(name): Path<String>) -> Response {
     if name == *STYLE_NAME {
         return style(STYLE);
     }
-    state.message(StatusCode::NOT_FOUND, "No such file", &[], None, true)
+    empty(StatusCode::NOT_FOUND)
 }
 
 /// How to send the first event, to where the page was asked for.

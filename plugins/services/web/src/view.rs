@@ -72,7 +72,7 @@ struct Member {
 pub(crate) struct Message<'a> {
     pub(crate) host: &'a str,
     pub(crate) title: &'a str,
-    pub(crate) paragraphs: &'a [&'a str],
+    pub(crate) paragraph: &'a str,
     /// What to type.
     pub(crate) command: Option<&'a str>,
     /// Whether going to the events helps.
