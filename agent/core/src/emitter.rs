@@ -144,7 +144,13 @@ impl Emitter {
     /// An empty batch under another `event_source`, such as an API key's name.
     #[must_use]
     pub fn batch_from(&self, event_source: &str) -> Batch {
-        Batch::new(self.plugin, self.kind, &self.host, event_source, Vec::new())
+        self.batch_sized(event_source, 0)
+    }
+
+    /// The same with room for `bytes` of records, so that a large batch is not copied while it grows.
+    #[must_use]
+    pub fn batch_sized(&self, event_source: &str, bytes: usize) -> Batch {
+        Batch::new(self.plugin, self.kind, &self.host, event_source, Vec::with_capacity(bytes))
     }
 
     /// An empty batch of agent events.

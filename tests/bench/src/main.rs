@@ -1,6 +1,6 @@
 //! Measures the release binary beside the machine's own limits of the same run, and prints one table.
 //!
-//! `cargo build --release && cargo run --release -p auditmon-bench -- [--quick] [--dir DIR] [PART…]`
+//! `cargo build --release -p auditmon -p auditmon-bench && target/release/bench [--quick] [--dir DIR] [PART…]`
 //!
 //! The agent is `$AUDITMON_BIN`, or `auditmon` beside this program. Data goes to a fresh folder in DIR (`/var/tmp`),
 //! which should be on a real disk, and is removed at the end. What each row means: `docs/measurements.md`.
@@ -25,8 +25,11 @@ use table::Table;
 /// Anything that can go wrong, in words.
 type Fault = Box<dyn std::error::Error>;
 
+/// Measures something and adds rows.
+type Part = fn(&Bench, &mut Table) -> Result<(), Fault>;
+
 /// Parts by name, in the order in which they run.
-const PARTS: [(&str, fn(&Bench, &mut Table) -> Result<(), Fault>); 6] = [
+const PARTS: [(&str, Part); 6] = [
     ("limits", limits::run),
     ("acks", http::acks),
     ("ndjson", http::ndjson),

@@ -19,7 +19,11 @@ pub struct Call {
     pub name: String,
     /// The how manieth of this name in its thread, from 1.
     pub nth: usize,
-    /// Which file, without numbers.
+    /// The how manieth of this name on this path in its thread, from 1.
+    pub nth_on_path: usize,
+    /// Below the data directory.
+    pub path: String,
+    /// The path without numbers, and what is done with it: calls that differ only in numbers are alike.
     pub file: String,
 }
 
@@ -44,21 +48,35 @@ impl Kind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Eio, Self::Enospc, Self::Kill];
 
-    /// strace's words for it.
+    /// strace's words for it, for a thread that was attached to before the script began.
     #[must_use]
-    pub fn inject(self, call: &Call) -> [String; 4] {
+    pub fn inject(self, call: &Call) -> Vec<String> {
+        self.words(&call.name, call.nth)
+    }
+
+    /// The same by the call's path in this data directory: for a thread that also makes other calls of
+    /// this name, whose number is not always the same.
+    #[must_use]
+    pub fn inject_at(self, call: &Call, data: &Path) -> Vec<String> {
+        let mut words = self.words(&call.name, call.nth_on_path);
+        let path = data.join(&call.path);
+        words.extend(["-P".to_owned(), path.to_str().unwrap().trim_end_matches('/').to_owned()]);
+        words
+    }
+
+    fn words(self, name: &str, nth: usize) -> Vec<String> {
         let what = match self {
             Self::Eio => "error=EIO",
             Self::Enospc => "error=ENOSPC",
             Self::Kill => "signal=KILL",
         };
-        let Call { name, nth, .. } = call;
-        [
-            "-e".to_owned(),
-            format!("trace={name}"),
-            "-e".to_owned(),
-            format!("inject={name}:{what}:when={nth}"),
-        ]
+        let words = [
+            "-e",
+            &format!("trace={name}"),
+            "-e",
+            &format!("inject={name}:{what}:when={nth}"),
+        ];
+        words.map(str::to_owned).to_vec()
     }
 }
 
@@ -93,15 +111,19 @@ pub fn parse(recording: &str, data: &Path) -> Vec<Call> {
             .map_or(arguments, |(arguments, _)| arguments);
         if let Some((_, path)) = arguments.split_once(data) {
             let end = path.find(['>', '"']).unwrap_or(path.len());
-            let mut file: String = path[..end].trim_start_matches('/').to_owned();
+            let path = path[..end].trim_start_matches('/').to_owned();
+            let alike = |call: &&Call| (call.tid, &*call.name, &*call.path) == (tid, name, &*path);
+            let nth_on_path = calls.iter().filter(alike).count() + 1;
+            let mut file = without_numbers(&path);
             if arguments.contains("O_CREAT") {
                 file += " (creates)";
             }
-            let file = without_numbers(&file);
             calls.push(Call {
                 tid,
                 name: name.to_owned(),
                 nth: *nth,
+                nth_on_path,
+                path,
                 file,
             });
         }

@@ -221,3 +221,48 @@ pub fn in_api(agent: &Agent, key: &str) -> Vec<Found> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(places: &[(u64, u64)]) -> Vec<Found> {
+        let event = |(seq, number): &(u64, u64)| Found {
+            seq: *seq,
+            number: *number,
+            client: "client-0".to_owned(),
+            fill: 3,
+        };
+        places.iter().map(event).collect()
+    }
+
+    #[test]
+    fn sees_what_is_wrong() {
+        let mut judge = Judge::default();
+        let ledger = Ledger {
+            owed: vec![Owed { number: 0, seq: 10 }, Owed { number: 2, seq: 12 }],
+            refused: vec![1],
+            ..Ledger::default()
+        };
+        judge.take(&ledger, 4);
+        let look = |places: &[(u64, u64)]| judge.judge("here", &found(places), &[(0, 9)], |_| 3);
+        let good = Verdict { kept: 2, unanswered: 1 };
+        assert_eq!(look(&[(10, 0), (12, 2), (13, 3)]), Ok(good));
+        for (places, says) in [
+            (&[(10, 0)][..], "LOST"),
+            (&[(10, 0), (12, 2), (13, 2)], "twice"),
+            (&[(10, 0), (11, 2)], "stands at 11"),
+            (&[(12, 2), (10, 0)], "does not follow"),
+            (&[(10, 2), (12, 0)], "behind"),
+            (&[(10, 0), (11, 1), (12, 2)], "refused"),
+            (&[(10, 0), (12, 2), (13, 4)], "never posted"),
+        ] {
+            let said = look(places).unwrap_err();
+            assert!(said.contains(says), "{said}");
+        }
+        let altered = judge.judge("here", &found(&[(10, 0), (12, 2)]), &[], |_| 4);
+        assert!(altered.unwrap_err().contains("filling"));
+        let gone = judge.judge("here", &found(&[(12, 2)]), &[(0, 10)], |_| 3);
+        assert_eq!(gone.map(|verdict| verdict.kept), Ok(1));
+    }
+}

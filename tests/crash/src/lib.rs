@@ -15,6 +15,20 @@ pub mod kernel;
 pub mod oracle;
 pub mod serials;
 
+use std::time::Duration;
+
+use auditmon_e2e::{Agent, eventually};
+
+/// The API key that a first start prints, a moment after it says that it is ready.
+#[must_use]
+pub fn first_key(agent: &Agent) -> String {
+    eventually("the key of the first start", Duration::from_secs(5), || {
+        let text = agent.stderr();
+        let (_, rest) = text.split_once("API key `default`:")?;
+        Some(rest.split_once('\n')?.0.trim().to_owned())
+    })
+}
+
 /// Whether the tests are to run at full length.
 #[must_use]
 pub fn long() -> bool {

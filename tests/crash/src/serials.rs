@@ -151,7 +151,11 @@ impl Account {
         let shipped = self.shipped.keys().filter(|serial| in_range(serial)).count() as u64;
         let (mut heartbeats, mut remnants) = (0, 0);
         for serial in first..=last {
-            let Shipped { times, incomplete, late } = self.shipped.get(&serial).copied().unwrap_or_default();
+            let Shipped {
+                times,
+                incomplete,
+                late,
+            } = self.shipped.get(&serial).copied().unwrap_or_default();
             let gaps = in_gap.get(&serial).copied().unwrap_or_default();
             if times > 1 {
                 faults.say(format!("serial {serial} is shipped {times} times"));
@@ -226,9 +230,9 @@ impl Account {
                 (true, Some(_), _) => balance.calls_shipped += 1,
                 (true, None, _) => faults.say(format!("call {number} is shipped under another serial than {serial:?}")),
                 (false, Some(event), _) if event.incomplete => balance.calls_in_part += 1,
-                (false, Some(_), _) => {
-                    faults.say(format!("call {number}: its event (serial {serial:?}) lost a record and does not say so"))
-                }
+                (false, Some(_), _) => faults.say(format!(
+                    "call {number}: its event (serial {serial:?}) lost a record and does not say so"
+                )),
                 (false, None, true) => balance.calls_missing += 1,
                 (false, None, false) if serial.is_none() => balance.calls_without_serial += 1,
                 (false, None, false) => faults.say(format!(
@@ -266,6 +270,73 @@ impl Faults {
             Ok(good)
         } else {
             Err(format!("{} faults:\n{}", self.count, self.lines.join("\n")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(name: &str, kind: &str, data: &Value) -> Value {
+        serde_json::json!({"seq": 0, "event": {"event_name": name, "kind": kind, "event_data": data}})
+    }
+
+    fn call(serial: u32, number: u64) -> Value {
+        let dir = crate::kernel::LOAD_DIR;
+        let record = format!("type=PATH msg=audit(1.000:{serial}): item=0 name=\"{dir}{number:06}\"");
+        line("execve", "kernel", &serde_json::json!({"records": [record]}))
+    }
+
+    fn gap(first: u32, last: u32) -> Value {
+        let data = serde_json::json!({"ranges": [[first, last]], "missing": last - first + 1, "reason": "overrun"});
+        line("kernel.gap", "agent", &data)
+    }
+
+    fn rest(serial: u32, late: bool) -> Value {
+        let record = format!("type=EOE msg=audit(1.000:{serial}): ");
+        let data = serde_json::json!({"records": [record], "incomplete": true, "late": late});
+        line("eoe", "kernel", &data)
+    }
+
+    #[test]
+    fn sees_what_is_wrong() {
+        let mut seen = Seen::default();
+        for (serial, number) in [(10, 0), (11, 1), (12, 2), (14, 3)] {
+            seen.serials.insert(serial, What::Call(number));
+        }
+        seen.serials.insert(13, What::Heartbeat);
+        let balance = |lines: &[Value], lost| Account::of(lines).balance(&seen, 0..4, lost);
+        let good = balance(&[call(10, 0), gap(11, 12), call(14, 3)], 0).unwrap();
+        assert_eq!((good.shipped, good.missing, good.heartbeats), (2, 2, 1));
+        assert_eq!((good.calls_shipped, good.calls_missing), (2, 2));
+        let late = balance(&[call(10, 0), gap(11, 12), rest(11, true), call(14, 3)], 0);
+        assert_eq!(late.unwrap().remnants, 1);
+        for (lines, says) in [
+            (
+                vec![call(10, 0), gap(11, 11), call(14, 3)],
+                "neither shipped nor reported",
+            ),
+            (
+                vec![call(10, 0), gap(11, 12), call(12, 2), call(14, 3)],
+                "reported missing 1 times",
+            ),
+            (
+                vec![call(10, 0), gap(11, 12), rest(11, false), call(14, 3)],
+                "reported missing 1 times",
+            ),
+            (
+                vec![call(10, 0), call(10, 0), gap(11, 12), call(14, 3)],
+                "shipped 2 times",
+            ),
+            (
+                vec![call(10, 0), gap(11, 12), gap(12, 12), call(14, 3)],
+                "reported missing 2 times",
+            ),
+            (vec![call(10, 0), gap(11, 12), call(14, 3), gap(15, 15)], "beyond"),
+        ] {
+            let said = balance(&lines, 0).unwrap_err();
+            assert!(said.contains(says), "{said}");
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use auditmon_crash::calls::{CALLS, Call, Kind, Strace, parse};
 use auditmon_crash::clients::{Ledger, Owed, body};
 use auditmon_crash::judge::{Found, Judge, gone, in_dump, in_store};
-use auditmon_crash::long;
+use auditmon_crash::{first_key, long};
 use auditmon_e2e::{Agent, Builder, Output, is_root, request};
 
 /// Four events a segment; payloads of all but the newest go as soon as the store has them.
@@ -182,7 +182,7 @@ impl Templates {
         let dir = temporary();
         let (clean, killed) = (dir.path().join("clean"), dir.path().join("killed"));
         let mut first = agent(&clean).start();
-        let key = first.key().to_owned();
+        let key = first_key(&first);
         let mut client = Client::new(&key, 0);
         assert!(client.script(&mut first));
         assert_eq!(first.stop(), 0, "{}", first.stderr());
@@ -331,12 +331,15 @@ fn run(case: &Case, templates: &Templates) -> Option<&'static str> {
     let (data, output) = (dir.path().join("data"), dir.path().join("trace"));
     let mut judge = templates.place(case.phase, &data);
     let mut client = Client::new(&templates.key, templates.next);
-    let inject = case.kind.inject(&case.call);
+    let inject = match case.phase {
+        Phase::Create | Phase::Recover => case.kind.inject_at(&case.call, &data),
+        Phase::Journal | Phase::Seal => case.kind.inject(&case.call),
+    };
     let died = match case.phase {
         Phase::Create | Phase::Recover => match start_under(&data, &inject, &output) {
             Ok(mut agent) => {
                 if case.phase == Phase::Create {
-                    client.key = agent.key().to_owned();
+                    client.key = first_key(&agent);
                 }
                 work(case, &mut agent, &mut client)
             }

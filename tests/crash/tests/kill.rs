@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use auditmon_crash::clients::{Clients, Ledger, fill};
 use auditmon_crash::judge::{Found, Judge, in_api, in_dump, in_store};
 use auditmon_crash::kernel::{Live, Load};
-use auditmon_crash::long;
+
 use auditmon_crash::oracle::Oracle;
 use auditmon_crash::serials::Account;
+use auditmon_crash::{first_key, long};
 use auditmon_e2e::Agent;
 
 /// Kills of one data directory; every fourth comes inside recovery.
@@ -90,7 +91,7 @@ impl Round {
             builder = builder.kernel();
         }
         let agent = builder.start();
-        let key = agent.key().to_owned();
+        let key = first_key(&agent);
         Self {
             agent,
             key,

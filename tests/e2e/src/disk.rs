@@ -1,31 +1,34 @@
-//! A slow disk: strace holds back the syncs of the journal's thread.
+//! A slow or broken disk: strace holds back or fails the syncs of the journal's thread.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::{Agent, PATIENCE, eventually};
 
-/// While it lives, every `fdatasync` of the journal's thread takes `delay` longer to return.
+/// While it lives, the journal's thread is served badly.
 pub struct SlowDisk(Child);
 
 impl SlowDisk {
-    /// Attaches to the agent's journal thread.
+    /// Every `fdatasync` of the journal's thread takes `delay` longer to return.
     #[track_caller]
     #[must_use]
     pub fn attach(agent: &Agent, delay: Duration) -> Self {
+        Self::inject(agent, &format!("delay_exit={}", delay.as_micros()))
+    }
+
+    /// The next `fdatasync` of the journal's thread fails with this error.
+    #[track_caller]
+    #[must_use]
+    pub fn failing_once(agent: &Agent, error: &str) -> Self {
+        Self::inject(agent, &format!("error={error}:when=1"))
+    }
+
+    #[track_caller]
+    fn inject(agent: &Agent, how: &str) -> Self {
         let thread = eventually("a thread `journal`", PATIENCE, || agent.thread("journal"));
-        let inject = format!("inject=fdatasync:delay_exit={}", delay.as_micros());
+        let inject = format!("inject=fdatasync:{how}");
         let strace = Command::new("strace")
-            .args([
-                "-e",
-                "trace=fdatasync",
-                "-e",
-                &inject,
-                "-o",
-                "/dev/null",
-                "-p",
-                &thread.to_string(),
-            ])
+            .args(["-e", "trace=fdatasync", "-e", &inject, "-o", "/dev/null", "-p", &thread.to_string()])
             .stderr(Stdio::null())
             .spawn()
             .expect("strace is not there: apt-get install strace");

@@ -161,7 +161,7 @@ impl Http {
         bytes.extend_from_slice(request.body.as_deref().unwrap_or_default());
         // An agent may answer and close before it has read everything: the answer counts, not the write.
         let sent = self.0.send(&bytes);
-        match self.0.answer() {
+        match self.0.read(request.method != "HEAD") {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => sent.and(Err(error)),
             result => result,
         }
@@ -217,6 +217,10 @@ impl Raw {
     /// # Errors
     /// `UnexpectedEof` if the connection is closed without (or within) an answer.
     pub fn answer(&mut self) -> io::Result<Answer> {
+        self.read(true)
+    }
+
+    fn read(&mut self, has_body: bool) -> io::Result<Answer> {
         let line = self.line()?;
         let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, line))?;
@@ -235,7 +239,10 @@ impl Raw {
             body: Vec::new(),
         };
         if answer.status == 100 {
-            return self.answer();
+            return self.read(has_body);
+        }
+        if !has_body {
+            return Ok(answer);
         }
         if answer
             .header("transfer-encoding")

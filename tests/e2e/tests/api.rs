@@ -687,3 +687,26 @@ fn a_body_that_stands_still_is_given_up() {
     assert!(!names(&agent.dump()).contains(&"half"));
     assert_eq!(agent.post(event("alive")).status, 201);
 }
+
+#[test]
+fn http2_is_spoken_too() {
+    let agent = Agent::start();
+    let curl = |args: &[&str]| {
+        let output = std::process::Command::new("curl")
+            .args(["-sS", "--http2-prior-knowledge", "-m", "60", "-w", "%{http_version} %{http_code}", "-o", "/dev/null"])
+            .args(args)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let url = format!("http://{}/api/v1/events", agent.listen());
+    let body = agent.dir().join("body.json");
+    std::fs::write(&body, format!("[{}]", vec![event("h2"); 2_000].join(","))).unwrap();
+    let (auth, data) = (format!("x-api-key: {}", agent.key()), format!("@{}", body.display()));
+    let json = "content-type: application/json";
+    assert_eq!(curl(&["-H", &auth, "-H", json, "--data-binary", &data, &url]), "2 201");
+    // A small body: curl 7.88 loses an answer that comes, rightly, before it has sent everything.
+    assert_eq!(curl(&["-H", json, "-d", "x", &url]), "2 401");
+    assert_eq!(curl(&["-H", &format!("x: {}", "x".repeat(20 << 10)), &url]).split(' ').nth(1), Some("431"));
+    assert_eq!(names(&agent.dump()).len(), 2_000);
+}

@@ -118,3 +118,33 @@ fn a_power_cut_before_the_sync_leaves_no_answer_behind() {
     assert_eq!(agent.stop(), 0);
     agent.fsck();
 }
+
+#[test]
+fn after_a_failed_sync_nothing_of_it_is_answered_or_seen_and_the_agent_goes_on() {
+    for error in ["EIO", "ENOSPC"] {
+        let mut agent = Agent::start();
+        let _ = agent.post(event("before")).expect(201);
+        // The agent's own upkeep has synced by now, too: the next sync is the one of the post.
+        let _ = agent.dump();
+        let disk = SlowDisk::failing_once(&agent, error);
+        let refused = agent.post(event("failed"));
+        assert!([503, 507].contains(&refused.status), "{error}: {} {}", refused.status, refused.text());
+        assert!(refused.header("retry-after").is_some());
+        let again = eventually("accepted again, without help", PATIENCE, || {
+            let answer = agent.post(event("after"));
+            (answer.status == 201).then(|| answer.json())
+        });
+        drop(disk);
+        let _ = agent.await_events("?event_name=after", 1);
+        assert!(agent.await_events("?event_name=failed", 0).is_empty());
+        assert_eq!(agent.stop(), 0);
+        agent.fsck();
+        let dump = agent.dump();
+        let names: Vec<_> = dump.iter().map(|line| line["event"]["event_name"].as_str().unwrap()).collect();
+        assert!(names.contains(&"before") && !names.contains(&"failed"), "{names:?}");
+        assert_eq!(names.iter().filter(|name| **name == "after").count(), 1, "{names:?}");
+        assert!(names.contains(&"journal.sync_failed"), "it is an event: {names:?}");
+        let after = dump.iter().find(|line| line["event"]["event_name"] == "after").unwrap();
+        assert_eq!(after["seq"], again["first_seq"]);
+    }
+}

@@ -32,7 +32,7 @@ fn the_one_time_address_opens_the_page_once() {
     let _ = agent.post(event("shown")).expect(201);
     let _ = request("GET", "/").send(agent.listen()).expect(401);
     // A chat program that looks at the link doesn't use it up.
-    let _ = request("HEAD", path(&agent, agent.page_url()));
+    let _ = request("HEAD", path(&agent, agent.page_url())).send(agent.listen());
     let cookie = open(&agent, agent.page_url());
     let html = eventually("the event is on the page", PATIENCE, || {
         let answer = get(&agent, "/", &cookie).expect(200);

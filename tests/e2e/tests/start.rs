@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
-use auditmon_e2e::{Agent, Builder, Obligation, PATIENCE, Producers, SlowDisk, event, eventually, is_root, request};
+use auditmon_e2e::{Agent, Builder, Obligation, PATIENCE, Producers, SlowDisk, cpu_share, event, eventually, is_root, request};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -417,4 +417,28 @@ fn a_kill_under_load_loses_nothing_that_was_answered() {
     }
     assert_eq!(agent.stop(), 0);
     agent.fsck();
+}
+
+#[test]
+fn without_privileges_the_kernel_source_says_what_it_needs_and_the_rest_works() {
+    let builder = Agent::builder().kernel();
+    let agent = if is_root("start::without_privileges") { builder.uid(NOBODY) } else { builder }.start();
+    let kernel = eventually("the kernel source says what it needs", PATIENCE, || {
+        let kernel = agent.get("/healthz").json()["plugins"]["kernel"].clone();
+        kernel["reason"].as_str().is_some_and(|reason| reason.contains("CAP_AUDIT_CONTROL")).then_some(kernel)
+    });
+    assert!(["failed", "degraded", "disabled"].contains(&kernel["state"].as_str().unwrap()), "{kernel}");
+    assert!(agent.stderr().contains("CAP_AUDIT_CONTROL"), "{}", agent.stderr());
+    assert!(!agent.stderr().contains("kernel ok"), "the line about all plugins must not claim what never was: {}", agent.stderr());
+    let _ = agent.get("/readyz").expect(200);
+    assert_eq!(agent.post(event("x")).status, 201);
+}
+
+#[test]
+fn an_idle_agent_is_idle() {
+    let agent = Agent::start();
+    let _ = agent.post(event("x")).expect(201);
+    let _ = agent.await_events("?event_name=x", 1);
+    let share = cpu_share(agent.pid(), Duration::from_secs(4));
+    assert!(share < 0.02, "{:.1} % of a processor for nothing", share * 100.0);
 }

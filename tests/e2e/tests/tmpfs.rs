@@ -36,25 +36,28 @@ struct Fill {
 }
 
 impl Fill {
-    /// Posts until the agent refuses; the refusal must be the one for a full disk.
-    fn until_full(&mut self, agent: &Agent) {
+    /// Posts 64 events; gives the status.
+    fn post(&mut self, agent: &Agent) -> u16 {
         let pad = "p".repeat(4000);
-        for _ in 0..3_000 {
-            let names: Vec<_> = (0..64).map(|n| format!("f{}-{n}", self.posts)).collect();
-            let lines: Vec<_> =
-                names.iter().map(|n| format!(r#"{{"event_name":"{n}","username":"u","event_data":{{"p":"{pad}"}}}}"#)).collect();
-            self.posts += 1;
-            let answer = agent.events("").ndjson(lines.join("\n")).send(agent.listen());
-            if answer.status == 201 {
-                self.accepted.extend(names);
-                continue;
-            }
-            let answer = answer.expect(507);
+        let names: Vec<_> = (0..64).map(|n| format!("f{}-{n}", self.posts)).collect();
+        let lines: Vec<_> =
+            names.iter().map(|n| format!(r#"{{"event_name":"{n}","username":"u","event_data":{{"p":"{pad}"}}}}"#)).collect();
+        self.posts += 1;
+        let answer = agent.events("").ndjson(lines.join("\n")).send(agent.listen());
+        if answer.status == 201 {
+            self.accepted.extend(names);
+        } else {
+            assert_eq!(answer.status, 507, "{}", answer.text());
             assert_eq!(answer.json()["code"], "disk_full");
             assert!(answer.header("retry-after").is_some());
-            return;
         }
-        panic!("the disk never gets full");
+        answer.status
+    }
+
+    /// Posts until the disk is full.
+    fn until_full(&mut self, agent: &Agent) {
+        let full = (0..3_000).any(|_| self.post(agent) == 507);
+        assert!(full, "the disk never gets full");
     }
 
     fn one(&mut self, agent: &Agent) -> bool {
@@ -68,56 +71,22 @@ impl Fill {
     }
 }
 
+/// Reading works whatever the disk says.
 fn can_read(agent: &Agent) {
-    let answer = agent.get("/api/v1/events?username=u&limit=10").expect(200).json();
-    assert_eq!(answer["events"].as_array().unwrap().len(), 10, "reading goes on");
+    let answer = agent.get("/api/v1/events?username=early").expect(200).json();
+    assert_eq!(answer["events"].as_array().unwrap().len(), 1, "reading goes on");
     let _ = agent.get("/livez").expect(200);
-    let ready = agent.get("/readyz").expect(503);
-    assert!(ready.text().contains("disk_full"), "{}", ready.text());
 }
 
-#[test]
-fn a_full_disk_costs_no_event_and_no_hand() {
-    if !is_root("tmpfs::a_full_disk") {
-        return;
-    }
-    let config = "journal: {segment_size: 8MiB, reserve: 16MiB, max_size: 1GiB}\n";
-    let place = tempfile::Builder::new().prefix("auditmon-e2e-tmpfs-").tempdir_in("/var/tmp").unwrap();
-    let volume = Volume::mount(&place.path().join("volume"), "200m");
-    let filler = volume.0.join("filler");
-    std::fs::write(&filler, vec![1; 80 << 20]).unwrap();
-    let mut agent = Agent::builder().config(config).data_dir(volume.0.join("data")).start();
-    let mut fill = Fill::default();
-    let key = agent.key().to_owned();
+fn not_ready(agent: &Agent) {
+    let ready = agent.get("/readyz").expect(503);
+    assert!(ready.text().contains("disk_full"), "{}", ready.text());
+    assert_eq!(agent.get("/healthz").json()["journal"]["paused"], "disk_full");
+}
 
-    fill.until_full(&agent);
-    assert!(fill.accepted.len() > 1_000, "{}", fill.accepted.len());
-    can_read(&agent);
-    assert!(!fill.one(&agent), "full stays full");
-
-    // A start on the full disk serves reads; an orderly end works there, too.
-    assert_eq!(agent.stop(), 0, "{}", agent.stderr());
-    agent.fsck();
-    agent.start_again_unready();
-    eventually("reads are served", PATIENCE, || (agent.get("/api/v1/events?limit=1").status == 200).then_some(()));
-    can_read(&agent);
-    // And after a kill.
-    agent.kill();
-    agent.start_again_unready();
-    can_read(&agent);
-    assert_eq!(agent.key(), key);
-
-    // Room alone mends it.
-    std::fs::remove_file(&filler).unwrap();
-    eventually("accepted again, without help", Duration::from_secs(30), || fill.one(&agent).then_some(()));
-    eventually("ready again", Duration::from_secs(30), || (agent.get("/readyz").status == 200).then_some(()));
-    fill.until_full(&agent);
-    can_read(&agent);
-    assert_eq!(agent.stop(), 0, "{}", agent.stderr());
-    agent.fsck();
-
-    let mut times: HashMap<String, u32> = HashMap::new();
-    let mut notes = Vec::new();
+/// Names of application events with how often they are there, and names of the agent's own.
+fn journal(agent: &Agent) -> (HashMap<String, u32>, Vec<String>) {
+    let (mut times, mut notes) = (HashMap::new(), Vec::new());
     for line in agent.dump() {
         let name = line["event"]["event_name"].as_str().unwrap().to_owned();
         if line["event"]["kind"] == "agent" {
@@ -126,6 +95,51 @@ fn a_full_disk_costs_no_event_and_no_hand() {
             *times.entry(name).or_default() += 1;
         }
     }
+    (times, notes)
+}
+
+fn place() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("auditmon-e2e-tmpfs-").tempdir_in("/var/tmp").unwrap()
+}
+
+#[test]
+fn a_full_disk_costs_no_event_and_no_hand() {
+    if !is_root("tmpfs::a_full_disk") {
+        return;
+    }
+    let place = place();
+    let volume = Volume::mount(&place.path().join("volume"), "200m");
+    let filler = volume.0.join("filler");
+    std::fs::write(&filler, vec![1; 80 << 20]).unwrap();
+    let config = "journal: {segment_size: 8MiB, reserve: 16MiB, max_size: 1GiB}\n";
+    let mut agent = Agent::builder().config(config).data_dir(volume.0.join("data")).start();
+    let mut fill = Fill::default();
+    let _ = agent.post(r#"{"event_name":"early","username":"early"}"#).expect(201);
+    fill.accepted.push("early".to_owned());
+    let _ = agent.await_events("?username=early", 1);
+
+    // What the store has not yet confirmed can't be given up for new events.
+    let blocked = agent.block_store();
+    fill.until_full(&agent);
+    assert!(fill.accepted.len() > 1_000, "{}", fill.accepted.len());
+    can_read(&agent);
+    not_ready(&agent);
+    assert!(!fill.one(&agent), "full stays full, for the smallest event, too");
+
+    // Room alone mends it.
+    std::fs::remove_file(&filler).unwrap();
+    eventually("accepted again, without help", Duration::from_secs(30), || fill.one(&agent).then_some(()));
+    eventually("ready again", Duration::from_secs(30), || (agent.get("/readyz").status == 200).then_some(()));
+    let before = fill.accepted.len();
+    fill.until_full(&agent);
+    assert!(fill.accepted.len() > before + 1_000);
+    can_read(&agent);
+    not_ready(&agent);
+
+    // An orderly end on the full disk; everything that was answered is there, once, and nothing that was refused.
+    assert_eq!(agent.stop(), 0, "{}", agent.stderr());
+    agent.fsck();
+    let (mut times, notes) = journal(&agent);
     for name in &fill.accepted {
         assert_eq!(times.remove(name), Some(1), "{name} was answered with 201");
     }
@@ -133,5 +147,63 @@ fn a_full_disk_costs_no_event_and_no_hand() {
     for note in ["journal.paused", "journal.resumed"] {
         assert!(notes.iter().any(|n| n == note), "{note} is an event: {notes:?}");
     }
-    drop(volume);
+
+    // A start on the full disk serves reads; so does one after a kill there.
+    drop(blocked);
+    agent.start_again_unready();
+    can_read(&agent);
+    agent.kill();
+    agent.fsck();
+    agent.start_again_unready();
+    can_read(&agent);
+
+    // With room the store gets all of it, once.
+    let status = Command::new("mount").args(["-o", "remount,size=800m"]).arg(&volume.0).status().unwrap();
+    assert!(status.success(), "remount");
+    eventually("accepted again", Duration::from_secs(30), || fill.one(&agent).then_some(()));
+    let count = |sql: &str| agent.rows(sql)[0][0].as_u64().unwrap();
+    let expected = fill.accepted.len() as u64;
+    eventually("the store has all", PATIENCE, || {
+        (count("SELECT count(*) FROM events WHERE kind = 'application'") >= expected).then_some(())
+    });
+    assert_eq!(count("SELECT count(DISTINCT event_name) FROM events WHERE kind = 'application'"), expected);
+    assert_eq!(count("SELECT count(*) FROM events WHERE kind = 'application'"), expected, "each once");
+    assert_eq!(agent.stop(), 0);
+    agent.fsck();
+}
+
+#[test]
+fn what_the_store_has_gives_way_to_new_events() {
+    if !is_root("tmpfs::what_the_store_has") {
+        return;
+    }
+    let place = place();
+    let volume = Volume::mount(&place.path().join("volume"), "64m");
+    let store = place.path().join("events.db");
+    let config = format!(
+        "journal: {{segment_size: 4MiB, reserve: 4MiB, max_size: 1GiB}}\nsinks: {{store: {{file: {}}}}}\n",
+        store.display()
+    );
+    let agent = Agent::builder().config(&config).data_dir(volume.0.join("data")).start();
+    let mut fill = Fill::default();
+    // Three times what the volume holds.
+    while fill.accepted.len() < 48_000 {
+        let post = fill.post(&agent);
+        if post == 507 {
+            eventually("accepted again, without help", Duration::from_secs(30), || fill.one(&agent).then_some(()));
+        }
+    }
+    let total = || agent.await_events("?username=u&limit=1&order=desc", 1);
+    let last = fill.accepted.iter().rfind(|name| name.starts_with('f')).unwrap();
+    eventually("the store has the last", PATIENCE, || (total()[0]["event_name"] == last.as_str()).then_some(()));
+    let mut stored: Vec<String> = Vec::new();
+    for kind in ["--username=u", "--username=tester"] {
+        let output = agent.run(&["events", kind, "--order", "asc"]).expect(0).stdout;
+        let lines = output.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        stored.extend(lines.map(|event| event["event_name"].as_str().unwrap().to_owned()));
+    }
+    stored.sort();
+    fill.accepted.sort();
+    assert!(stored == fill.accepted, "{} stored, {} accepted", stored.len(), fill.accepted.len());
+    agent.fsck();
 }

@@ -12,7 +12,8 @@ pub(crate) struct Field<'a> {
     pub(crate) value: &'a str,
     /// Shown in an empty field; of a choice, the name of none.
     pub(crate) example: &'static str,
-    pub(crate) choices: Vec<&'static str>,
+    /// Value and text.
+    pub(crate) choices: Vec<(&'static str, &'static str)>,
 }
 
 /// Name, label, example; in the order in which they stand.
@@ -22,7 +23,7 @@ const FIRST: [(&str, &str, &str); 7] = [
     ("resource", "Resource", ""),
     ("kind", "Kind", "any"),
     ("outcome", "Outcome", "any"),
-    ("after", "From (UTC)", "2026-01-31 08:00"),
+    ("after", "After (UTC)", "2026-01-31 08:00"),
     ("before", "Before (UTC)", "2026-01-31 18:00"),
 ];
 const MORE: [(&str, &str, &str); 10] = [
@@ -143,13 +144,14 @@ impl Form {
     }
 }
 
-fn choices(name: &str) -> Vec<&'static str> {
+fn choices(name: &str) -> Vec<(&'static str, &'static str)> {
+    let words = |words: &[&'static str]| words.iter().map(|word| (*word, *word)).collect();
     match name {
-        "kind" => vec!["application", "kernel", "immudb", "agent"],
-        "outcome" => Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect(),
-        "severity" => Severity::ALL.iter().map(|severity| severity.as_str()).collect(),
-        "read_only" => vec!["true", "false"],
-        "order" => vec!["desc", "asc"],
+        "kind" => words(&["application", "kernel", "immudb", "agent"]),
+        "outcome" => words(&Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect::<Vec<_>>()),
+        "severity" => words(&Severity::ALL.iter().map(|severity| severity.as_str()).collect::<Vec<_>>()),
+        "read_only" => words(&["true", "false"]),
+        "order" => vec![("asc", "oldest first")],
         _ => Vec::new(),
     }
 }

@@ -1,6 +1,5 @@
 //! Events as arguments of one constant INSERT.
 
-use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use auditmon_core::event::{EventView, kind_str};
@@ -11,13 +10,14 @@ use sqlx::error::BoxDynError;
 use sqlx::sqlite::SqliteArguments;
 
 /// Rows of the wide statement. A call costs about 20 µs of hand-over to SQLite's thread; these share it.
-pub(crate) const WIDTH: usize = 25;
+pub(crate) const WIDTH: usize = 50;
 
 /// Bits of a place that hold the seq.
 pub(crate) const SEQ_BITS: u32 = 48;
 
-/// In the order in which [`Rows::push`] binds them. The origin is `?1` in every row of a statement.
-const COLUMNS: [&str; 16] = [
+/// In the order in which [`Rows::push`] binds them.
+const COLUMNS: [&str; 17] = [
+    "origin",
     "place",
     "received_time_ns",
     "event_time_ns",
@@ -41,17 +41,11 @@ pub(crate) static INSERT_MANY: LazyLock<String> = LazyLock::new(|| insert(WIDTH)
 /// Stores one event.
 pub(crate) static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert(1));
 
+/// Bare `?`, not `?1`: sqlx asks SQLite for the name of each parameter, which SQLite looks for in a list of all
+/// that have one.
 fn insert(rows: usize) -> String {
-    let mut sql = format!("INSERT INTO events (origin, {}) VALUES ", COLUMNS.join(", "));
-    for row in 0..rows {
-        sql.push_str(if row == 0 { "(?1" } else { ", (?1" });
-        for column in 0..COLUMNS.len() {
-            // Writing to a string can't fail.
-            let _ = write!(sql, ", ?{}", 2 + row * COLUMNS.len() + column);
-        }
-        sql.push(')');
-    }
-    sql
+    let row = format!("({})", ["?"; COLUMNS.len()].join(", "));
+    format!("INSERT INTO events ({}) VALUES {}", COLUMNS.join(", "), vec![row; rows].join(", "))
 }
 
 /// The place of a seq in the journal with this number; `None` beyond what 63 bits can say.
@@ -84,11 +78,8 @@ impl Rows {
     /// The arguments for these events.
     pub(crate) fn arguments(&mut self, events: &[Event<'_>]) -> Result<SqliteArguments, String> {
         let mut arguments = SqliteArguments::default();
-        arguments.reserve(1 + events.len() * COLUMNS.len(), 0);
-        let bound = arguments
-            .add(Arc::clone(&self.origin))
-            .map_err(|error| error.to_string());
-        bound.and_then(|()| events.iter().try_for_each(|event| self.push(event, &mut arguments)))?;
+        arguments.reserve(events.len() * COLUMNS.len(), 0);
+        events.iter().try_for_each(|event| self.push(event, &mut arguments))?;
         Ok(arguments)
     }
 
@@ -99,20 +90,21 @@ impl Rows {
         let place = place(self.number, event.seq).ok_or_else(|| wrong("its number is too large"))?;
         let nanos = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
         let mut bind = || -> Result<(), BoxDynError> {
+            to.add(Arc::clone(&self.origin))?;
             to.add(place)?;
             to.add(nanos(event.received))?;
             to.add(nanos(happened))?;
-            self.text(3, kind_str(event.kind), to)?;
-            self.text(4, &view.event_name, to)?;
-            self.text(5, &view.username, to)?;
-            self.optional(6, view.resource.as_deref(), to)?;
-            self.text(7, &view.event_source, to)?;
-            self.text(8, &view.source_ip_address, to)?;
-            self.optional(9, view.request_id.as_deref(), to)?;
+            self.text(4, kind_str(event.kind), to)?;
+            self.text(5, &view.event_name, to)?;
+            self.text(6, &view.username, to)?;
+            self.optional(7, view.resource.as_deref(), to)?;
+            self.text(8, &view.event_source, to)?;
+            self.text(9, &view.source_ip_address, to)?;
+            self.optional(10, view.request_id.as_deref(), to)?;
             to.add(view.read_only)?;
-            self.text(11, &view.host, to)?;
-            self.text(12, view.outcome.as_str(), to)?;
-            self.text(13, view.severity.as_str(), to)?;
+            self.text(12, &view.host, to)?;
+            self.text(13, view.outcome.as_str(), to)?;
+            self.text(14, view.severity.as_str(), to)?;
             to.add(event.salt.as_slice())?;
             to.add(event.canonical)
         };

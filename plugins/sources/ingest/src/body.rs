@@ -28,14 +28,14 @@ pub(crate) struct Limits {
     pub(crate) memory_wait: Duration,
 }
 
-/// A body with its place in memory, which covers its records, too.
+/// A body with its place in memory, which covers its records, too: it is kept until these are stored.
 pub(crate) struct Read {
     pub(crate) bytes: Vec<u8>,
-    _place: Place,
+    pub(crate) place: Place,
 }
 
 /// Bytes taken out of `http.memory`; given back on drop.
-struct Place {
+pub(crate) struct Place {
     permits: Option<OwnedSemaphorePermit>,
     bytes: usize,
 }
@@ -81,7 +81,7 @@ impl Limits {
     }
 
     /// What a body of this size needs: itself, and its records in canonical form.
-    fn need(bytes: usize) -> usize {
+    pub(crate) fn need(bytes: usize) -> usize {
         2 * bytes + 1024
     }
 
@@ -146,7 +146,7 @@ impl Limits {
         if gzip {
             bytes = self.decompress(&bytes, &mut place).await?;
         }
-        Ok(Read { bytes, _place: place })
+        Ok(Read { bytes, place })
     }
 
     async fn decompress(&self, packed: &[u8], place: &mut Place) -> Result<Vec<u8>, Response> {

@@ -17,7 +17,7 @@ use axum::routing::post;
 use prometheus::{IntCounterVec, Opts};
 use serde::Serialize;
 
-use crate::body::Limits;
+use crate::body::{Limits, Read};
 use crate::config::IngestConfig;
 use crate::events::{self, BodyFault, Form, Outcome};
 
@@ -150,10 +150,11 @@ impl Api {
                 Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail).into_response(),
             );
         };
-        let read = self.limits.read(&head.headers, body).await?;
-        let mut batch = self.emitter.batch_from(&caller.name);
-        let outcome = events::read(&read.bytes, form, self.max_events, &mut batch)
+        let Read { bytes, place } = self.limits.read(&head.headers, body).await?;
+        let mut batch = self.emitter.batch_sized(&caller.name, Limits::need(bytes.len()));
+        let outcome = events::read(&bytes, form, self.max_events, &mut batch)
             .map_err(|fault| self.body_fault(&caller.name, fault))?;
+        drop(bytes);
         self.count(&caller.name, "rejected", outcome.bad);
         if outcome.ids.is_empty() || (outcome.bad > 0 && (wishes.atomic || outcome.single)) {
             return Err(unprocessable(&outcome, wishes));
@@ -166,6 +167,7 @@ impl Api {
             Ok(accepted) => accepted,
             Err(refused) => return Err(refusal(refused)),
         };
+        drop(place);
         let count = u32::try_from(outcome.ids.len()).unwrap_or(u32::MAX);
         self.count(&caller.name, "accepted", count);
         let answer = Answer {

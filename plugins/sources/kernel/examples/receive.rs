@@ -168,7 +168,7 @@ fn live(mode: &str, rate: u64, seconds: u64) {
             auditmon_source_kernel::socket::set_receive_buffer(&fd, 16 << 20).unwrap();
             register_bare(&fd);
             scope.spawn(move || bare(&fd, done, records, events));
-            run_storm(&mut live, rate, seconds, &records, &events, &json);
+            run_storm(&mut live, rate, seconds, records, events, &json);
             live.control.unregister().unwrap();
             done.store(true, Ordering::Relaxed);
             return;

@@ -9,12 +9,12 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`], [`source`] | `sources.kernel`, and the source as the runtime sees it |
-//! | `supervise` | the controlling thread: start, watch, stop |
+//! | `supervise`, `watch` | the controlling thread: start, watch, stop |
 //! | [`control`], [`status`], [`wire`], [`socket`] | requests to the kernel and their answers |
 //! | [`holder`], [`error`] | who is in the way, in plain words |
 //! | [`load`], [`ledger`] | rules and settings: what is wanted, what is ours, what is put back |
 //! | [`reader`], [`ring`], [`serials`] | the receiving thread and the bounded queue behind it |
-//! | `process`, `pending`, [`losses`], [`memory`] | the working thread: events, gaps, what is remembered |
+//! | `process`, `outbox`, `pending`, [`losses`], [`memory`] | the working thread: events, gaps, what is remembered |
 //! | [`heartbeat`], [`users`], [`metrics`] | proof of life, names of ids, what /metrics shows |
 //!
 //! Facts about the kernel's behaviour: `reference/kernel-audit.md`.
@@ -38,9 +38,11 @@ pub mod status;
 pub mod users;
 pub mod wire;
 
+mod outbox;
 mod pending;
 mod process;
 mod ranges;
 mod supervise;
+mod watch;
 
 pub use config::KernelConfig;

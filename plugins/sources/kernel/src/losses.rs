@@ -71,6 +71,25 @@ pub struct Gap {
     wide: Vec<(u64, u64)>,
 }
 
+impl Gap {
+    /// Events that came and could not be stored.
+    pub(crate) fn own_drop(serials: &[u32]) -> Gap {
+        let mut set = Serials::default();
+        for serial in serials {
+            set.insert(*serial);
+        }
+        Gap {
+            reason: Reason::OwnDrop,
+            ranges: set.ranges().to_vec(),
+            missing: serials.len() as u64,
+            merged: set.is_merged(),
+            after: None,
+            before: None,
+            wide: Vec::new(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Jump {
     first: u64,
@@ -182,6 +201,12 @@ impl Losses {
     pub fn account(&mut self, serial: u32) {
         let wide = self.wide.near(serial);
         self.accounted.insert(wide, wide);
+    }
+
+    /// Whether this serial is accounted for already: what comes of it now comes late.
+    #[must_use]
+    pub fn told_missing(&self, serial: u32) -> bool {
+        self.accounted.contains(self.wide.near(serial))
     }
 
     /// The kernel had to wait for us at this time (monotonic, ns).

@@ -24,6 +24,7 @@ struct Event {
     outcome: Outcome,
     severity: Severity,
     data: Range<usize>,
+    serial: Option<u32>,
 }
 
 /// What [`Pending::push`] takes besides the data.
@@ -36,6 +37,8 @@ pub(crate) struct Head<'a> {
     pub(crate) resource: Option<&'a str>,
     pub(crate) outcome: Outcome,
     pub(crate) severity: Severity,
+    /// The kernel's serial, if it is an event of the kernel.
+    pub(crate) serial: Option<u32>,
 }
 
 /// Events in order, in one arena that is used again and again.
@@ -67,6 +70,7 @@ impl Pending {
             outcome: head.outcome,
             severity: head.severity,
             data,
+            serial: head.serial,
         });
     }
 
@@ -107,13 +111,18 @@ impl Pending {
         self.since = None;
     }
 
-    /// Makes a batch. Returns it with the number of events that do not fit
-    /// the journal's limits and are therefore lost: none, as long as the
+    /// Serials of the kernel's events.
+    pub(crate) fn serials(&self) -> impl Iterator<Item = u32> + '_ {
+        self.events.iter().filter_map(|event| event.serial)
+    }
+
+    /// Makes a batch. Events that do not fit the journal's limits are left
+    /// out and their serials given to `impossible`: none, as long as the
     /// limits here and in audit-record hold.
-    pub(crate) fn batch(&self, emitter: &Emitter) -> (Batch, u64) {
+    pub(crate) fn batch(&mut self, emitter: &Emitter, impossible: &mut Vec<u32>) -> Batch {
         let mut batch = emitter.batch();
-        let mut lost = 0;
-        for event in &self.events {
+        let mut refused = Vec::new();
+        for (index, event) in self.events.iter().enumerate() {
             let draft = Draft {
                 time: event.time,
                 name: self.slice(&event.name),
@@ -131,14 +140,20 @@ impl Pending {
             } else {
                 batch.push(draft)
             };
-            lost += u64::from(pushed.is_err());
+            if pushed.is_err() {
+                refused.push(index);
+            }
+        }
+        // Told once, not at every retry.
+        for index in refused.into_iter().rev() {
+            impossible.extend(self.events.remove(index).serial);
         }
         for (key, value) in &self.states {
             if let Err(error) = batch.remember(key, None, value) {
                 tracing::error!(%error, "the kernel source's memory does not fit the journal");
             }
         }
-        (batch, lost)
+        batch
     }
 
     fn slice(&self, range: &Range<usize>) -> &str {

@@ -6,38 +6,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use audit_record::json::{Encoder, Names};
 use audit_record::{Event, Limits, Reassembler, RecordType, Stamp, Summary, header};
 use auditmon_core::event::{MAX_NAME, MAX_RESOURCE, cut};
-use auditmon_core::{Accepted, Emitter, Outcome, Refused, Severity, time};
-use auditmon_journal::Linger;
+use auditmon_core::{Emitter, Outcome, Severity, time};
 use parking_lot::Mutex;
 
 use crate::heartbeat::{Heartbeat, Mark as HeartbeatMark};
 use crate::losses::{Gap, Losses};
 use crate::memory::{BOOT, Mark};
 use crate::metrics::{Metrics, raise};
-use crate::pending::{Head, MAX_EVENTS, Pending};
+use crate::outbox::Outbox;
+use crate::pending::Head;
 use crate::reader::{coarse_now, exact_now};
-use crate::ring::{Chunk, Consumer, Entry, OVERRUN, Taken, Waker};
+use crate::ring::{Chunk, Consumer, Entry, OVERRUN, Taken};
 use crate::users::Users;
 use crate::wire::kind;
 
-/// How long an event waits for company here; in the ring it has waited 20 ms,
-/// which makes 50.
-const LINGER: Duration = Duration::from_millis(30);
-/// Or until this many bytes wait.
-const BATCH: usize = 256 << 10;
-/// Bytes of events that wait while a batch is under way; beyond it records
-/// stay in the ring.
-const MAX_PENDING: usize = 1 << 20;
 /// Attempts to take the registration are logged this often, at most.
 const CHALLENGE_EVERY: Duration = Duration::from_secs(10);
-/// A refused batch is tried again after this, once the end has begun.
-const RETRY_AT_END: Duration = Duration::from_millis(250);
 /// Longest sleep.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -72,7 +61,6 @@ pub(crate) struct Tally {
 /// The working thread's state.
 pub(crate) struct Processor {
     consumer: Consumer,
-    emitter: Emitter,
     shared: Arc<Shared>,
     boot: String,
     users: Users,
@@ -82,20 +70,12 @@ pub(crate) struct Processor {
     losses: Losses,
     /// `lost` when the last gap was told.
     lost_told: u32,
-    pending: Pending,
-    /// What is being handed over.
-    flying: Pending,
-    waiting: bool,
-    retry_at: Option<Instant>,
-    refused: Option<Refused>,
-    verdicts: (Sender<Verdict>, Receiver<Verdict>),
-    waker: Waker,
+    outbox: Outbox,
     challenged: Option<Instant>,
-    ending: bool,
+    /// Events were given up at the end.
+    gave_up: bool,
     tally: Tally,
 }
-
-type Verdict = Result<Accepted, Refused>;
 
 impl Processor {
     pub(crate) fn new(
@@ -108,9 +88,8 @@ impl Processor {
         let beats = shared.heartbeat.lock().mark();
         let lost = shared.lost.load(Ordering::Relaxed);
         Processor {
-            waker: consumer.waker(),
+            outbox: Outbox::new(emitter, consumer.waker()),
             consumer,
-            emitter,
             boot: boot.to_owned(),
             users: Users::of_host(),
             beats,
@@ -118,14 +97,8 @@ impl Processor {
             encoder: Encoder::new(),
             losses: Losses::new(mark, coarse_now()),
             lost_told: mark.map_or(lost, |mark| mark.lost),
-            pending: Pending::default(),
-            flying: Pending::default(),
-            waiting: false,
-            retry_at: None,
-            refused: None,
-            verdicts: channel(),
             challenged: None,
-            ending: false,
+            gave_up: false,
             tally: Tally::default(),
             shared,
         }
@@ -143,14 +116,14 @@ impl Processor {
     /// takes nothing.
     pub(crate) fn run(mut self) -> Processor {
         loop {
-            self.verdict(Duration::ZERO);
+            self.outbox.verdict(Duration::ZERO);
             self.drain_ready();
-            if !self.has_room() {
+            if !self.outbox.has_room() {
                 if self.consumer.is_closed() {
                     return self;
                 }
                 self.hand_over(false);
-                self.verdict(Duration::from_millis(100));
+                self.outbox.verdict(Duration::from_millis(100));
                 continue;
             }
             match self.consumer.take(self.sleep()) {
@@ -173,13 +146,12 @@ impl Processor {
     /// journal, as far as it takes it until the deadline. The mark in the
     /// journal knows nothing of the rest, so the next start reports it.
     pub(crate) fn drain(&mut self, deadline: Instant) {
-        self.ending = true;
-        self.retry_at = None;
+        self.outbox.hurry();
         let mut open = true;
-        while open || !self.has_room() {
-            self.verdict(Duration::ZERO);
+        while open || !self.outbox.has_room() {
+            self.outbox.verdict(Duration::ZERO);
             self.drain_ready();
-            if self.has_room() {
+            if self.outbox.has_room() {
                 match self.consumer.take(Duration::ZERO) {
                     Taken::Chunk(chunk) => self.chunk(chunk),
                     Taken::Nothing => {}
@@ -191,8 +163,8 @@ impl Processor {
                 }
             } else {
                 self.hand_over(true);
-                self.verdict(Duration::from_millis(20));
-                if self.gave_up(deadline) {
+                self.outbox.verdict(Duration::from_millis(20));
+                if self.outbox.gave_up(deadline) {
                     break;
                 }
             }
@@ -203,49 +175,56 @@ impl Processor {
         self.flush(deadline);
     }
 
-    /// Whether there is no point in waiting for the journal any longer.
-    fn gave_up(&self, deadline: Instant) -> bool {
-        let draining = self.refused == Some(Refused::Draining) && !self.waiting;
-        draining || Instant::now() > deadline
-    }
-
     /// Hands a last batch over: the notes left, and what to remember.
     pub(crate) fn end(&mut self, states: Vec<(Vec<u8>, Vec<u8>)>, deadline: Instant) {
         self.notes();
         for (key, value) in states {
-            self.pending.add_state(key, value);
+            self.outbox.pending.add_state(key, value);
         }
         self.flush(deadline);
     }
 
     fn flush(&mut self, deadline: Instant) {
-        loop {
+        while !self.outbox.is_empty() {
             self.hand_over(true);
-            if !self.waiting && self.pending.is_empty() && self.flying.is_empty() {
-                return;
+            self.outbox.verdict(Duration::from_millis(20));
+            if self.outbox.gave_up(deadline) {
+                // The mark would call these events stored: from now on none is
+                // written, and the next start reports all since the last one.
+                let events = self.outbox.clear();
+                self.gave_up |= events > 0;
+                self.discarded(events);
             }
-            if self.gave_up(deadline) {
-                break;
-            }
-            self.verdict(Duration::from_millis(20));
         }
-        let lost = (self.pending.len() + self.flying.len()) as u64;
-        self.discard(lost);
-        self.pending.clear();
-        self.flying.clear();
-        self.waiting = false;
     }
 
-    fn discard(&mut self, events: u64) {
+    fn hand_over(&mut self, at_once: bool) {
+        let lost = self.shared.lost.load(Ordering::Relaxed);
+        let (losses, boot, gave_up) = (&self.losses, &self.boot, self.gave_up);
+        self.outbox.hand_over(at_once, || {
+            let mark = losses.mark(boot, lost).filter(|_| !gave_up)?;
+            Some((BOOT.to_vec(), mark.to_bytes()))
+        });
+        self.look_for_refused();
+    }
+
+    /// Events that the journal can never take. They are accounted for, so
+    /// nobody else would report them.
+    fn look_for_refused(&mut self) {
+        let serials = self.outbox.take_impossible();
+        if serials.is_empty() {
+            return;
+        }
+        self.discarded(serials.len() as u64);
+        self.gap(&Gap::own_drop(&serials), 0);
+    }
+
+    fn discarded(&mut self, events: u64) {
         if events > 0 {
             self.tally.discarded += events;
             self.shared.metrics.discarded.inc_by(events);
-            tracing::error!(events, "kernel events could not be stored and are lost");
+            tracing::error!(events, "kernel events could not be stored");
         }
-    }
-
-    fn has_room(&self) -> bool {
-        self.pending.bytes() < MAX_PENDING && self.pending.len() < MAX_EVENTS
     }
 
     /// How long to sleep for the next record.
@@ -258,17 +237,7 @@ impl Processor {
             let left = deadline.saturating_sub(now).saturating_add(4_000_000);
             sleep = sleep.min(Duration::from_nanos(left));
         }
-        // While a batch is under way, its verdict wakes us, or the time to
-        // try it again.
-        if let Some(since) = self.pending.since()
-            && self.flying.is_empty()
-        {
-            sleep = sleep.min(LINGER.saturating_sub(since.elapsed()));
-        }
-        if let Some(at) = self.retry_at {
-            sleep = sleep.min(at.saturating_duration_since(Instant::now()));
-        }
-        sleep
+        self.outbox.due_in().map_or(sleep, |due| sleep.min(due))
     }
 
     fn chunk(&mut self, chunk: Chunk) {
@@ -312,7 +281,7 @@ impl Processor {
         if let Some(stamp) = self.reassembler.push(kind, entry.payload, entry.arrival) {
             self.losses.observe(stamp.serial, wall(stamp), entry.arrival);
         }
-        if self.has_room() {
+        if self.outbox.has_room() {
             self.drain_ready();
         }
     }
@@ -353,10 +322,12 @@ impl Processor {
 
     /// Moves complete events into the next batch, as far as there is room.
     fn drain_ready(&mut self) {
-        while self.has_room() {
-            let Some(event) = self.reassembler.pop() else {
+        while self.outbox.has_room() {
+            let Some(mut event) = self.reassembler.pop() else {
                 return;
             };
+            // What the kernel held back until after its serial was told as missing.
+            event.late |= !event.unstamped && self.losses.told_missing(event.stamp.serial);
             self.event(&event);
             self.reassembler.recycle(event);
         }
@@ -409,10 +380,11 @@ impl Processor {
                 audit_record::Outcome::Unknown => Outcome::Unknown,
             },
             severity: Severity::Info,
+            serial: (!event.unstamped).then_some(event.stamp.serial),
         };
         let cuts = cuts.get(..cut_count).unwrap_or_default();
         let (encoder, users) = (&mut self.encoder, &self.users);
-        self.pending.push(&head, |out| {
+        self.outbox.pending.push(&head, |out| {
             encoder.event_data(&summary, users, cuts, out);
         });
         self.tally.events += 1;
@@ -478,113 +450,12 @@ impl Processor {
             resource: Some("kernel"),
             outcome: note.outcome,
             severity: note.severity,
+            serial: None,
         };
         let data = note.data.to_string();
-        self.pending.push(&head, |out| out.extend_from_slice(data.as_bytes()));
-    }
-
-    /// Starts a batch if one is due and none is under way, or tries again
-    /// the one that was refused.
-    fn hand_over(&mut self, at_once: bool) {
-        if self.waiting {
-            return;
-        }
-        if !self.flying.is_empty() {
-            if self.retry_at.is_none_or(|at| Instant::now() >= at) {
-                self.send();
-            }
-            return;
-        }
-        let Some(since) = self.pending.since() else {
-            return;
-        };
-        let due = self.pending.bytes() >= BATCH || since.elapsed() >= LINGER;
-        if !(due || at_once || !self.has_room()) {
-            return;
-        }
-        let lost = self.shared.lost.load(Ordering::Relaxed);
-        if let Some(mark) = self.losses.mark(&self.boot, lost) {
-            self.pending.add_state(BOOT.to_vec(), mark.to_bytes());
-        }
-        std::mem::swap(&mut self.pending, &mut self.flying);
-        self.send();
-    }
-
-    fn send(&mut self) {
-        let (batch, lost) = self.flying.batch(&self.emitter);
-        self.discard(lost);
-        self.waiting = true;
-        self.retry_at = None;
-        let told = Told {
-            verdicts: self.verdicts.0.clone(),
-            waker: self.waker.clone(),
-            verdict: None,
-        };
-        self.emitter
-            .emit_with(batch, Linger::NONE, move |verdict| told.tell(verdict));
-    }
-
-    /// Takes the journal's answer, if there is one within this time.
-    fn verdict(&mut self, patience: Duration) {
-        let verdict = if patience.is_zero() {
-            self.verdicts.1.try_recv().ok()
-        } else if self.waiting {
-            self.verdicts.1.recv_timeout(patience).ok()
-        } else {
-            std::thread::sleep(patience);
-            None
-        };
-        let Some(verdict) = verdict else { return };
-        self.waiting = false;
-        match verdict {
-            Ok(_) => {
-                self.flying.clear();
-                if self.refused.take().is_some() {
-                    tracing::info!("the journal takes kernel events again");
-                }
-            }
-            Err(Refused::TooLarge) => {
-                let lost = self.flying.len() as u64;
-                self.discard(lost);
-                self.flying.clear();
-            }
-            Err(refused) => {
-                let mut pause = refused.retry_after();
-                if self.ending {
-                    pause = pause.min(RETRY_AT_END);
-                }
-                self.retry_at = Some(Instant::now() + pause);
-                if self.refused.replace(refused).is_none() {
-                    tracing::warn!(
-                        reason = %refused,
-                        "the journal takes no kernel events; they are kept while there is room"
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// Tells the verdict when it is dropped: a batch whose answer gets lost was
-/// not accepted.
-struct Told {
-    verdicts: Sender<Verdict>,
-    waker: Waker,
-    verdict: Option<Verdict>,
-}
-
-impl Told {
-    fn tell(mut self, verdict: Verdict) {
-        self.verdict = Some(verdict);
-    }
-}
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        let verdict = self.verdict.take().unwrap_or(Err(Refused::Unknown));
-        // The thread may be gone; then nobody waits.
-        let _ = self.verdicts.send(verdict);
-        self.waker.wake();
+        self.outbox
+            .pending
+            .push(&head, |out| out.extend_from_slice(data.as_bytes()));
     }
 }
 

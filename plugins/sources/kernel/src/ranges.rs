@@ -53,6 +53,12 @@ impl Ranges {
         }
     }
 
+    /// Whether it holds this number.
+    pub(crate) fn contains(&self, number: u64) -> bool {
+        let at = self.0.partition_point(|(_, end)| *end < number);
+        self.0.get(at).is_some_and(|(start, _)| *start <= number)
+    }
+
     /// Cuts a range at this set: parts inside it (true) and outside (false), rising.
     pub(crate) fn split(&self, first: u64, last: u64) -> Vec<(u64, u64, bool)> {
         let mut parts = Vec::new();

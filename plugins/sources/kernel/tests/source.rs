@@ -448,3 +448,74 @@ fn what_a_full_journal_costs_is_counted_exactly() {
     assert!(live.is_as_found());
     agent.close();
 }
+
+#[test]
+fn what_a_full_journal_refuses_to_the_end_is_reported_by_the_next_start() {
+    let Some(mut live) = Live::borrow("full_to_the_end") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let open = |hold: bool| {
+        let agent = Agent::open_with(dir.path(), |options| {
+            options.segment_size = 1 << 20;
+            options.reserve = 0;
+            options.max_size = if hold { 4 << 20 } else { 64 << 20 };
+        });
+        agent.handle.set_hold("sink", Some(1));
+        agent
+    };
+    let agent = open(true);
+    let stop = CancellationToken::new();
+    let runtime = runtime();
+    let config = serde_json::json!({"buffer": "1MiB", "rules": {"list": []}});
+    std::thread::scope(|scope| {
+        let (agent_ref, token) = (&agent, stop.clone());
+        let _stop = stop.clone().drop_guard();
+        let config = serde_json::from_value(config.clone()).unwrap();
+        let run = scope.spawn(|| runtime.block_on(agent_ref.run(config, token)));
+        wait_for(&mut agent.watcher(), "kernel.start", |event| {
+            event["event_name"] == "kernel.start"
+        });
+        for _ in 0..15_000 {
+            live.control
+                .message(2500, b"some text of usual length, more or less, as programs send it")
+                .unwrap();
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        stop.cancel();
+        let start = Instant::now();
+        run.join().unwrap().unwrap();
+        println!("gave up after {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(10));
+    });
+    assert!(live.is_as_found());
+    assert!(agent.metric("auditmon_kernel_discarded_total") > 0.0);
+    agent.close();
+
+    let agent = open(false);
+    let stop = CancellationToken::new();
+    live.enable();
+    std::thread::scope(|scope| {
+        let (agent_ref, token) = (&agent, stop.clone());
+        let _stop = stop.clone().drop_guard();
+        let config = serde_json::from_value(config).unwrap();
+        let run = scope.spawn(|| runtime.block_on(agent_ref.run(config, token)));
+        std::thread::sleep(Duration::from_secs(1));
+        stop.cancel();
+        run.join().unwrap().unwrap();
+    });
+    let events = agent.watcher().events();
+    println!("{:?}", count(&events));
+    let stored = serials(&events);
+    let mut missing = BTreeSet::new();
+    for gap in gaps(&events) {
+        let ranges: Vec<(u32, u32)> = serde_json::from_value(gap["ranges"].clone()).unwrap();
+        missing.extend(ranges.iter().flat_map(|(first, last)| *first..=*last));
+    }
+    assert!(stored.is_disjoint(&missing));
+    let all = stored.len() + missing.len();
+    println!("{} stored, {} missing", stored.len(), missing.len());
+    // Besides ours: heartbeats, and what our own changes of settings log.
+    assert!((15_000..15_030).contains(&all), "{all}");
+    agent.close();
+}

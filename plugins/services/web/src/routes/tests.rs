@@ -302,7 +302,7 @@ async fn the_form_asks_what_the_api_asks() {
     ]);
     assert_eq!(Ok(asked), expected);
     assert!(
-        body.contains("<option selected>kernel</option>") && body.contains("<details open>"),
+        body.contains("<option value=\"kernel\" selected>kernel</option>") && body.contains("<details open>"),
         "{body}"
     );
 }

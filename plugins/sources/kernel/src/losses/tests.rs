@@ -133,3 +133,13 @@ fn the_end_tells_all() {
     assert_eq!(taken(&mut losses, 1, true), [(Reason::Restart, vec![(u32::MAX, 1)], 3)]);
     assert_eq!(losses.mark("b", 0).unwrap().serial, 2);
 }
+
+#[test]
+fn what_comes_after_it_was_told_as_missing_is_known_as_late() {
+    let mut losses = Losses::new(None, 0);
+    see(&mut losses, [1, 2, 4], SECOND);
+    assert!(!losses.told_missing(3));
+    assert_eq!(taken(&mut losses, 100 * SECOND, true).len(), 1);
+    assert!(losses.told_missing(3));
+    assert!(!losses.told_missing(5));
+}
