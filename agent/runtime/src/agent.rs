@@ -306,6 +306,7 @@ pub async fn run(mut setup: Setup, stop: CancellationToken, started: impl FnOnce
     ));
     let close = CancellationToken::new();
     let serving = tokio::spawn(listener::serve(socket, router, http, close.clone()));
+    settle(&health).await;
     started(Started {
         first,
         listen,
@@ -321,6 +322,16 @@ pub async fn run(mut setup: Setup, stop: CancellationToken, started: impl FnOnce
     following.abort();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How long the start waits for plugins to say that they are at work, or why not, before it tells of them.
+const SETTLE: Duration = Duration::from_millis(500);
+
+async fn settle(health: &HealthBoard) {
+    let deadline = Instant::now() + SETTLE;
+    while health.all().values().any(|plugin| plugin.state == State::Starting) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn lock(setup: &Setup) -> Result<DirLock, StartError> {
@@ -450,14 +461,11 @@ impl Parts {
                 )
             })
             .collect();
-        let health = self.health.reporter(name);
-        // A plugin that has more to say than «at work» says it itself.
-        health.ok();
         RunContext {
             emitter,
             memory,
             stop: self.stop.clone(),
-            health,
+            health: self.health.reporter(name),
         }
     }
 

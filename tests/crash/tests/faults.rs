@@ -347,7 +347,7 @@ fn run(case: &Case, templates: &Templates) -> Option<&'static str> {
                 let expected = if case.kind == Kind::Kill {
                     out.code == KILLED
                 } else {
-                    [1, 73].contains(&out.code)
+                    [1, 73].contains(&out.code) && says_where(&out.stderr, &data)
                 };
                 assert!(expected, "{case}: the start ended with {}: {}", out.code, out.stderr);
                 Some("start failed")
@@ -370,6 +370,12 @@ fn run(case: &Case, templates: &Templates) -> Option<&'static str> {
     judge.take(&client.ledger, client.next);
     check(case, &data, &mut judge, client, &templates.key);
     hit.then_some(died.unwrap_or(if case.kind == Kind::Kill { "killed" } else { "went on" }))
+}
+
+/// Whether the last line says which file or directory failed, and how.
+fn says_where(stderr: &str, data: &Path) -> bool {
+    let last = stderr.lines().last().unwrap_or_default();
+    last.contains(&data.display().to_string()) && ["os error 5", "os error 28"].iter().any(|error| last.contains(error))
 }
 
 /// The script under the fault, and the stop.

@@ -29,10 +29,16 @@ fn mebibyte(name: &str) -> String {
     line.repeat(1024)
 }
 
-/// Many clients post, many more begin a large body and stand still. Gives how many events were accepted.
-fn storm(agent: &Agent) -> u64 {
+/// Events that grow most on their way: 34 bytes each become several hundred.
+fn tiny() -> String {
+    "{\"event_name\":\"n\",\"username\":\"u\"}\n".repeat(10_000)
+}
+
+/// Many clients post this body, many more begin a large body and stand still. Gives how many events were accepted.
+fn storm(agent: &Agent, body: &str) -> u64 {
     raise_descriptors();
     let listen = agent.listen();
+    let events = body.lines().count() as u64;
     let (accepted, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let mut stalled: Vec<Raw> = Vec::with_capacity(STALLED);
     let begun = agent.events("").ndjson(vec![b' '; 16 << 20]);
@@ -54,8 +60,8 @@ fn storm(agent: &Agent) -> u64 {
             slowest
         });
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|client| {
-                let (accepted, request) = (&accepted, agent.events("").ndjson(mebibyte(&format!("c{client}"))));
+            .map(|_| {
+                let (accepted, request) = (&accepted, agent.events("").ndjson(body));
                 scope.spawn(move || {
                     let until = Instant::now() + PATIENCE * 3;
                     let mut left = POSTS;
@@ -63,8 +69,8 @@ fn storm(agent: &Agent) -> u64 {
                         assert!(Instant::now() < until, "a client that comes back as told is served at last");
                         let answer = request.try_send(listen).expect("an answer");
                         if answer.status == 201 {
-                            assert_eq!(answer.json()["accepted"], 1024);
-                            accepted.fetch_add(1024, Ordering::Relaxed);
+                            assert_eq!(answer.json()["accepted"], events);
+                            accepted.fetch_add(events, Ordering::Relaxed);
                             left -= 1;
                         } else {
                             // http.memory is taken by others: come back later, as the answer says.
@@ -103,8 +109,17 @@ fn stored(agent: &Agent) -> u64 {
 #[test]
 fn a_storm_without_a_store() {
     let mut agent = Agent::builder().config(&format!("{SHORT}sinks: {{store: {{enabled: false}}}}\n")).start();
-    let accepted = storm(&agent);
+    let accepted = storm(&agent, &mebibyte("c"));
     assert_eq!(accepted, (CLIENTS * POSTS * 1024) as u64);
+    assert_eq!(agent.stop(), 0);
+    agent.fsck();
+}
+
+#[test]
+fn a_storm_of_tiny_events() {
+    let mut agent = Agent::builder().config(&format!("{SHORT}sinks: {{store: {{enabled: false}}}}\n")).start();
+    let accepted = storm(&agent, &tiny());
+    assert_eq!(accepted, (CLIENTS * POSTS * 10_000) as u64);
     assert_eq!(agent.stop(), 0);
     agent.fsck();
 }
@@ -113,7 +128,7 @@ fn a_storm_without_a_store() {
 fn a_storm_with_a_blocked_store_that_comes_back() {
     let agent = Agent::builder().config(SHORT).start();
     let blocked = agent.block_store();
-    let accepted = storm(&agent);
+    let accepted = storm(&agent, &mebibyte("c"));
     assert_eq!(stored(&agent), 0);
     drop(blocked);
     eventually("the store has caught up", PATIENCE * 3, || (stored(&agent) >= accepted).then_some(()));

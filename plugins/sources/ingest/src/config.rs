@@ -75,6 +75,7 @@ struct Ingest;
 #[async_trait]
 impl Source for Ingest {
     async fn run(self: Box<Self>, cx: RunContext) -> Result<(), PluginError> {
+        cx.health.ok();
         cx.stop.cancelled().await;
         Ok(())
     }
