@@ -57,7 +57,9 @@ pub struct Http {
 fn listen<'de, D: serde::Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(d)?;
     text.parse().map_err(|_| {
-        serde::de::Error::custom(format!("listen: {text:?} is no address with a port such as 127.0.0.1:7984"))
+        serde::de::Error::custom(format!(
+            "listen: {text:?} is no address with a port such as 127.0.0.1:7984"
+        ))
     })
 }
 

@@ -150,7 +150,13 @@ impl Emitter {
     /// The same with room for `bytes` of records, so that a large batch is not copied while it grows.
     #[must_use]
     pub fn batch_sized(&self, event_source: &str, bytes: usize) -> Batch {
-        Batch::new(self.plugin, self.kind, &self.host, event_source, Vec::with_capacity(bytes))
+        Batch::new(
+            self.plugin,
+            self.kind,
+            &self.host,
+            event_source,
+            Vec::with_capacity(bytes),
+        )
     }
 
     /// An empty batch of agent events.

@@ -162,7 +162,10 @@ impl Driver {
             }
             if let Some(end) = read.events.end() {
                 let oldest = read.events.iter().next().map(|event| event.received);
-                sink.write(&read.events).await?;
+                tokio::select! {
+                    () = self.abort.cancelled() => return Ok(()),
+                    written = sink.write(&read.events) => written?,
+                }
                 self.delivered(read.events.len(), oldest);
                 self.advance(&mut place, end).await?;
                 self.health.ok();
@@ -182,7 +185,13 @@ impl Driver {
             GapReason::Expired => "expired",
             GapReason::Damaged => "damaged",
         };
-        tracing::warn!(sink = self.name, first = gap.first, last = gap.last, reason, "records can't be delivered");
+        tracing::warn!(
+            sink = self.name,
+            first = gap.first,
+            last = gap.last,
+            reason,
+            "records can't be delivered"
+        );
         let mut batch = self.emitter.agent_batch();
         let data = format!(
             "{{\"sink\":\"{}\",\"first_seq\":{},\"last_seq\":{},\"reason\":\"{reason}\"}}",

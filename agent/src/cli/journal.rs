@@ -102,11 +102,17 @@ fn dump(context: &Context, all: bool) -> Result<ExitCode, Failure> {
         match item {
             DumpItem::Origin(next) => origin = next,
             DumpItem::Gap(gap) if gap.reason == GapReason::Expired => {
-                eprintln!("auditmon: {origin}: payloads of seq {} to {} were removed by retention", gap.first, gap.last);
+                eprintln!(
+                    "auditmon: {origin}: payloads of seq {} to {} were removed by retention",
+                    gap.first, gap.last
+                );
             }
             DumpItem::Gap(gap) => {
                 damaged = true;
-                eprintln!("auditmon: {origin}: seq {} to {} can't be read: damaged", gap.first, gap.last);
+                eprintln!(
+                    "auditmon: {origin}: seq {} to {} can't be read: damaged",
+                    gap.first, gap.last
+                );
             }
             DumpItem::Records(batch) => {
                 for entry in batch.iter() {

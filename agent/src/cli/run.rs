@@ -136,7 +136,11 @@ async fn watch_signals(stop: CancellationToken) {
 /// Tells the person at the terminal what to do next.
 fn started(started: Started) {
     let listen = started.listen;
-    let states: Vec<_> = started.plugins.iter().map(|(name, health)| format!("{name} {}", health.state.as_str())).collect();
+    let states: Vec<_> = started
+        .plugins
+        .iter()
+        .map(|(name, health)| format!("{name} {}", health.state.as_str()))
+        .collect();
     tracing::info!("plugins: {}", states.join(", "));
     tracing::info!(%listen, "ready");
     let Some(first) = started.first else { return };

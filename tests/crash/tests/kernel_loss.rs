@@ -62,9 +62,10 @@ fn await_caught_up(agent: &Agent) {
 fn exact(test: &str, config: &str, disturb: impl FnOnce(&mut Agent)) -> Option<(Balance, Account)> {
     let mut live = Live::borrow(test)?;
     let lost = live.lost();
+    // Before the agent: its first heartbeat counts.
+    let oracle = Oracle::start();
     let mut agent = Agent::builder().config(config).kernel().start();
     agent.await_log("receiving the kernel's audit records");
-    let oracle = Oracle::start();
     let calls = calls();
     let begin = Instant::now();
     let mut running = load(0, calls, RATE);

@@ -137,7 +137,7 @@ impl Round {
                 self.agent.stderr()
             );
         }
-        std::thread::sleep(Duration::from_micros(rand::random_range(0..4_000)));
+        std::thread::sleep(Duration::from_micros(rand::random_range(0..1_500)));
         self.agent.kill();
         let said = self.agent.log();
         let over = said.iter().any(|line| line["message"] == "journal is open");
@@ -211,8 +211,9 @@ fn as_posted(event: &Found) -> usize {
 }
 
 fn round(kernel: bool) -> Met {
-    let mut round = Round::begin(kernel);
+    // Before the agent: its first heartbeat counts.
     let oracle = kernel.then(Oracle::start);
+    let mut round = Round::begin(kernel);
     let load = kernel.then(|| Load::start(env!("CARGO_BIN_EXE_exec-load"), 0, u64::MAX >> 20, RATE, 2));
     let mut unanswered = 0;
     for kill in 0..KILLS {

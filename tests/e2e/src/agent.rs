@@ -594,7 +594,10 @@ impl Agent {
     /// Keeps the store from writing, as another program with a long transaction would, until it is dropped.
     #[must_use]
     pub fn block_store(&self) -> BlockedStore {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let file = self.data_dir.join("events.db");
         let db = runtime.block_on(async {
             let options = SqliteConnectOptions::new().filename(file).busy_timeout(PATIENCE);
@@ -602,7 +605,10 @@ impl Agent {
             sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut db).await.unwrap();
             db
         });
-        BlockedStore { _runtime: runtime, _db: db }
+        BlockedStore {
+            _runtime: runtime,
+            _db: db,
+        }
     }
 }
 

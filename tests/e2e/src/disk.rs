@@ -28,7 +28,16 @@ impl SlowDisk {
         let thread = eventually("a thread `journal`", PATIENCE, || agent.thread("journal"));
         let inject = format!("inject=fdatasync:{how}");
         let strace = Command::new("strace")
-            .args(["-e", "trace=fdatasync", "-e", &inject, "-o", "/dev/null", "-p", &thread.to_string()])
+            .args([
+                "-e",
+                "trace=fdatasync",
+                "-e",
+                &inject,
+                "-o",
+                "/dev/null",
+                "-p",
+                &thread.to_string(),
+            ])
             .stderr(Stdio::null())
             .spawn()
             .expect("strace is not there: apt-get install strace");

@@ -693,7 +693,16 @@ fn http2_is_spoken_too() {
     let agent = Agent::start();
     let curl = |args: &[&str]| {
         let output = std::process::Command::new("curl")
-            .args(["-sS", "--http2-prior-knowledge", "-m", "60", "-w", "%{http_version} %{http_code}", "-o", "/dev/null"])
+            .args([
+                "-sS",
+                "--http2-prior-knowledge",
+                "-m",
+                "60",
+                "-w",
+                "%{http_version} %{http_code}",
+                "-o",
+                "/dev/null",
+            ])
             .args(args)
             .output()
             .unwrap();
@@ -707,6 +716,11 @@ fn http2_is_spoken_too() {
     assert_eq!(curl(&["-H", &auth, "-H", json, "--data-binary", &data, &url]), "2 201");
     // A small body: curl 7.88 loses an answer that comes, rightly, before it has sent everything.
     assert_eq!(curl(&["-H", json, "-d", "x", &url]), "2 401");
-    assert_eq!(curl(&["-H", &format!("x: {}", "x".repeat(20 << 10)), &url]).split(' ').nth(1), Some("431"));
+    assert_eq!(
+        curl(&["-H", &format!("x: {}", "x".repeat(20 << 10)), &url])
+            .split(' ')
+            .nth(1),
+        Some("431")
+    );
     assert_eq!(names(&agent.dump()).len(), 2_000);
 }

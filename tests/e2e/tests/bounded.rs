@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,14 @@ use auditmon_e2e::{Agent, Http, PATIENCE, Raw, event, eventually, request};
 
 /// 150 MB in KiB.
 const MAX_RSS: u64 = 150_000_000 / 1024;
+/// One storm at a time: they measure, and this process has only so many descriptors.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    // A storm that failed is no reason for the next one to fail.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 const CLIENTS: usize = 64;
 const POSTS: usize = 6;
 const STALLED: usize = 2_000;
@@ -18,8 +27,18 @@ fn raise_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let wanted = (STALLED + 1_000) as u64;
-    assert!(limit.maximum.is_none_or(|max| max >= wanted), "ulimit -Hn has to be {wanted} at least");
-    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).unwrap();
+    assert!(
+        limit.maximum.is_none_or(|max| max >= wanted),
+        "ulimit -Hn has to be {wanted} at least"
+    );
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(wanted),
+            maximum: limit.maximum,
+        },
+    )
+    .unwrap();
 }
 
 /// A body of 1 MiB: 1,024 events.
@@ -66,7 +85,10 @@ fn storm(agent: &Agent, body: &str) -> u64 {
                     let until = Instant::now() + PATIENCE * 3;
                     let mut left = POSTS;
                     while left > 0 {
-                        assert!(Instant::now() < until, "a client that comes back as told is served at last");
+                        assert!(
+                            Instant::now() < until,
+                            "a client that comes back as told is served at last"
+                        );
                         let answer = request.try_send(listen).expect("an answer");
                         if answer.status == 201 {
                             assert_eq!(answer.json()["accepted"], events);
@@ -91,7 +113,10 @@ fn storm(agent: &Agent, body: &str) -> u64 {
     });
     for mut raw in stalled {
         let status = raw.answer().map_or(0, |answer| answer.status);
-        assert!([408, 503].contains(&status), "a body that stands still is answered and closed, here {status}");
+        assert!(
+            [408, 503].contains(&status),
+            "a body that stands still is answered and closed, here {status}"
+        );
         raw.expect_closed();
     }
     let peak = agent.memory_kib("VmHWM");
@@ -103,12 +128,17 @@ fn storm(agent: &Agent, body: &str) -> u64 {
 const SHORT: &str = "sources: {ingest: {body_timeout: 5s, memory_timeout: 5s}}\n";
 
 fn stored(agent: &Agent) -> u64 {
-    agent.rows("SELECT count(*) FROM events WHERE kind = 'application'")[0][0].as_u64().unwrap()
+    agent.rows("SELECT count(*) FROM events WHERE kind = 'application'")[0][0]
+        .as_u64()
+        .unwrap()
 }
 
 #[test]
 fn a_storm_without_a_store() {
-    let mut agent = Agent::builder().config(&format!("{SHORT}sinks: {{store: {{enabled: false}}}}\n")).start();
+    let _alone = alone();
+    let mut agent = Agent::builder()
+        .config(&format!("{SHORT}sinks: {{store: {{enabled: false}}}}\n"))
+        .start();
     let accepted = storm(&agent, &mebibyte("c"));
     assert_eq!(accepted, (CLIENTS * POSTS * 1024) as u64);
     assert_eq!(agent.stop(), 0);
@@ -117,7 +147,10 @@ fn a_storm_without_a_store() {
 
 #[test]
 fn a_storm_of_tiny_events() {
-    let mut agent = Agent::builder().config(&format!("{SHORT}sinks: {{store: {{enabled: false}}}}\n")).start();
+    let _alone = alone();
+    let mut agent = Agent::builder()
+        .config(&format!("{SHORT}sinks: {{store: {{enabled: false}}}}\n"))
+        .start();
     let accepted = storm(&agent, &tiny());
     assert_eq!(accepted, (CLIENTS * POSTS * 10_000) as u64);
     assert_eq!(agent.stop(), 0);
@@ -126,12 +159,15 @@ fn a_storm_of_tiny_events() {
 
 #[test]
 fn a_storm_with_a_blocked_store_that_comes_back() {
+    let _alone = alone();
     let agent = Agent::builder().config(SHORT).start();
     let blocked = agent.block_store();
     let accepted = storm(&agent, &mebibyte("c"));
     assert_eq!(stored(&agent), 0);
     drop(blocked);
-    eventually("the store has caught up", PATIENCE * 3, || (stored(&agent) >= accepted).then_some(()));
+    eventually("the store has caught up", PATIENCE * 3, || {
+        (stored(&agent) >= accepted).then_some(())
+    });
     assert_eq!(stored(&agent), accepted, "each once");
     let peak = agent.memory_kib("VmHWM");
     assert!(peak <= MAX_RSS, "catching up took {peak} KiB");
@@ -139,11 +175,21 @@ fn a_storm_with_a_blocked_store_that_comes_back() {
 
 #[test]
 fn large_pages_of_large_events() {
+    let _alone = alone();
     let agent = Agent::start();
-    let large = |n: u32| format!(r#"{{"event_name":"large{n}","username":"u","event_data":{{"p":"{}"}}}}"#, "p".repeat(1_000_000));
+    let large = |n: u32| {
+        format!(
+            r#"{{"event_name":"large{n}","username":"u","event_data":{{"p":"{}"}}}}"#,
+            "p".repeat(1_000_000)
+        )
+    };
     for n in 0..20 {
         let body: Vec<_> = (0..15).map(|m| large(n * 15 + m)).collect();
-        let _ = agent.events("").ndjson(body.join("\n")).send(agent.listen()).expect(201);
+        let _ = agent
+            .events("")
+            .ndjson(body.join("\n"))
+            .send(agent.listen())
+            .expect(201);
     }
     eventually("stored", PATIENCE, || (stored(&agent) == 300).then_some(()));
     // Pages may be shorter than asked for, but all of it can be read, and nothing is held in memory for it.
@@ -191,12 +237,16 @@ fn connections_beyond_the_limit_get_503() {
         assert_eq!(http.send(&live).unwrap().status, 200, "those that are there are served");
     }
     drop(kept);
-    eventually("places are free again", PATIENCE, || (live.try_send(agent.listen()).ok()?.status == 200).then_some(()));
+    eventually("places are free again", PATIENCE, || {
+        (live.try_send(agent.listen()).ok()?.status == 200).then_some(())
+    });
 }
 
 #[test]
 fn a_client_that_takes_no_answer_is_given_up() {
-    let agent = Agent::builder().config("http: {body_timeout: 1s, max_connections: 20}\n").start();
+    let agent = Agent::builder()
+        .config("http: {body_timeout: 1s, max_connections: 20}\n")
+        .start();
     let many = request("GET", "/metrics").head().repeat(2_000);
     let mut deaf: Vec<_> = (0..20).map(|_| agent.raw()).collect();
     for raw in &mut deaf {
@@ -235,6 +285,8 @@ fn at_the_size_limit_the_api_refuses_until_the_store_is_back() {
         (post.send(agent.listen()).status == 201).then(|| accepted += 1024)
     });
     eventually("ready", PATIENCE, || (agent.get("/readyz").status == 200).then_some(()));
-    eventually("the store has all", PATIENCE, || (stored(&agent) >= accepted).then_some(()));
+    eventually("the store has all", PATIENCE, || {
+        (stored(&agent) >= accepted).then_some(())
+    });
     assert_eq!(stored(&agent), accepted);
 }

@@ -128,7 +128,12 @@ fn after_a_failed_sync_nothing_of_it_is_answered_or_seen_and_the_agent_goes_on()
         let _ = agent.dump();
         let disk = SlowDisk::failing_once(&agent, error);
         let refused = agent.post(event("failed"));
-        assert!([503, 507].contains(&refused.status), "{error}: {} {}", refused.status, refused.text());
+        assert!(
+            [503, 507].contains(&refused.status),
+            "{error}: {} {}",
+            refused.status,
+            refused.text()
+        );
         assert!(refused.header("retry-after").is_some());
         let again = eventually("accepted again, without help", PATIENCE, || {
             let answer = agent.post(event("after"));
@@ -140,7 +145,10 @@ fn after_a_failed_sync_nothing_of_it_is_answered_or_seen_and_the_agent_goes_on()
         assert_eq!(agent.stop(), 0);
         agent.fsck();
         let dump = agent.dump();
-        let names: Vec<_> = dump.iter().map(|line| line["event"]["event_name"].as_str().unwrap()).collect();
+        let names: Vec<_> = dump
+            .iter()
+            .map(|line| line["event"]["event_name"].as_str().unwrap())
+            .collect();
         assert!(names.contains(&"before") && !names.contains(&"failed"), "{names:?}");
         assert_eq!(names.iter().filter(|name| **name == "after").count(), 1, "{names:?}");
         assert!(names.contains(&"journal.sync_failed"), "it is an event: {names:?}");

@@ -7,7 +7,9 @@ use auditmon_e2e::{Agent, Answer, PATIENCE, event, eventually, request};
 use serde_json::json;
 
 fn path<'a>(agent: &Agent, url: &'a str) -> &'a str {
-    url.trim_end().strip_prefix(&format!("http://{}", agent.listen())).unwrap_or_else(|| panic!("{url} is not this agent's"))
+    url.trim_end()
+        .strip_prefix(&format!("http://{}", agent.listen()))
+        .unwrap_or_else(|| panic!("{url} is not this agent's"))
 }
 
 /// Follows a one-time address; gives the cookie.
@@ -39,12 +41,18 @@ fn the_one_time_address_opens_the_page_once() {
         answer.text().contains("shown").then_some(answer)
     });
     assert!(html.header("content-type").unwrap().starts_with("text/html"));
-    let _ = request("GET", path(&agent, agent.page_url())).send(agent.listen()).expect(401);
+    let _ = request("GET", path(&agent, agent.page_url()))
+        .send(agent.listen())
+        .expect(401);
     let _ = request("GET", "/open?token=wrong").send(agent.listen()).expect(401);
     let _ = get(&agent, "/", "auditmon_session=wrong").expect(401);
     // The session reads by the API, too, but writes nothing.
     let _ = get(&agent, "/api/v1/events", &cookie).expect(200);
-    let _ = request("POST", "/api/v1/events").header("cookie", &cookie).json(event("no")).send(agent.listen()).expect(401);
+    let _ = request("POST", "/api/v1/events")
+        .header("cookie", &cookie)
+        .json(event("no"))
+        .send(agent.listen())
+        .expect(401);
 
     let key = agent.key().to_owned();
     agent.restart();
@@ -64,20 +72,31 @@ fn what_an_event_says_stays_text() {
     let cookie = open(&agent, agent.page_url());
     let evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>";
     let sent = json!({"event_name": evil, "username": evil, "resource": "javascript:alert(3)", "request_id": evil, "event_data": {evil: evil}});
-    let id = agent.post(sent.to_string()).expect(201).json()["ids"][0].as_str().unwrap().to_owned();
+    let id = agent.post(sent.to_string()).expect(201).json()["ids"][0]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let list = eventually("the event is on the page", PATIENCE, || {
         let answer = get(&agent, "/", &cookie);
         answer.text().contains(&id).then_some(answer)
     });
     let query = "/?username=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&usrname=%3Cimg%20src=x%3E";
-    for answer in [list, get(&agent, &format!("/events/{id}"), &cookie).expect(200), get(&agent, query, &cookie), get(&agent, "/events/%3Cscript%3E", &cookie)] {
+    for answer in [
+        list,
+        get(&agent, &format!("/events/{id}"), &cookie).expect(200),
+        get(&agent, query, &cookie),
+        get(&agent, "/events/%3Cscript%3E", &cookie),
+    ] {
         let html = answer.text();
         assert!(!html.contains("<script") && !html.contains("<img"), "{html}");
         assert!(!html.contains("href=\"javascript:"), "{html}");
         let policy = answer.header("content-security-policy").unwrap();
         assert!(policy.contains("default-src") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
-        assert!(!html.contains("http://") || !html.contains("src=\"http"), "nothing foreign is loaded");
+        assert!(
+            !html.contains("http://") || !html.contains("src=\"http"),
+            "nothing foreign is loaded"
+        );
     }
 }
 
@@ -85,16 +104,25 @@ fn what_an_event_says_stays_text() {
 fn filters_of_the_page_find_and_say_what_is_wrong() {
     let agent = Agent::start();
     let cookie = open(&agent, agent.page_url());
-    let _ = agent.post(format!("[{},{}]", event("first-one"), event("other-one"))).expect(201);
+    let _ = agent
+        .post(format!("[{},{}]", event("first-one"), event("other-one")))
+        .expect(201);
     let _ = agent.await_events("?username=tester", 2);
     let html = get(&agent, "/?event_name=first-one", &cookie).expect(200).text();
     assert!(html.contains("/events/") && html.contains("first-one") && !html.contains("other-one"));
-    assert!(get(&agent, "/?after=monday", &cookie).expect(400).text().contains("after"));
+    assert!(
+        get(&agent, "/?after=monday", &cookie)
+            .expect(400)
+            .text()
+            .contains("after")
+    );
     let _ = get(&agent, "/events/01890000-0000-7000-8000-000000000000", &cookie).expect(404);
     // The style sheet that the page names is there, without a session.
     let html = get(&agent, "/", &cookie).text();
     let style = html.split("href=\"/static/").nth(1).unwrap().split('"').next().unwrap();
-    let _ = request("GET", &format!("/static/{style}")).send(agent.listen()).expect(200);
+    let _ = request("GET", &format!("/static/{style}"))
+        .send(agent.listen())
+        .expect(200);
 }
 
 #[test]

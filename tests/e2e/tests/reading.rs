@@ -454,7 +454,11 @@ fn the_stdout_sink_writes_one_event_a_line() {
         let _ = agent.post(event(&format!("line\\n{n}"))).expect(201);
     }
     assert_eq!(agent.stop(), 0);
-    let stdout: Vec<Value> = agent.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let stdout: Vec<Value> = agent
+        .stdout()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let dump: Vec<Value> = agent.dump().into_iter().map(|line| line["event"].clone()).collect();
     // A live sink starts at the head: `agent.start` was there before it.
     assert_eq!(stdout, dump[1..], "in order, to the last event of the agent");

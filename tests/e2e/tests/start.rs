@@ -6,7 +6,9 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
-use auditmon_e2e::{Agent, Builder, Obligation, PATIENCE, Producers, SlowDisk, cpu_share, event, eventually, is_root, request};
+use auditmon_e2e::{
+    Agent, Builder, Obligation, PATIENCE, Producers, SlowDisk, cpu_share, event, eventually, is_root, request,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -422,14 +424,29 @@ fn a_kill_under_load_loses_nothing_that_was_answered() {
 #[test]
 fn without_privileges_the_kernel_source_says_what_it_needs_and_the_rest_works() {
     let builder = Agent::builder().kernel();
-    let agent = if is_root("start::without_privileges") { builder.uid(NOBODY) } else { builder }.start();
+    let agent = if is_root("start::without_privileges") {
+        builder.uid(NOBODY)
+    } else {
+        builder
+    }
+    .start();
     let kernel = eventually("the kernel source says what it needs", PATIENCE, || {
         let kernel = agent.get("/healthz").json()["plugins"]["kernel"].clone();
-        kernel["reason"].as_str().is_some_and(|reason| reason.contains("CAP_AUDIT_CONTROL")).then_some(kernel)
+        kernel["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("CAP_AUDIT_CONTROL"))
+            .then_some(kernel)
     });
-    assert!(["failed", "degraded", "disabled"].contains(&kernel["state"].as_str().unwrap()), "{kernel}");
+    assert!(
+        ["failed", "degraded", "disabled"].contains(&kernel["state"].as_str().unwrap()),
+        "{kernel}"
+    );
     assert!(agent.stderr().contains("CAP_AUDIT_CONTROL"), "{}", agent.stderr());
-    assert!(!agent.stderr().contains("kernel ok"), "the line about all plugins must not claim what never was: {}", agent.stderr());
+    assert!(
+        !agent.stderr().contains("kernel ok"),
+        "the line about all plugins must not claim what never was: {}",
+        agent.stderr()
+    );
     let _ = agent.get("/readyz").expect(200);
     assert_eq!(agent.post(event("x")).status, 201);
 }

@@ -15,7 +15,11 @@ impl Volume {
     fn mount(place: &Path, size: &str) -> Self {
         std::fs::create_dir(place).unwrap();
         let options = format!("size={size},mode=0755");
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "auditmon-e2e"]).arg(place).status().unwrap();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "auditmon-e2e"])
+            .arg(place)
+            .status()
+            .unwrap();
         assert!(status.success(), "mount");
         Self(place.to_owned())
     }
@@ -40,8 +44,10 @@ impl Fill {
     fn post(&mut self, agent: &Agent) -> u16 {
         let pad = "p".repeat(4000);
         let names: Vec<_> = (0..64).map(|n| format!("f{}-{n}", self.posts)).collect();
-        let lines: Vec<_> =
-            names.iter().map(|n| format!(r#"{{"event_name":"{n}","username":"u","event_data":{{"p":"{pad}"}}}}"#)).collect();
+        let lines: Vec<_> = names
+            .iter()
+            .map(|n| format!(r#"{{"event_name":"{n}","username":"u","event_data":{{"p":"{pad}"}}}}"#))
+            .collect();
         self.posts += 1;
         let answer = agent.events("").ndjson(lines.join("\n")).send(agent.listen());
         if answer.status == 201 {
@@ -99,7 +105,10 @@ fn journal(agent: &Agent) -> (HashMap<String, u32>, Vec<String>) {
 }
 
 fn place() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("auditmon-e2e-tmpfs-").tempdir_in("/var/tmp").unwrap()
+    tempfile::Builder::new()
+        .prefix("auditmon-e2e-tmpfs-")
+        .tempdir_in("/var/tmp")
+        .unwrap()
 }
 
 #[test]
@@ -128,8 +137,12 @@ fn a_full_disk_costs_no_event_and_no_hand() {
 
     // Room alone mends it.
     std::fs::remove_file(&filler).unwrap();
-    eventually("accepted again, without help", Duration::from_secs(30), || fill.one(&agent).then_some(()));
-    eventually("ready again", Duration::from_secs(30), || (agent.get("/readyz").status == 200).then_some(()));
+    eventually("accepted again, without help", Duration::from_secs(30), || {
+        fill.one(&agent).then_some(())
+    });
+    eventually("ready again", Duration::from_secs(30), || {
+        (agent.get("/readyz").status == 200).then_some(())
+    });
     let before = fill.accepted.len();
     fill.until_full(&agent);
     assert!(fill.accepted.len() > before + 1_000);
@@ -143,7 +156,11 @@ fn a_full_disk_costs_no_event_and_no_hand() {
     for name in &fill.accepted {
         assert_eq!(times.remove(name), Some(1), "{name} was answered with 201");
     }
-    assert!(times.is_empty(), "refused, and stored all the same: {:?}", times.keys().take(3).collect::<Vec<_>>());
+    assert!(
+        times.is_empty(),
+        "refused, and stored all the same: {:?}",
+        times.keys().take(3).collect::<Vec<_>>()
+    );
     for note in ["journal.paused", "journal.resumed"] {
         assert!(notes.iter().any(|n| n == note), "{note} is an event: {notes:?}");
     }
@@ -158,16 +175,29 @@ fn a_full_disk_costs_no_event_and_no_hand() {
     can_read(&agent);
 
     // With room the store gets all of it, once.
-    let status = Command::new("mount").args(["-o", "remount,size=800m"]).arg(&volume.0).status().unwrap();
+    let status = Command::new("mount")
+        .args(["-o", "remount,size=800m"])
+        .arg(&volume.0)
+        .status()
+        .unwrap();
     assert!(status.success(), "remount");
-    eventually("accepted again", Duration::from_secs(30), || fill.one(&agent).then_some(()));
+    eventually("accepted again", Duration::from_secs(30), || {
+        fill.one(&agent).then_some(())
+    });
     let count = |sql: &str| agent.rows(sql)[0][0].as_u64().unwrap();
     let expected = fill.accepted.len() as u64;
     eventually("the store has all", PATIENCE, || {
         (count("SELECT count(*) FROM events WHERE kind = 'application'") >= expected).then_some(())
     });
-    assert_eq!(count("SELECT count(DISTINCT event_name) FROM events WHERE kind = 'application'"), expected);
-    assert_eq!(count("SELECT count(*) FROM events WHERE kind = 'application'"), expected, "each once");
+    assert_eq!(
+        count("SELECT count(DISTINCT event_name) FROM events WHERE kind = 'application'"),
+        expected
+    );
+    assert_eq!(
+        count("SELECT count(*) FROM events WHERE kind = 'application'"),
+        expected,
+        "each once"
+    );
     assert_eq!(agent.stop(), 0);
     agent.fsck();
 }
@@ -190,20 +220,31 @@ fn what_the_store_has_gives_way_to_new_events() {
     while fill.accepted.len() < 48_000 {
         let post = fill.post(&agent);
         if post == 507 {
-            eventually("accepted again, without help", Duration::from_secs(30), || fill.one(&agent).then_some(()));
+            eventually("accepted again, without help", Duration::from_secs(30), || {
+                fill.one(&agent).then_some(())
+            });
         }
     }
     let total = || agent.await_events("?username=u&limit=1&order=desc", 1);
     let last = fill.accepted.iter().rfind(|name| name.starts_with('f')).unwrap();
-    eventually("the store has the last", PATIENCE, || (total()[0]["event_name"] == last.as_str()).then_some(()));
+    eventually("the store has the last", PATIENCE, || {
+        (total()[0]["event_name"] == last.as_str()).then_some(())
+    });
     let mut stored: Vec<String> = Vec::new();
     for kind in ["--username=u", "--username=tester"] {
         let output = agent.run(&["events", kind, "--order", "asc"]).expect(0).stdout;
-        let lines = output.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let lines = output
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         stored.extend(lines.map(|event| event["event_name"].as_str().unwrap().to_owned()));
     }
     stored.sort();
     fill.accepted.sort();
-    assert!(stored == fill.accepted, "{} stored, {} accepted", stored.len(), fill.accepted.len());
+    assert!(
+        stored == fill.accepted,
+        "{} stored, {} accepted",
+        stored.len(),
+        fill.accepted.len()
+    );
     agent.fsck();
 }

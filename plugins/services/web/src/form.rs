@@ -149,7 +149,12 @@ fn choices(name: &str) -> Vec<(&'static str, &'static str)> {
     match name {
         "kind" => words(&["application", "kernel", "immudb", "agent"]),
         "outcome" => words(&Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect::<Vec<_>>()),
-        "severity" => words(&Severity::ALL.iter().map(|severity| severity.as_str()).collect::<Vec<_>>()),
+        "severity" => words(
+            &Severity::ALL
+                .iter()
+                .map(|severity| severity.as_str())
+                .collect::<Vec<_>>(),
+        ),
         "read_only" => words(&["true", "false"]),
         "order" => vec![("asc", "oldest first")],
         _ => Vec::new(),

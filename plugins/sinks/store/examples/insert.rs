@@ -54,8 +54,14 @@ async fn main() -> Result<(), Failure> {
     let place = arguments.next().unwrap_or_else(|| ".".to_owned());
     let dir = tempfile::TempDir::new_in(&place)?;
     let batches = events(dir.path(), rows).await?;
-    let (count, bytes) = batches.iter().fold((0, 0), |(n, b), events| (n + events.len(), b + events.bytes()));
-    println!("{count} events of {} bytes in {} transactions", bytes / count.max(1), batches.len());
+    let (count, bytes) = batches
+        .iter()
+        .fold((0, 0), |(n, b), events| (n + events.len(), b + events.bytes()));
+    println!(
+        "{count} events of {} bytes in {} transactions",
+        bytes / count.max(1),
+        batches.len()
+    );
     let (mut by_clock, mut by_cpu) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let sink = with_sink(&dir.path().join(format!("sink-{round}")), &batches).await?;
@@ -71,9 +77,16 @@ async fn main() -> Result<(), Failure> {
         by_clock.push(sink.rows_per_second / raw.rows_per_second);
         by_cpu.push(raw.cpu_micros / sink.cpu_micros);
     }
-    println!("median ratio by the clock {:.2}, by CPU time {:.2}", median(by_clock), median(by_cpu));
+    println!(
+        "median ratio by the clock {:.2}, by CPU time {:.2}",
+        median(by_clock),
+        median(by_cpu)
+    );
     let file = dir.path().join("raw-0.db");
-    println!("{} bytes a row on disk", std::fs::metadata(file)?.len() as usize / count.max(1));
+    println!(
+        "{} bytes a row on disk",
+        std::fs::metadata(file)?.len() as usize / count.max(1)
+    );
     Ok(())
 }
 
@@ -93,7 +106,12 @@ fn clocks(start: Instant) -> Result<(f64, f64), Failure> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let behind_name = stat.rsplit(')').next().unwrap_or_default();
     // Fields 14 and 15, in ticks of 10 ms.
-    let ticks: u64 = behind_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+    let ticks: u64 = behind_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|n| n.parse::<u64>().ok())
+        .sum();
     Ok((start.elapsed().as_secs_f64(), ticks as f64 / 100.0))
 }
 
@@ -103,12 +121,21 @@ async fn events(dir: &Path, rows: usize) -> Result<Vec<Events>, Failure> {
         // Nothing depends on it here.
         let _ = push_agent_event(records, "bench-host", Draft::new("journal", "agent"));
     };
-    let options = Options { reserve: 0, ..Options::new(dir, "bench-host", Box::new(note)) };
+    let options = Options {
+        reserve: 0,
+        ..Options::new(dir, "bench-host", Box::new(note))
+    };
     let (writer, _) = auditmon_journal::open(RealFs, options)?;
     let journal = writer.spawn(Box::new(|_| ()))?;
     let stop = Default::default();
-    let emitter =
-        Emitter::new("ingest", Kind::Application, Arc::from("bench-host"), journal.clone(), stop, SourceMetrics::new()?);
+    let emitter = Emitter::new(
+        "ingest",
+        Kind::Application,
+        Arc::from("bench-host"),
+        journal.clone(),
+        stop,
+        SourceMetrics::new()?,
+    );
     let mut made = 0;
     while made < rows {
         let mut batch = emitter.batch_from("billing");
@@ -118,7 +145,9 @@ async fn events(dir: &Path, rows: usize) -> Result<Vec<Events>, Failure> {
             let data = format!(
                 "{{\"amount\": {}.{:02}, \"currency\": \"EUR\", \"session\": \"{:032x}\", \"agent\": \"Mozilla/5.0 (X11; Linux \
                  x86_64) AppleWebKit/537.36\", \"path\": \"/api/v2/invoices/{n}/lines\", \"status\": 200}}",
-                n % 900, n % 100, n * 0x9e37_79b9
+                n % 900,
+                n % 100,
+                n * 0x9e37_79b9
             );
             batch.push(Draft {
                 time: time::now() - (n as u64 % 1_000) * 1_000_000,
@@ -225,9 +254,22 @@ fn with_rusqlite(file: &Path, batches: &[Events]) -> Result<Speed, Failure> {
         )?;
         for row in &parsed {
             insert.execute(rusqlite::params![
-                events.origin(), row.seq, row.received, row.happened, row.kind, row.view.event_name, row.view.username,
-                row.view.resource, row.view.event_source, row.view.source_ip_address, row.view.request_id,
-                row.view.read_only, row.view.host, row.view.outcome.as_str(), row.view.severity.as_str(), row.salt,
+                events.origin(),
+                row.seq,
+                row.received,
+                row.happened,
+                row.kind,
+                row.view.event_name,
+                row.view.username,
+                row.view.resource,
+                row.view.event_source,
+                row.view.source_ip_address,
+                row.view.request_id,
+                row.view.read_only,
+                row.view.host,
+                row.view.outcome.as_str(),
+                row.view.severity.as_str(),
+                row.salt,
                 row.canonical,
             ])?;
         }

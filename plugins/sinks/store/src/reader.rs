@@ -25,7 +25,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Steps of SQLite's machine between two looks at the clock: some 0.1 ms.
 const LOOK: i32 = 10_000;
 /// Canonical bytes of a page, after which it ends early and has a cursor.
-const PAGE_BYTES: usize = 4 << 20;
+pub(crate) const PAGE_BYTES: usize = 4 << 20;
 
 /// Reads what the sink has stored.
 pub(crate) struct Reader {

@@ -18,7 +18,7 @@ const STEP_ROWS: i64 = 1_000;
 const STEP_BYTES: i64 = 8 << 20;
 /// What a row takes beside its canonical bytes: columns and index entries. Measured with the rows of
 /// `examples/insert.rs`.
-const ROW_OVERHEAD: i64 = 340;
+const ROW_OVERHEAD: i64 = 310;
 /// Pages that one step gives back to the file system.
 const STEP_PAGES: i64 = 512;
 /// Free pages that stay for the rows to come: 1 MiB, or a twentieth of the file.

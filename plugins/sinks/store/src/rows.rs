@@ -9,7 +9,9 @@ use sqlx::Arguments as _;
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::SqliteArguments;
 
-/// Rows of the wide statement. A call costs about 20 µs of hand-over to SQLite's thread; these share it.
+/// Rows of the wide statement. A call costs about 20 µs of hand-over to SQLite's thread, which these share. By
+/// `examples/insert.rs` on a busy machine, 50 took 14–15 µs of CPU time a row and 25 took 15–19; 100 could not be
+/// told from 50.
 pub(crate) const WIDTH: usize = 50;
 
 /// Bits of a place that hold the seq.
@@ -45,7 +47,11 @@ pub(crate) static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert(1));
 /// that have one.
 fn insert(rows: usize) -> String {
     let row = format!("({})", ["?"; COLUMNS.len()].join(", "));
-    format!("INSERT INTO events ({}) VALUES {}", COLUMNS.join(", "), vec![row; rows].join(", "))
+    format!(
+        "INSERT INTO events ({}) VALUES {}",
+        COLUMNS.join(", "),
+        vec![row; rows].join(", ")
+    )
 }
 
 /// The place of a seq in the journal with this number; `None` beyond what 63 bits can say.

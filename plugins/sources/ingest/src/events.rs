@@ -66,6 +66,15 @@ pub(crate) enum BodyFault {
 /// Most faults that an answer lists; the others are counted.
 const MAX_LISTED: usize = 1_000;
 
+/// How many events a body holds at most, without reading it: lines, or opening braces.
+pub(crate) fn at_most(body: &[u8], form: Form, max_events: u32) -> usize {
+    let marks = match form {
+        Form::Json => memchr::memchr_iter(b'{', body).take(max_events as usize).count(),
+        Form::Ndjson => 1 + memchr::memchr_iter(b'\n', body).take(max_events as usize).count(),
+    };
+    marks.min(max_events as usize)
+}
+
 /// Reads all events of a body into a batch.
 pub(crate) fn read(body: &[u8], form: Form, max_events: u32, batch: &mut Batch) -> Result<Outcome, BodyFault> {
     let mut reading = Reading {

@@ -17,7 +17,7 @@ use axum::routing::post;
 use prometheus::{IntCounterVec, Opts};
 use serde::Serialize;
 
-use crate::body::{Limits, Read};
+use crate::body::{self, Limits, Ready};
 use crate::config::IngestConfig;
 use crate::events::{self, BodyFault, Form, Outcome};
 
@@ -54,13 +54,12 @@ pub(crate) fn routes(config: IngestConfig, cx: &BuildContext) -> Result<Router, 
     let api = Api {
         emitter,
         keys: cx.keys.clone(),
-        limits: Limits {
-            max_body: usize::try_from(config.max_body.0).unwrap_or(usize::MAX),
-            progress: config.body_timeout.0,
-            memory_total: cx.memory.available_permits() * MEMORY_PERMIT,
-            memory: cx.memory.clone(),
-            memory_wait: config.memory_timeout.0,
-        },
+        limits: Limits::new(
+            usize::try_from(config.max_body.0).unwrap_or(usize::MAX),
+            config.body_timeout.0,
+            cx.memory.available_permits() * MEMORY_PERMIT,
+            config.memory_timeout.0,
+        ),
         max_events: config.max_events,
         linger: config.linger.0,
         events,
@@ -150,8 +149,12 @@ impl Api {
                 Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail).into_response(),
             );
         };
-        let Read { bytes, place } = self.limits.read(&head.headers, body).await?;
-        let mut batch = self.emitter.batch_sized(&caller.name, Limits::need(bytes.len()));
+        let sent = self.limits.receive(&head.headers, body).await?;
+        let at_most = |body: &[u8]| events::at_most(body, form, self.max_events);
+        let Ready { bytes, places } = self.limits.prepare(sent, at_most).await?;
+        let mut batch = self
+            .emitter
+            .batch_sized(&caller.name, body::records(bytes.len(), at_most(&bytes)));
         let outcome = events::read(&bytes, form, self.max_events, &mut batch)
             .map_err(|fault| self.body_fault(&caller.name, fault))?;
         drop(bytes);
@@ -167,7 +170,7 @@ impl Api {
             Ok(accepted) => accepted,
             Err(refused) => return Err(refusal(refused)),
         };
-        drop(place);
+        drop(places);
         let count = u32::try_from(outcome.ids.len()).unwrap_or(u32::MAX);
         self.count(&caller.name, "accepted", count);
         let answer = Answer {

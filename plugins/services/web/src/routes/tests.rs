@@ -141,7 +141,10 @@ async fn without_a_session_nothing_is_shown() {
         for uri in ["/", "/?username=x&bad=1", &format!("/events/{ID}"), "/events/x"] {
             let (status, headers, body) = get_with(&app, uri, cookie).await;
             assert_eq!(status, StatusCode::UNAUTHORIZED, "{uri}");
-            assert!(body.contains("auditmon page") && !body.contains("alice") && !body.contains("db1"), "{body}");
+            assert!(
+                body.contains("auditmon page") && !body.contains("alice") && !body.contains("db1"),
+                "{body}"
+            );
             assert!(headers.contains_key("www-authenticate"));
         }
     }
