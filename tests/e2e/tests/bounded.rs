@@ -290,3 +290,27 @@ fn at_the_size_limit_the_api_refuses_until_the_store_is_back() {
     });
     assert_eq!(stored(&agent), accepted);
 }
+
+#[test]
+fn requests_that_fill_the_memory_together_dont_wait_for_each_other() {
+    let _alone = alone();
+    raise_descriptors();
+    let agent = Agent::builder().config("sinks: {store: {enabled: false}}\n").start();
+    let body = tiny();
+    let (most, last) = body.split_at(body.len() - 1);
+    let request = agent.events("").ndjson(body.as_str());
+    // Together their events need several times http.memory; each has all of its body but one byte.
+    let mut clients: Vec<Raw> = (0..98).map(|_| agent.raw()).collect();
+    for raw in &mut clients {
+        raw.send(&request.head()).unwrap();
+        raw.send(most.as_bytes()).unwrap();
+    }
+    let start = Instant::now();
+    for raw in &mut clients {
+        raw.send(last.as_bytes()).unwrap();
+    }
+    for mut raw in clients {
+        assert_eq!(raw.answer().unwrap().expect(201).json()["accepted"], 10_000);
+    }
+    assert!(start.elapsed() < Duration::from_secs(25), "{:?}: they waited for http.memory to time out", start.elapsed());
+}

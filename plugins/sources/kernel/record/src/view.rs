@@ -367,6 +367,20 @@ impl<'a> Summary<'a> {
             .map(|record| Path::of(record.body))
     }
 
+    /// Whether PATH records of a system call are missing: SYSCALL counts more items than came. Calls of
+    /// message queues are left out, since the kernel counts names there that it does not tell; so are
+    /// events that were cut here.
+    #[must_use]
+    pub fn paths_missing(&self) -> bool {
+        let Some(items) = self.top(Top::Items).and_then(|value| value.id()) else {
+            return false;
+        };
+        items as usize > self.paths().count()
+            && self.event.truncated.is_none()
+            && !self.syscall_name().is_some_and(|name| name.starts_with("mq_"))
+            && self.event.records().any(|record| record.kind == RecordType::SYSCALL)
+    }
+
     /// Arguments of an exec; `None` if the event has no EXECVE record.
     #[must_use]
     pub fn argv(&self) -> Option<Argv> {

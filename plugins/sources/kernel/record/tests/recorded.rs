@@ -242,3 +242,19 @@ fn failed_exec_names_what_was_tried() {
         ]
     );
 }
+
+#[test]
+fn a_lost_path_makes_an_event_incomplete_and_recorded_ones_miss_none() {
+    for file in ["exec.log", "files.log", "ipc.log", "net.log"] {
+        for event in join(&load(file)) {
+            assert!(!Summary::of(&event).paths_missing(), "{file}: {:?}", event.stamp);
+        }
+    }
+    let mut lines = load("exec.log");
+    let lost = lines.iter().position(|(kind, _)| *kind == RecordType::PATH).unwrap();
+    lines.remove(lost);
+    let events = join(&lines);
+    let missing: Vec<_> = events.iter().filter(|event| Summary::of(event).paths_missing()).collect();
+    assert_eq!(missing.len(), 1);
+    assert_eq!(strict(&json(missing[0]))["incomplete"], true);
+}

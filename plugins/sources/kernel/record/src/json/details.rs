@@ -107,7 +107,7 @@ impl<N: Names + ?Sized> EventWriter<'_, '_, N> {
             number(truncated.bytes, self.writer.out);
             self.plain(b"}");
         }
-        if event.incomplete || missing {
+        if event.incomplete || missing || self.summary.paths_missing() {
             self.flag("incomplete");
         }
         if event.late {
