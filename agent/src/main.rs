@@ -8,8 +8,9 @@ mod registry;
 
 use std::process::ExitCode;
 
-/// Small allocations by many threads are what the agent does all day; the C library's allocator is slow at that,
-/// above all musl's.
+/// musl's allocator is slow where many threads allocate. glibc's stays: it gives large bodies back to the system at
+/// once, where mimalloc kept 260 MB after a few bodies of 15 MB, and starts with 13 MB less.
+#[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

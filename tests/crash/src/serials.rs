@@ -29,12 +29,12 @@ pub struct Account {
 /// What was shipped under one serial.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shipped {
-    /// Events, of which there must be one.
+    /// Events. More than one: what came after the first was given up, and says that it is late.
     pub times: u32,
     /// It says that a part of it is missing.
     pub incomplete: bool,
-    /// It says that it came late: what is left of an event that was reported as missing.
-    pub late: bool,
+    /// Of them, those that say so.
+    pub late: u32,
 }
 
 /// The account, checked.
@@ -108,7 +108,7 @@ impl Account {
             let shipped = self.shipped.entry(serial).or_default();
             shipped.times += 1;
             shipped.incomplete |= data["incomplete"] == true;
-            shipped.late |= data["late"] == true;
+            shipped.late += u32::from(data["late"] == true);
         }
     }
 
@@ -157,7 +157,8 @@ impl Account {
                 late,
             } = self.shipped.get(&serial).copied().unwrap_or_default();
             let gaps = in_gap.get(&serial).copied().unwrap_or_default();
-            if times > 1 {
+            let whole = times - late;
+            if whole > 1 || times > 1 && !incomplete {
                 faults.say(format!("serial {serial} is shipped {times} times"));
             }
             if self.merged {
@@ -166,7 +167,7 @@ impl Account {
             match (times, gaps) {
                 (1.., 0) | (0, 1) => {}
                 // The rest of an event comes when it has been given up; it must say so.
-                (1, 1) if incomplete && late => remnants += 1,
+                (1.., 1) if incomplete && whole == 0 => remnants += 1,
                 (0, 0) if seen.serials.get(&serial) == Some(&What::Heartbeat) => heartbeats += 1,
                 (0, 0) => {
                     faults.say(format!(
@@ -312,6 +313,10 @@ mod tests {
         assert_eq!((good.calls_shipped, good.calls_missing), (2, 2));
         let late = balance(&[call(10, 0), gap(11, 12), rest(11, true), call(14, 3)], 0);
         assert_eq!(late.unwrap().remnants, 1);
+        let parts = [call(10, 0), rest(11, false), rest(11, true), gap(12, 12), call(14, 3)];
+        assert_eq!(balance(&parts, 0).unwrap().calls_in_part, 1);
+        let twice = [call(10, 0), rest(11, false), rest(11, false), gap(12, 12), call(14, 3)];
+        assert!(balance(&twice, 0).unwrap_err().contains("shipped 2 times"));
         for (lines, says) in [
             (
                 vec![call(10, 0), gap(11, 11), call(14, 3)],

@@ -471,6 +471,11 @@ impl Agent {
         })
     }
 
+    /// From here on `VmHWM` is the peak since now.
+    pub fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").expect("the peak can be reset");
+    }
+
     /// A figure of `/proc/PID/status` in KiB: `VmRSS`, `VmHWM`.
     #[must_use]
     pub fn memory_kib(&self, figure: &str) -> u64 {

@@ -254,7 +254,10 @@ fn a_lost_path_makes_an_event_incomplete_and_recorded_ones_miss_none() {
     let lost = lines.iter().position(|(kind, _)| *kind == RecordType::PATH).unwrap();
     lines.remove(lost);
     let events = join(&lines);
-    let missing: Vec<_> = events.iter().filter(|event| Summary::of(event).paths_missing()).collect();
+    let missing: Vec<_> = events
+        .iter()
+        .filter(|event| Summary::of(event).paths_missing())
+        .collect();
     assert_eq!(missing.len(), 1);
     assert_eq!(strict(&json(missing[0]))["incomplete"], true);
 }
