@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use auditmon_journal::Gap;
 use auditmon_journal::format::Position;
 use axum::Router;
-use prometheus::Registry;
+use prometheus::{IntGauge, Registry};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
@@ -132,6 +132,8 @@ pub struct BuiltSink {
     pub sink: Box<dyn Sink>,
     /// Reads what the sink stored.
     pub reader: Option<Arc<dyn EventReader>>,
+    /// A gauge of the sink's own that the runtime keeps at the records still to be delivered.
+    pub lag: Option<IntGauge>,
 }
 
 /// A plugin's configuration: its subtree of the file, typed.

@@ -489,6 +489,7 @@ impl Parts {
                         health: cx.health,
                         telemetry: self.telemetry.clone(),
                         emitter: self.emitter(name, Kind::Agent),
+                        lag: built.lag,
                     };
                     self.sinks.spawn(driver.run(built.sink));
                 }

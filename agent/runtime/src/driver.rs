@@ -11,6 +11,7 @@ use auditmon_core::subscription::Events;
 use auditmon_core::time;
 use auditmon_journal::format::Position;
 use auditmon_journal::{Gap, GapReason, Handle, Item, Linger, PositionVerdict, Reader};
+use prometheus::IntGauge;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +22,7 @@ const MAX_EVENTS: usize = 5_000;
 /// Most bytes a sink is given at once; one frame may be larger.
 const MAX_BYTES: usize = 4 << 20;
 /// How long a durable sink waits for company: its commits then don't compete with the journal's.
-const LINGER: Duration = Duration::from_millis(40);
+const LINGER: Duration = Duration::from_millis(200);
 /// First and longest pause after a fault that may pass.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
@@ -40,6 +41,8 @@ pub(crate) struct Driver {
     pub(crate) telemetry: Telemetry,
     /// For events about the sink.
     pub(crate) emitter: Emitter,
+    /// A gauge of the sink's own.
+    pub(crate) lag: Option<IntGauge>,
 }
 
 /// Where a sink goes on, and how its position is kept.
@@ -134,10 +137,11 @@ impl Driver {
         loop {
             let draining = self.drain.is_cancelled();
             let durable = *self.durable.borrow_and_update();
-            self.telemetry
-                .sink_lag
-                .with_label_values(&[self.name])
-                .set(lag(durable, place.seq));
+            let behind = lag(durable, place.seq);
+            self.telemetry.sink_lag.with_label_values(&[self.name]).set(behind);
+            if let Some(own) = &self.lag {
+                own.set(behind);
+            }
             if place.seq >= durable {
                 if draining {
                     return Ok(());

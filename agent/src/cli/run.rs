@@ -1,9 +1,10 @@
 //! `auditmon run`, `auditmon check`.
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use auditmon_runtime::agent::{self, Setup, StartError, Started};
+use auditmon_runtime::agent::{self, FirstStart, Setup, StartError, Started};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -142,8 +143,14 @@ fn started(started: Started) {
         .map(|(name, health)| format!("{name} {}", health.state.as_str()))
         .collect();
     tracing::info!("plugins: {}", states.join(", "));
+    if let Some(first) = &started.first {
+        show_once(first, listen);
+    }
     tracing::info!(%listen, "ready");
-    let Some(first) = started.first else { return };
+}
+
+/// The secrets of the first start.
+fn show_once(first: &FirstStart, listen: SocketAddr) {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let (bold, plain) = if color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
     // Secrets are shown once, on the terminal, and are no log line.

@@ -33,6 +33,7 @@ impl PluginConfig for StdoutConfig {
         Ok(BuiltSink {
             sink: Box::new(Stdout::new(Box::new(io::stdout()))),
             reader: None,
+            lag: None,
         })
     }
 }

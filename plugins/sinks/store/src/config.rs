@@ -165,10 +165,10 @@ impl PluginConfig for StoreConfig {
     async fn build(self, cx: &mut BuildContext) -> Result<BuiltSink, PluginError> {
         let file = self.path(&cx.data_dir);
         let store = Store::build(file, self.retention, &cx.metrics).await?;
-        let reader = store.reader();
         Ok(BuiltSink {
+            reader: Some(store.reader()),
+            lag: Some(store.lag()),
             sink: Box::new(store),
-            reader: Some(reader),
         })
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct Metrics {
     pub(crate) insert_seconds: Histogram,
     pub(crate) rows: IntGauge,
     pub(crate) pruned: IntCounterVec,
+    /// Kept by the runtime.
+    pub(crate) lag: IntGauge,
 }
 
 impl Metrics {
@@ -40,6 +42,11 @@ impl Metrics {
         for kind in KINDS {
             pruned.with_label_values(&[kind]);
         }
+        let lag = IntGauge::new(
+            "auditmon_store_lag_records",
+            "Journal records that the store has still to take",
+        )?;
+        register(registry, &lag)?;
         register(registry, &insert_seconds)?;
         register(registry, &rows)?;
         register(registry, &pruned)?;
@@ -47,6 +54,7 @@ impl Metrics {
             insert_seconds,
             rows,
             pruned,
+            lag,
         })
     }
 }

@@ -57,6 +57,11 @@ impl Store {
         })
     }
 
+    /// Records that the store has still to take; the runtime keeps it.
+    pub(crate) fn lag(&self) -> prometheus::IntGauge {
+        self.metrics.lag.clone()
+    }
+
     pub(crate) fn reader(&self) -> Arc<dyn EventReader> {
         Arc::clone(&self.reader) as _
     }

@@ -194,18 +194,27 @@ impl Limits {
                 places: (place, Some(sent._place)),
             });
         }
-        // The trailer names the size of a body of one member, which is what programs send.
+        // The trailer names the size of a body of one member, which is what programs send; only one of several
+        // members, or one that lies, needs the place of the largest.
         let named = sent
             .bytes
             .last_chunk::<4>()
-            .map_or(0, |size| u32::from_le_bytes(*size) as usize)
-            .min(self.max_body);
-        let unpacked = self.work.take(named + HEAD_START).await?;
-        let bytes = self.decompress(&sent.bytes, named)?;
+            .map_or(0, |size| u32::from_le_bytes(*size) as usize);
+        let mut room = named.min(self.max_body);
+        let bytes = loop {
+            let unpacked = self.work.take(room + HEAD_START).await?;
+            if let Some(bytes) = self.decompress(&sent.bytes, room)? {
+                break bytes;
+            }
+            drop(unpacked);
+            if room == self.max_body {
+                return Err(self.too_large());
+            }
+            room = self.max_body;
+        };
         let records = records(bytes.len(), at_most(&bytes));
         // One place for all that is left, so that nobody holds a part while waiting for the rest.
         drop(sent);
-        drop(unpacked);
         let place = self.work.take(bytes.len() + records).await?;
         Ok(Ready {
             bytes,
@@ -213,22 +222,20 @@ impl Limits {
         })
     }
 
-    fn decompress(&self, packed: &[u8], named: usize) -> Result<Vec<u8>, Response> {
-        let invalid = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_gzip", detail).into_response();
-        let mut out = Vec::with_capacity(named);
+    /// `None` if there is more than `room`.
+    fn decompress(&self, packed: &[u8], room: usize) -> Result<Option<Vec<u8>>, Response> {
+        let mut out = Vec::with_capacity(room);
         let mut decoder = MultiGzDecoder::new(packed);
         let mut chunk = vec![0; 16 << 10];
         loop {
             match decoder.read(&mut chunk) {
-                Ok(0) => return Ok(out),
-                Ok(read) if out.len() + read > self.max_body => return Err(self.too_large()),
-                Ok(read) if out.len() + read > named => {
-                    return Err(invalid(
-                        "the body is longer than its trailer says; send one gzip member".to_owned(),
-                    ));
-                }
+                Ok(0) => return Ok(Some(out)),
+                Ok(read) if out.len() + read > room => return Ok(None),
                 Ok(read) => out.extend_from_slice(&chunk[..read]),
-                Err(error) => return Err(invalid(format!("the body is not valid gzip: {error}"))),
+                Err(error) => {
+                    let detail = format!("the body is not valid gzip: {error}");
+                    return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_gzip", detail).into_response());
+                }
             }
         }
     }
