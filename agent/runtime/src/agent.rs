@@ -301,7 +301,7 @@ pub async fn run(mut setup: Setup, stop: CancellationToken, started: impl FnOnce
     };
     let router = routes::router(shared).merge(std::mem::take(&mut parts.router));
     let router = router.layer(axum::middleware::from_fn_with_state(
-        telemetry,
+        Arc::new(telemetry),
         crate::telemetry::count_requests,
     ));
     let close = CancellationToken::new();

@@ -1,5 +1,6 @@
 //! Metrics of process, journal, plugins and HTTP. Names are in the manual (docs/metrics.md).
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use auditmon_core::emitter::SourceMetrics;
@@ -112,23 +113,21 @@ impl Telemetry {
 
 /// Counts requests by the route's template.
 pub(crate) async fn count_requests(
-    AxumState(telemetry): AxumState<Telemetry>,
+    AxumState(telemetry): AxumState<Arc<Telemetry>>,
     request: Request,
     next: Next,
 ) -> Response {
     let start = Instant::now();
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
+    let route = route.as_ref().map_or("other", MatchedPath::as_str);
     telemetry
         .http_requests
-        .with_label_values(&[&route, response.status().as_str()])
+        .with_label_values(&[route, response.status().as_str()])
         .inc();
     telemetry
         .http_duration
-        .with_label_values(&[&route])
+        .with_label_values(&[route])
         .observe(start.elapsed().as_secs_f64());
     response
 }
