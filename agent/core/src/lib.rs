@@ -7,6 +7,8 @@
 //! | [`batch`] | events and state that are accepted together: one frame of the journal |
 //! | [`emitter`] | how a source hands a batch over and gets its answer |
 //! | [`subscription`] | how a sink is given what was accepted |
+//! | [`delivery`] | how a sink is handed events, and what it answers |
+//! | [`schema`] | what a configuration's schema tells the runtime |
 //! | [`plugin`] | the traits of source, sink and service, their contexts and the registry entry |
 //! | [`reader`] | reading stored events: the query and the trait that a store implements |
 //! | [`keys`] | API keys and sessions as plugins see them |
@@ -17,6 +19,7 @@
 //! | [`units`] | sizes and durations as the configuration spells them |
 
 pub mod batch;
+pub mod delivery;
 pub mod emitter;
 pub mod event;
 pub mod health;
@@ -26,6 +29,7 @@ pub mod json;
 pub mod keys;
 pub mod plugin;
 pub mod reader;
+pub mod schema;
 pub mod subscription;
 pub mod time;
 pub mod units;

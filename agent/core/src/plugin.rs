@@ -1,10 +1,11 @@
 //! The traits of source, sink and service, their contexts and the registry entry.
 //!
 //! A plugin's life: its configuration is parsed and validated (no I/O), it is built (I/O, but nothing is
-//! spawned), it runs until it is told to stop, and it is closed. Batching, positions, restarts, metrics of
+//! spawned), probed, it runs until it is told to stop, drains and is closed. After a fault, or when its
+//! configuration changes, it is built anew from the same [`Plan`]. Batching, positions, restarts, metrics of
 //! delivery and health belong to the runtime.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,10 +13,15 @@ use async_trait::async_trait;
 use auditmon_journal::Gap;
 use auditmon_journal::format::Position;
 use axum::Router;
+use parking_lot::Mutex;
 use prometheus::{IntGauge, Registry};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::delivery::{Delivery, Receipt};
 use crate::emitter::Emitter;
 use crate::health::HealthReporter;
 use crate::keys::Keys;
@@ -57,11 +63,11 @@ pub struct BuildContext {
     pub data_dir: PathBuf,
     /// The journal's origin.
     pub origin: Arc<str>,
-    /// The registry that `/metrics` shows.
+    /// A registry of this plugin's own, shown by `/metrics` as long as it runs; each building gets a new one.
     pub metrics: Registry,
     /// API keys and sessions.
     pub keys: Arc<dyn Keys>,
-    /// The store's reader, if the store is on and was built before.
+    /// The store's reader, if the store is on; it stays good when the store is built anew.
     pub reader: Option<Arc<dyn EventReader>>,
     /// How the plugin tells its state.
     pub health: HealthReporter,
@@ -86,11 +92,47 @@ pub struct RunContext {
     pub stop: CancellationToken,
     /// How it tells its state.
     pub health: HealthReporter,
+    /// New values of its *live* keys; a plugin without such keys never looks.
+    pub changes: mpsc::Receiver<Change>,
+}
+
+/// New configuration for a running plugin, of which only *live* keys differ from what it has. Dropped without an
+/// answer, it counts as refused.
+pub struct Change {
+    section: Section,
+    done: oneshot::Sender<Result<(), String>>,
+}
+
+impl Change {
+    /// A change, and where its answer arrives.
+    #[must_use]
+    pub fn new(section: Section) -> (Self, oneshot::Receiver<Result<(), String>>) {
+        let (done, answer) = oneshot::channel();
+        (Self { section, done }, answer)
+    }
+
+    /// The whole section, which was validated before.
+    ///
+    /// # Errors
+    /// It is of another plugin.
+    pub fn read<C: PluginConfig>(&self) -> Result<C, PluginError> {
+        serde_json::from_value(self.section.clone()).map_err(PluginError::permanent)
+    }
+
+    /// It is at work now, or why not; then the old values go on.
+    pub fn answer(self, result: Result<(), String>) {
+        // Who asked may have given up.
+        let _ = self.done.send(result);
+    }
 }
 
 /// Brings events in.
 #[async_trait]
 pub trait Source: Send + 'static {
+    /// Looks whether it could work; an error is told as `degraded`, and it runs all the same unless it is permanent.
+    async fn probe(&mut self) -> Result<(), PluginError> {
+        Ok(())
+    }
     /// Runs until `cx.stop` fires; returns once everything it held is accepted or counted as lost.
     async fn run(self: Box<Self>, cx: RunContext) -> Result<(), PluginError>;
 }
@@ -109,10 +151,15 @@ pub enum Start {
 /// Takes events away.
 #[async_trait]
 pub trait Sink: Send + 'static {
-    /// Where it starts; called once before the first write and after each restart.
+    /// As [`Source::probe`].
+    async fn probe(&mut self) -> Result<(), PluginError> {
+        Ok(())
+    }
+    /// Where it starts; called before the first write and after each fault.
     async fn start(&mut self, origin: &str) -> Result<Start, PluginError>;
-    /// Returns `Ok` only once all events are as durable as this sink promises, and its own position with them.
-    async fn write(&mut self, events: &Events) -> Result<(), PluginError>;
+    /// Tells what became of each event. What the receipt does not name is as durable as this sink promises, and so
+    /// is its own position, if it keeps one. An error says that nothing is known of any of them.
+    async fn write(&mut self, events: &Events) -> Result<Receipt, PluginError>;
     /// Is told that a range can't be read any more; a sink with a position of its own moves it past the range.
     async fn gap(&mut self, gap: &Gap) -> Result<(), PluginError>;
     /// Flushes and releases; called once, after the last write.
@@ -122,6 +169,10 @@ pub trait Sink: Send + 'static {
 /// Serves people or machines: the page, alerts.
 #[async_trait]
 pub trait Service: Send + 'static {
+    /// As [`Source::probe`].
+    async fn probe(&mut self) -> Result<(), PluginError> {
+        Ok(())
+    }
     /// Runs until `cx.stop` fires.
     async fn run(self: Box<Self>, cx: RunContext) -> Result<(), PluginError>;
 }
@@ -137,69 +188,147 @@ pub struct BuiltSink {
 }
 
 /// A plugin's configuration: its subtree of the file, typed.
+///
+/// Its JSON Schema is what the file is checked against, and carries what else the runtime has to know of a key, as
+/// extensions: see [`crate::schema`].
 #[async_trait]
-pub trait PluginConfig: DeserializeOwned + Default + Send + 'static {
+pub trait PluginConfig: Clone + Default + DeserializeOwned + JsonSchema + Send + Serialize + Sync + 'static {
     /// What it builds.
     type Plugin: Send;
-    /// Rejects impossible settings; pure.
-    ///
-    /// # Errors
-    /// Path below the plugin's section, and a sentence that says what would be right.
-    fn validate(&self) -> Result<(), (String, String)>;
+    /// Finds impossible settings; pure.
+    fn validate(&self, faults: &mut Faults);
     /// Opens what the plugin needs; may do I/O, must not spawn.
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError>;
-}
-
-/// A validated configuration, ready to be built.
-#[async_trait]
-pub trait Plan<P>: Send {
-    /// Builds the plugin.
-    async fn build(self: Box<Self>, cx: &mut BuildContext) -> Result<P, PluginError>;
-}
-
-struct Planned<C>(C);
-
-#[async_trait]
-impl<C: PluginConfig> Plan<C::Plugin> for Planned<C> {
-    async fn build(self: Box<Self>, cx: &mut BuildContext) -> Result<C::Plugin, PluginError> {
-        self.0.build(cx).await
+    /// For sinks: how the runtime hands over unless the section says otherwise.
+    fn delivery() -> Delivery {
+        Delivery::default()
     }
 }
 
-/// Why a section of the configuration is not usable.
-#[derive(Debug)]
-pub struct SectionError {
+/// Impossible settings, each with its path below the section.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<Fault>);
+
+/// One impossible setting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
     /// Path below the section; empty for the section itself.
     pub path: String,
     /// What is wrong and what would be right.
     pub message: String,
 }
 
+impl Faults {
+    /// Adds one.
+    pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Fault {
+            path: path.into(),
+            message: message.into(),
+        });
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Fault> {
+        self.0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A validated configuration, from which the plugin can be built as often as needed.
+#[async_trait]
+pub trait Plan<P>: Send + Sync {
+    /// Builds the plugin.
+    async fn build(&self, cx: &mut BuildContext) -> Result<P, PluginError>;
+}
+
+struct Planned<C>(C);
+
+#[async_trait]
+impl<C: PluginConfig> Plan<C::Plugin> for Planned<C> {
+    async fn build(&self, cx: &mut BuildContext) -> Result<C::Plugin, PluginError> {
+        self.0.clone().build(cx).await
+    }
+}
+
 /// A plugin's section, as the configuration hands it over.
 pub type Section = serde_json::Value;
 
-fn plan<C: PluginConfig>(section: Section) -> Result<Box<dyn Plan<C::Plugin>>, SectionError>
+fn read<T: DeserializeOwned>(section: Section) -> Result<T, Vec<Fault>> {
+    serde_json::from_value(section).map_err(|error| {
+        vec![Fault {
+            path: String::new(),
+            message: error.to_string(),
+        }]
+    })
+}
+
+fn plan<C: PluginConfig>(section: Section) -> Result<Arc<dyn Plan<C::Plugin>>, Vec<Fault>>
 where
     C::Plugin: 'static,
 {
-    let config: C = serde_json::from_value(section).map_err(|error| SectionError {
-        path: String::new(),
-        message: error.to_string(),
-    })?;
-    config
-        .validate()
-        .map_err(|(path, message)| SectionError { path, message })?;
-    Ok(Box::new(Planned(config)))
+    let config: C = read(section)?;
+    let mut faults = Faults::default();
+    config.validate(&mut faults);
+    if faults.is_empty() {
+        Ok(Arc::new(Planned(config)))
+    } else {
+        Err(faults.into_vec())
+    }
 }
 
-type PlanFn<P> = fn(Section) -> Result<Box<dyn Plan<P>>, SectionError>;
+/// A sink's plan, and how it is handed events.
+pub struct SinkPlan {
+    /// How the runtime hands over.
+    pub delivery: Delivery,
+    /// Builds the sink.
+    pub plan: Arc<dyn Plan<BuiltSink>>,
+}
+
+fn plan_sink<C: PluginConfig<Plugin = BuiltSink>>(mut section: Section) -> Result<SinkPlan, Vec<Fault>> {
+    let mut common = serde_json::to_value(C::delivery()).unwrap_or_default();
+    if let (Some(own), Some(common)) = (section.as_object_mut(), common.as_object_mut()) {
+        for (key, value) in common.iter_mut() {
+            if let Some(given) = own.remove(key) {
+                merge(value, given);
+            }
+        }
+    }
+    let delivery: Delivery = read(common)?;
+    let mut faults = Faults::default();
+    delivery.validate(&mut faults);
+    match plan::<C>(section) {
+        Ok(plan) if faults.is_empty() => Ok(SinkPlan { delivery, plan }),
+        Ok(_) => Err(faults.into_vec()),
+        Err(more) => Err(faults.into_vec().into_iter().chain(more).collect()),
+    }
+}
+
+/// Mappings merge, everything else is replaced.
+fn merge(under: &mut Section, over: Section) {
+    match (under, over) {
+        (Section::Object(under), Section::Object(over)) => {
+            for (key, value) in over {
+                merge(under.entry(key).or_insert(Section::Null), value);
+            }
+        }
+        (under, over) => *under = over,
+    }
+}
+
+type PlanFn<P> = fn(Section) -> Result<Arc<dyn Plan<P>>, Vec<Fault>>;
 
 /// What kind of plugin an entry is, with the way from its section to a plan.
 pub enum Make {
     /// Brings events in, of the kind given.
     Source(crate::event::Kind, PlanFn<Box<dyn Source>>),
     /// Takes events away.
-    Sink(PlanFn<BuiltSink>),
+    Sink(fn(Section) -> Result<SinkPlan, Vec<Fault>>),
     /// Serves.
     Service(PlanFn<Box<dyn Service>>),
 }
@@ -210,39 +339,59 @@ pub struct Entry {
     pub name: &'static str,
     /// On without a configuration file.
     pub default_on: bool,
+    /// Any number of them, by name: the section maps names to sections of their own.
+    pub named: bool,
     /// How to make it.
     pub make: Make,
+    schema: fn() -> schemars::Schema,
+    defaults: fn() -> Section,
 }
 
 impl Entry {
-    /// A source.
-    #[must_use]
-    pub fn source<C: PluginConfig<Plugin = Box<dyn Source>>>(name: &'static str, kind: crate::event::Kind) -> Self {
+    fn new<C: PluginConfig>(name: &'static str, make: Make) -> Self {
         Self {
             name,
             default_on: true,
-            make: Make::Source(kind, plan::<C>),
+            named: false,
+            make,
+            schema: || schemars::schema_for!(C),
+            defaults: || serde_json::to_value(C::default()).unwrap_or_default(),
         }
+    }
+
+    /// A source.
+    #[must_use]
+    pub fn source<C: PluginConfig<Plugin = Box<dyn Source>>>(name: &'static str, kind: crate::event::Kind) -> Self {
+        Self::new::<C>(name, Make::Source(kind, plan::<C>))
     }
 
     /// A sink.
     #[must_use]
     pub fn sink<C: PluginConfig<Plugin = BuiltSink>>(name: &'static str) -> Self {
         Self {
-            name,
-            default_on: true,
-            make: Make::Sink(plan::<C>),
+            schema: || crate::schema::of_sink::<C>(),
+            defaults: || {
+                let mut all = serde_json::to_value(C::default()).unwrap_or_default();
+                merge(&mut all, serde_json::to_value(C::delivery()).unwrap_or_default());
+                all
+            },
+            ..Self::new::<C>(name, Make::Sink(plan_sink::<C>))
+        }
+    }
+
+    /// Any number of sinks of one type, by name; none without a configuration file.
+    #[must_use]
+    pub fn sinks<C: PluginConfig<Plugin = BuiltSink>>(name: &'static str) -> Self {
+        Self {
+            named: true,
+            ..Self::sink::<C>(name)
         }
     }
 
     /// A service.
     #[must_use]
     pub fn service<C: PluginConfig<Plugin = Box<dyn Service>>>(name: &'static str) -> Self {
-        Self {
-            name,
-            default_on: true,
-            make: Make::Service(plan::<C>),
-        }
+        Self::new::<C>(name, Make::Service(plan::<C>))
     }
 
     /// The same, off unless the configuration turns it on.
@@ -261,4 +410,46 @@ impl Entry {
             Make::Service(_) => "services",
         }
     }
+
+    /// JSON Schema of one section (of a [named](Self::named) one: of each instance), with `enabled`.
+    #[must_use]
+    pub fn schema(&self) -> schemars::Schema {
+        crate::schema::with_enabled((self.schema)(), self.default_on || self.named)
+    }
+
+    /// All keys of one section with their defaults, with `enabled`.
+    #[must_use]
+    pub fn defaults(&self) -> Section {
+        let mut all = serde_json::json!({"enabled": self.default_on || self.named});
+        merge(&mut all, (self.defaults)());
+        all
+    }
+
+    /// The name of an instance of a [named](Self::named) plugin everywhere but in the file: `webhook.siem`.
+    ///
+    /// # Errors
+    /// A sentence that says what would be right.
+    pub fn instance(&self, name: &str) -> Result<&'static str, String> {
+        let good = (1..=40).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
+        if good {
+            Ok(intern(&format!("{}.{name}", self.name)))
+        } else {
+            Err(format!("`{name}` is no name: 1–40 of a–z, 0–9, `-` and `_`"))
+        }
+    }
+}
+
+/// A text that lives as long as the process; each is kept once. Only for names that the configuration gives.
+fn intern(text: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock();
+    if let Some(known) = names.get(text) {
+        return known;
+    }
+    let name: &'static str = Box::leak(text.to_owned().into_boxed_str());
+    names.insert(name);
+    name
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A number of bytes, written `512`, `64KiB`, `16MiB`, `10GiB`, `1TiB` (or `kB`, `MB`, `GB`, `TB` in powers of ten).
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -131,6 +132,57 @@ impl fmt::Display for Size {
     }
 }
 
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let (unit, name) = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")]
+            .into_iter()
+            .find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit))
+            .unwrap_or(if millis == 0 { (1_000, "s") } else { (1, "ms") });
+        write!(f, "{}{name}", millis / unit)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl JsonSchema for Size {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "integer"], "format": "bytes"})
+    }
+}
+
+impl JsonSchema for Span {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Span".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "duration"})
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +214,17 @@ mod tests {
             ("7d", 604_800_000),
         ] {
             assert_eq!(Span::parse(text), Ok(Span(Duration::from_millis(millis))), "{text}");
+        }
+        for (millis, text) in [
+            (0, "0s"),
+            (250, "250ms"),
+            (90_000, "90s"),
+            (5_400_000, "90m"),
+            (604_800_000, "7d"),
+        ] {
+            let span = Span(Duration::from_millis(millis));
+            assert_eq!(span.to_string(), text);
+            assert_eq!(Span::parse(text), Ok(span));
         }
         for text in ["", "10", "s", "10 s", "1w", "10s5"] {
             assert!(Span::parse(text).is_err(), "{text}");

@@ -11,7 +11,7 @@ use auditmon_core::emitter::Emitter;
 use auditmon_core::event::{Data, Draft, Kind, Outcome};
 use auditmon_core::health::{HealthBoard, State};
 use auditmon_core::plugin::{
-    BuildContext, BuiltSink, Entry, MEMORY_PERMIT, Make, Memory, Plan, RunContext, Section, Service, Source,
+    BuildContext, Entry, MEMORY_PERMIT, Make, Memory, Plan, RunContext, Section, Service, SinkPlan, Source,
 };
 use auditmon_core::reader::EventReader;
 use auditmon_journal::{DirLock, Handle, Linger, LockError, RealFs, StateMap};
@@ -105,9 +105,9 @@ pub struct Started {
 }
 
 enum Planned {
-    Source(&'static str, Kind, Box<dyn Plan<Box<dyn Source>>>),
-    Sink(&'static str, Box<dyn Plan<BuiltSink>>),
-    Service(&'static str, Box<dyn Plan<Box<dyn Service>>>),
+    Source(&'static str, Kind, Arc<dyn Plan<Box<dyn Source>>>),
+    Sink(&'static str, SinkPlan),
+    Service(&'static str, Arc<dyn Plan<Box<dyn Service>>>),
 }
 
 /// Validates all sections and gives the plans of what is on; no I/O.
@@ -162,14 +162,16 @@ fn plan(setup: &mut Setup, health: &HealthBoard) -> Result<Vec<Planned>, StartEr
             match result {
                 Ok(plan) if on => planned.push(plan),
                 Ok(_) => health.reporter(entry.name).set(State::Disabled, None),
-                Err(error) => {
-                    let below = if error.path.is_empty() {
-                        path.clone()
-                    } else {
-                        format!("{path}.{}", error.path)
-                    };
-                    let place = setup.loaded.place(&below, &error.message);
-                    errors.push(format!("{place}: {below}: {}", error.message));
+                Err(faults) => {
+                    for fault in faults {
+                        let below = if fault.path.is_empty() {
+                            path.clone()
+                        } else {
+                            format!("{path}.{}", fault.path)
+                        };
+                        let place = setup.loaded.place(&below, &fault.message);
+                        errors.push(format!("{place}: {below}: {}", fault.message));
+                    }
                 }
             }
         }
@@ -466,6 +468,7 @@ impl Parts {
             memory,
             stop: self.stop.clone(),
             health: self.health.reporter(name),
+            changes: tokio::sync::mpsc::channel(1).1,
         }
     }
 
@@ -474,7 +477,7 @@ impl Parts {
         match plan {
             Planned::Sink(name, plan) => {
                 let mut cx = self.build_context(name, None);
-                if let Some(built) = self.built(name, plan.build(&mut cx).await) {
+                if let Some(built) = self.built(name, plan.plan.build(&mut cx).await) {
                     self.router = std::mem::take(&mut self.router).merge(cx.routes);
                     if built.reader.is_some() {
                         self.reader = built.reader;

@@ -168,7 +168,7 @@ impl Driver {
                 let oldest = read.events.iter().next().map(|event| event.received);
                 tokio::select! {
                     () = self.abort.cancelled() => return Ok(()),
-                    written = sink.write(&read.events) => written?,
+                    written = sink.write(&read.events) => { written?; }
                 }
                 self.delivered(read.events.len(), oldest);
                 self.advance(&mut place, end).await?;

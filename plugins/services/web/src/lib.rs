@@ -22,13 +22,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use auditmon_core::keys::Keys;
-use auditmon_core::plugin::{BuildContext, PluginConfig, PluginError, RunContext, Service};
+use auditmon_core::plugin::{BuildContext, Faults, PluginConfig, PluginError, RunContext, Service};
 use auditmon_core::reader::EventReader;
 use axum::Router;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// `services.web`; there is nothing to set yet.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebConfig {}
 
@@ -36,9 +37,7 @@ pub struct WebConfig {}
 impl PluginConfig for WebConfig {
     type Plugin = Box<dyn Service>;
 
-    fn validate(&self) -> Result<(), (String, String)> {
-        Ok(())
-    }
+    fn validate(&self, _faults: &mut Faults) {}
 
     async fn build(self, cx: &mut BuildContext) -> Result<Box<dyn Service>, PluginError> {
         let page = router(Arc::clone(&cx.host), Arc::clone(&cx.keys), cx.reader.clone());

@@ -9,15 +9,17 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::mpsc;
 
 use async_trait::async_trait;
+use auditmon_core::delivery::Receipt;
 use auditmon_core::event::write_output;
-use auditmon_core::plugin::{BuildContext, BuiltSink, PluginConfig, PluginError, Sink, Start};
+use auditmon_core::plugin::{BuildContext, BuiltSink, Faults, PluginConfig, PluginError, Sink, Start};
 use auditmon_core::subscription::Events;
 use auditmon_journal::Gap;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 /// `sinks.stdout`; there is nothing to set yet.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StdoutConfig {}
 
@@ -25,9 +27,7 @@ pub struct StdoutConfig {}
 impl PluginConfig for StdoutConfig {
     type Plugin = BuiltSink;
 
-    fn validate(&self) -> Result<(), (String, String)> {
-        Ok(())
-    }
+    fn validate(&self, _faults: &mut Faults) {}
 
     async fn build(self, _cx: &mut BuildContext) -> Result<BuiltSink, PluginError> {
         Ok(BuiltSink {
@@ -74,9 +74,9 @@ impl Sink for Stdout {
         Ok(Start::Live)
     }
 
-    async fn write(&mut self, events: &Events) -> Result<(), PluginError> {
+    async fn write(&mut self, events: &Events) -> Result<Receipt, PluginError> {
         if events.is_empty() {
-            return Ok(());
+            return Ok(Receipt::all());
         }
         let ended = || PluginError::permanent("the thread for standard output has ended");
         let (done, answer) = oneshot::channel();
@@ -91,7 +91,8 @@ impl Sink for Stdout {
         answer.await.map_err(|_| ended())?.map_err(|error| match error.kind() {
             ErrorKind::BrokenPipe => PluginError::permanent("standard output was closed by its reader"),
             _ => PluginError::transient(format!("standard output can't be written: {error}")),
-        })
+        })?;
+        Ok(Receipt::all())
     }
 
     async fn gap(&mut self, _gap: &Gap) -> Result<(), PluginError> {

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use auditmon_core::plugin::{BuildContext, BuiltSink, PluginConfig, PluginError};
+use auditmon_core::delivery::{BatchLimits, Begin, Delivery, WhenBehind};
+use auditmon_core::plugin::{BuildContext, BuiltSink, Faults, PluginConfig, PluginError};
 use auditmon_core::units::{Size, Span};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::sink::Store;
 
@@ -15,7 +17,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Which database.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// A file of this host.
@@ -27,7 +29,7 @@ pub enum Backend {
 }
 
 /// `sinks.store`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
     /// Which database.
@@ -41,7 +43,7 @@ pub struct StoreConfig {
 }
 
 /// What is deleted when. Ages count from the received time; null keeps for ever.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
     /// Age of application events.
@@ -59,7 +61,7 @@ pub struct Retention {
 }
 
 /// Space that the rows of a kind may take; null is no limit.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaxSize {
     /// Of application events.
@@ -123,16 +125,15 @@ impl StoreConfig {
 impl PluginConfig for StoreConfig {
     type Plugin = BuiltSink;
 
-    fn validate(&self) -> Result<(), (String, String)> {
-        let wrong = |path: &str, message: &str| Err((path.to_owned(), message.to_owned()));
+    fn validate(&self, faults: &mut Faults) {
         if self.backend == Backend::Postgres {
-            return wrong(
+            faults.add(
                 "backend",
                 "PostgreSQL comes with a later version; sqlite is what this one has",
             );
         }
         if self.url.is_some() {
-            return wrong(
+            faults.add(
                 "url",
                 "is for PostgreSQL, which comes with a later version; sqlite takes `file`",
             );
@@ -140,26 +141,39 @@ impl PluginConfig for StoreConfig {
         if let Some(file) = &self.file
             && file.as_os_str().is_empty()
         {
-            return wrong("file", "is empty; leave it out for events.db in the data directory");
+            faults.add("file", "is empty; leave it out for events.db in the data directory");
         }
         if self.retention.interval.0 < MIN_INTERVAL {
-            return wrong("retention.interval", "is at least 1s");
+            faults.add("retention.interval", "is at least 1s");
         }
         for (kind, age, size) in self.retention.limits() {
             if age.is_some_and(|age| age.is_zero()) {
-                return wrong(
-                    &format!("retention.{kind}"),
+                faults.add(
+                    format!("retention.{kind}"),
                     "would delete everything at once; null keeps for ever",
                 );
             }
             if size == Some(0) {
-                return wrong(
-                    &format!("retention.max_size.{kind}"),
+                faults.add(
+                    format!("retention.max_size.{kind}"),
                     "would delete everything at once; null is no limit",
                 );
             }
         }
-        Ok(())
+    }
+
+    /// Large batches: each is a transaction, and its commits must not compete with the journal's syncs.
+    fn delivery() -> Delivery {
+        Delivery {
+            batch: BatchLimits {
+                events: 5_000,
+                bytes: Size(4 << 20),
+                age: Span(Duration::from_millis(200)),
+            },
+            when_behind: WhenBehind::Block,
+            from: Begin::Oldest,
+            ..Delivery::default()
+        }
     }
 
     async fn build(self, cx: &mut BuildContext) -> Result<BuiltSink, PluginError> {
@@ -180,10 +194,12 @@ mod tests {
 
     fn parse(value: serde_json::Value) -> Result<StoreConfig, String> {
         let config: StoreConfig = serde_json::from_value(value).map_err(|error| error.to_string())?;
-        config
-            .validate()
-            .map_err(|(path, message)| format!("{path}: {message}"))?;
-        Ok(config)
+        let mut faults = Faults::default();
+        config.validate(&mut faults);
+        match faults.into_vec().first() {
+            Some(fault) => Err(format!("{}: {}", fault.path, fault.message)),
+            None => Ok(config),
+        }
     }
 
     #[test]

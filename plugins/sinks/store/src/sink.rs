@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use auditmon_core::delivery::Receipt;
 use auditmon_core::event::kind_str;
 use auditmon_core::plugin::{PluginError, Sink, Start};
 use auditmon_core::reader::EventReader;
@@ -131,11 +132,11 @@ impl Sink for Store {
         }
     }
 
-    async fn write(&mut self, events: &Events) -> Result<(), PluginError> {
-        match events.end() {
-            Some(end) => self.store(events, &end).await,
-            None => Ok(()),
+    async fn write(&mut self, events: &Events) -> Result<Receipt, PluginError> {
+        if let Some(end) = events.end() {
+            self.store(events, &end).await?;
         }
+        Ok(Receipt::all())
     }
 
     /// Moves nothing yet. A position names the leaf before it, and that of a record that can't be read is not

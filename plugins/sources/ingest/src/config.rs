@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use auditmon_core::plugin::{BuildContext, PluginConfig, PluginError, RunContext, Source};
+use auditmon_core::plugin::{BuildContext, Faults, PluginConfig, PluginError, RunContext, Source};
 use auditmon_core::units::{Size, Span};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::handler;
 
@@ -13,7 +14,7 @@ use crate::handler;
 const MAX_EVENTS: u32 = auditmon_journal::format::MAX_EVENTS;
 
 /// `sources.ingest`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IngestConfig {
     /// Largest body, as sent and after decompression; at most 16 MiB.
@@ -44,23 +45,16 @@ impl Default for IngestConfig {
 impl PluginConfig for IngestConfig {
     type Plugin = Box<dyn Source>;
 
-    fn validate(&self) -> Result<(), (String, String)> {
+    fn validate(&self, faults: &mut Faults) {
         if !(1..=16 << 20).contains(&self.max_body.0) {
-            return Err((
-                "max_body".to_owned(),
-                format!("1 byte to 16MiB, here {}", self.max_body),
-            ));
+            faults.add("max_body", format!("1 byte to 16MiB, here {}", self.max_body));
         }
         if !(1..=MAX_EVENTS).contains(&self.max_events) {
-            return Err((
-                "max_events".to_owned(),
-                format!("1 to {MAX_EVENTS}, here {}", self.max_events),
-            ));
+            faults.add("max_events", format!("1 to {MAX_EVENTS}, here {}", self.max_events));
         }
         if self.linger.0 > Duration::from_millis(2) {
-            return Err(("linger".to_owned(), "0ms to 2ms".to_owned()));
+            faults.add("linger", format!("0s to 2ms, here {}", self.linger));
         }
-        Ok(())
     }
 
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError> {

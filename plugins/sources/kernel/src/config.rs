@@ -5,8 +5,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use audit_rule::{Host, Machine};
+use auditmon_core::plugin::Faults;
 use auditmon_core::units::Size;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::load::{self, Wanted};
 use crate::status::SettingKind;
@@ -27,11 +29,9 @@ const DEMO: &[&str] = &[
 ];
 
 /// `sources.kernel`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KernelConfig {
-    /// Whether it runs; decided by the runtime, accepted here.
-    pub enabled: bool,
     /// The record socket's receive buffer as the kernel accounts it, 1 MiB to
     /// 1 GiB; 16 MiB bridge a stop of 3 s at 8,000 records a second. More
     /// than `net.core.rmem_max` needs CAP_NET_ADMIN.
@@ -46,7 +46,7 @@ pub struct KernelConfig {
 }
 
 /// `sources.kernel.rules`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RulesConfig {
     /// Whose the kernel's rules are.
@@ -60,7 +60,7 @@ pub struct RulesConfig {
 }
 
 /// Whose the kernel's rules are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
     /// Only rules that this agent loaded are ever removed.
@@ -69,7 +69,7 @@ pub enum Policy {
 }
 
 /// What becomes of our rules and settings at an orderly end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnStop {
     /// Exactly what this agent changed is put back.
@@ -82,7 +82,6 @@ pub enum OnStop {
 impl Default for KernelConfig {
     fn default() -> Self {
         KernelConfig {
-            enabled: true,
             receive_buffer: Size(16 << 20),
             buffer: Size(crate::ring::DEFAULT_CAPACITY as u64),
             backlog_limit: None,
@@ -99,27 +98,21 @@ impl KernelConfig {
     }
 
     /// Checks without looking at the host.
-    ///
-    /// # Errors
-    /// Path below the section, and what would be right.
-    pub fn check(&self) -> Result<(), (String, String)> {
+    pub fn check(&self, faults: &mut Faults) {
         for (name, size) in [("receive_buffer", self.receive_buffer), ("buffer", self.buffer)] {
             if !SIZES.contains(&size.0) {
-                let message = format!("{size} is out of range: 1MiB to 1GiB");
-                return Err((name.into(), message));
+                faults.add(name, format!("{size} is out of range: 1MiB to 1GiB"));
             }
         }
         for (index, line) in self.list().iter().enumerate() {
-            if let Err(faults) = audit_rule::parse_line(line.as_bytes(), &AnyHost) {
-                let faults: Vec<String> = faults.iter().map(|fault| join(&fault.what, &fault.right)).collect();
-                return Err((format!("rules.list[{index}]"), faults.join("; ")));
-            }
+            let path = format!("rules.list[{index}]");
             if line.contains('\n') {
-                let message = "one rule an entry: write a list, or a file".to_owned();
-                return Err((format!("rules.list[{index}]"), message));
+                faults.add(path, "one rule an entry: write a list, or a file");
+            } else if let Err(found) = audit_rule::parse_line(line.as_bytes(), &AnyHost) {
+                let found: Vec<String> = found.iter().map(|fault| join(&fault.what, &fault.right)).collect();
+                faults.add(path, found.join("; "));
             }
         }
-        Ok(())
     }
 
     fn list(&self) -> Vec<&str> {

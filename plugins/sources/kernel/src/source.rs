@@ -2,7 +2,7 @@
 //! that controls, which starts the two that receive and work.
 
 use async_trait::async_trait;
-use auditmon_core::plugin::{BuildContext, PluginConfig, PluginError, RunContext, Source};
+use auditmon_core::plugin::{BuildContext, Faults, PluginConfig, PluginError, RunContext, Source};
 
 use crate::config::KernelConfig;
 use crate::load::Wanted;
@@ -20,8 +20,8 @@ pub struct KernelSource {
 impl PluginConfig for KernelConfig {
     type Plugin = Box<dyn Source>;
 
-    fn validate(&self) -> Result<(), (String, String)> {
-        self.check()
+    fn validate(&self, faults: &mut Faults) {
+        self.check(faults);
     }
 
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError> {

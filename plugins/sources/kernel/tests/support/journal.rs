@@ -9,7 +9,7 @@ use std::time::Duration;
 use auditmon_core::emitter::SourceMetrics;
 use auditmon_core::health::HealthBoard;
 use auditmon_core::keys::{Caller, Keys};
-use auditmon_core::plugin::{BuildContext, Memory, PluginConfig, PluginError, RunContext};
+use auditmon_core::plugin::{BuildContext, Faults, Memory, PluginConfig, PluginError, RunContext};
 use auditmon_core::{Data, Draft, Emitter, Kind};
 use auditmon_journal::format::Body;
 use auditmon_journal::{AgentNote, Handle, Item, Options, RealFs, Records};
@@ -89,13 +89,16 @@ impl Agent {
             routes: Default::default(),
             emitter: None,
         };
-        config.validate().unwrap();
+        let mut faults = Faults::default();
+        config.validate(&mut faults);
+        assert!(faults.is_empty(), "{faults:?}");
         let source = config.build(&mut cx).await?;
         let cx = RunContext {
             emitter: self.emitter(),
             memory: self.memory.clone(),
             stop,
             health,
+            changes: tokio::sync::mpsc::channel(1).1,
         };
         source.run(cx).await
     }

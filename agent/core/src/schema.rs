@@ -1,0 +1,69 @@
+//! What the JSON Schema of a plugin's configuration tells the runtime beside types, ranges and defaults.
+//!
+//! Extensions are set with `#[schemars(extend("x-…" = …))]` on a field:
+//!
+//! | extension | value | meaning |
+//! |---|---|---|
+//! | [`RELOAD`] | `"live"`, `"restart-plugin"` (default in a plugin's section), `"restart-agent"` (default elsewhere) | what a change of this key takes |
+//! | [`ALIASES`] | list of full paths such as `"database.backend"` | old names of the key |
+//! | [`SECRET`] | `true` | masked wherever configuration is shown; `KEY_file` names a file that holds it |
+//! | [`FILE`] | `"read"`, `"secret"` | a path that is opened again at reload; a secret one must not be readable by others |
+//! | [`NO_EFFECT`] | a sentence | the key is taken and does nothing yet; `check` says so |
+//!
+//! The `format` of a string: `bytes` ([`Size`](crate::units::Size)), `duration` ([`Span`](crate::units::Span)),
+//! `socket-address`.
+
+use schemars::Schema;
+use serde_json::{Value, json};
+
+use crate::delivery::Delivery;
+use crate::plugin::PluginConfig;
+
+/// What a change takes.
+pub const RELOAD: &str = "x-reload";
+/// Old names.
+pub const ALIASES: &str = "x-aliases";
+/// Masked where shown.
+pub const SECRET: &str = "x-secret";
+/// A path that is opened at start and reload.
+pub const FILE: &str = "x-file";
+/// Taken without effect yet.
+pub const NO_EFFECT: &str = "x-no-effect";
+
+/// Schema of a sink's section: its own keys and those of [`Delivery`], with the sink's defaults of these.
+pub(crate) fn of_sink<C: PluginConfig>() -> Schema {
+    let mut schema = schemars::schema_for!(C);
+    let common = schemars::schema_for!(Delivery);
+    let defaults = serde_json::to_value(C::delivery()).unwrap_or_default();
+    for part in ["properties", "$defs"] {
+        let Some(Value::Object(more)) = common.get(part).cloned() else {
+            continue;
+        };
+        let own = schema.ensure_object().entry(part).or_insert_with(|| json!({}));
+        let Some(own) = own.as_object_mut() else { continue };
+        for (key, mut value) in more {
+            if let (Some(value), Some(default)) = (value.as_object_mut(), defaults.get(&key)) {
+                value.insert("default".to_owned(), default.clone());
+            }
+            own.insert(key, value);
+        }
+    }
+    schema
+}
+
+/// The same with the key `enabled`, first.
+pub(crate) fn with_enabled(mut schema: Schema, default: bool) -> Schema {
+    let object = schema.ensure_object();
+    let mut properties = serde_json::Map::new();
+    properties.insert(
+        "enabled".to_owned(),
+        json!({"type": "boolean", "default": default, "description": "Whether it runs."}),
+    );
+    if let Some(Value::Object(own)) = object.remove("properties") {
+        properties.extend(own);
+    }
+    object.insert("type".to_owned(), json!("object"));
+    object.insert("properties".to_owned(), Value::Object(properties));
+    object.insert("additionalProperties".to_owned(), json!(false));
+    schema
+}
