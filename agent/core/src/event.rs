@@ -29,24 +29,6 @@ pub const MAX_REQUEST_ID: usize = 256;
 /// How far ahead of the receiver's clock an `event_time` may be, in nanoseconds: one day.
 pub const MAX_AHEAD: Nanos = 86_400_000_000_000;
 
-/// The members of the canonical form, in its order.
-pub const MEMBERS: [&str; 14] = [
-    "event_id",
-    "event_time",
-    "event_name",
-    "username",
-    "resource",
-    "event_source",
-    "source_ip_address",
-    "request_id",
-    "read_only",
-    "kind",
-    "host",
-    "outcome",
-    "severity",
-    "event_data",
-];
-
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*

@@ -187,6 +187,12 @@ pub enum ReadError {
     /// The database failed.
     #[error("the store can't be read: {0}")]
     Store(String),
+    /// The journal, which was asked about what the store doesn't have, failed.
+    #[error("the journal can't be read: {0}")]
+    Journal(String),
+    /// It would take too long now; asking again can help.
+    #[error("{0}")]
+    Busy(&'static str),
 }
 
 /// Reads what a store holds.
@@ -196,6 +202,8 @@ pub trait EventReader: Send + Sync + 'static {
     async fn query(&self, query: &Query) -> Result<Page, ReadError>;
     /// One event by id.
     async fn get(&self, id: Uuid) -> Result<Found, ReadError>;
+    /// Seq up to which it has stored this journal: each event below is here, or was. 0 if it has nothing of it.
+    async fn position(&self, origin: &str) -> Result<u64, ReadError>;
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::Records;
 use crate::core::Done;
+use crate::find::{self, Search};
 use crate::format::{LEAF, Position, leaf_hash};
 use crate::fs::read_full_at;
 use crate::options::PauseReason;
@@ -166,6 +167,19 @@ impl Handle {
             }
             Item::Gap(_) => None,
         }
+    }
+
+    /// Where the event with this id is, or was: retention removes payloads, and
+    /// leaves what says which events there were.
+    ///
+    /// Sees what was durable at the call. Reads from disk, at most about `budget`
+    /// bytes, or a segment and a file of leaves where they are larger; so not for
+    /// threads that serve others, and best by one caller at a time.
+    ///
+    /// # Errors
+    /// A file could not be opened or read; the call may be repeated.
+    pub fn find_event(&self, event_id: &[u8; 16], budget: u64) -> io::Result<Search> {
+        find::find(&self.shared, event_id, budget)
     }
 
     /// Compares a sink's position with the journal.

@@ -14,6 +14,7 @@ pub mod fsck;
 mod core;
 mod dump;
 mod fault;
+mod find;
 mod fs;
 mod handle;
 mod layout;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 
 pub use crate::core::{Committed, Done, Refused};
 pub use crate::dump::{Dump, DumpError, DumpItem};
+pub use crate::find::{Place, Search};
 pub use crate::format::Position;
 pub use crate::fs::{Fs, FsFile, RealFs};
 pub use crate::handle::{Handle, PositionVerdict, Status};

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 
+use crate::find::Span;
 use crate::format::{LEAF, RecordIter};
 use crate::fs::{Fs, FsFile, write_all_at};
 use crate::layout::Layout;
@@ -29,6 +30,8 @@ pub enum SealResult {
         bytes: u64,
         /// When its newest record was received, ns since the Unix epoch.
         newest_ns: u64,
+        /// Of its ids.
+        span: Span,
     },
     /// Records are missing; it stays as it is.
     Damaged {
@@ -68,6 +71,7 @@ impl SealJob {
         let beside = layout.seg_dir().join(format!("{name}.new"));
         let mut leaves = LeafWriter::new(fs.create(&beside)?);
         let mut newest_ns = 0;
+        let mut span = Span::EMPTY;
         let mut frames = FrameReader::new(file.clone(), size);
         let first_frame = crate::core::FIRST_FRAME;
         let stop = walk(
@@ -78,6 +82,7 @@ impl SealJob {
             |_, _, records| {
                 for record in RecordIter::new(records).flatten() {
                     newest_ns = newest_ns.max(record.prefix.received_ns);
+                    span.include(&record.prefix.event_id);
                     leaves.push(&record.leaf())?;
                 }
                 Ok(())
@@ -107,6 +112,7 @@ impl SealJob {
             records,
             bytes: stop.offset,
             newest_ns,
+            span,
         })
     }
 }

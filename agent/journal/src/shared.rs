@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::find::Span;
 use crate::fs::Fs;
 use crate::layout::Layout;
 use crate::options::PauseReason;
@@ -38,6 +39,12 @@ impl Segment {
             newest_ns: AtomicU64::new(0),
             index: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Bytes that readers may look at.
+    pub(crate) fn used(&self) -> u64 {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        self.end.load(Ordering::Acquire).min(bytes)
     }
 
     /// Remembers a frame's place, at most one each 256 KiB.
@@ -97,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) segments: RwLock<BTreeMap<u64, Arc<Segment>>>,
     /// Records in each `.leaf`, by first seq.
     pub(crate) leaves: RwLock<BTreeMap<u64, u64>>,
+    /// What is known of the ids in each `.leaf`, by first seq.
+    pub(crate) spans: Mutex<BTreeMap<u64, Span>>,
     pub(crate) holds: Mutex<BTreeMap<String, u64>>,
     pub(crate) metrics: Mutex<Metrics>,
     pub(crate) paused: Mutex<Option<PauseReason>>,
@@ -112,6 +121,7 @@ impl Shared {
             last_leaf: Mutex::new((0, None)),
             segments: RwLock::default(),
             leaves: RwLock::default(),
+            spans: Mutex::default(),
             holds: Mutex::default(),
             metrics: Mutex::default(),
             paused: Mutex::default(),

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{self, AccountError, Accounts};
 use crate::driver::Driver;
+use crate::lookup::Lookup;
 use crate::routes::Shared;
 use crate::supervisor::{self, Runnable};
 use crate::telemetry::{AgentCollector, Telemetry};
@@ -479,8 +480,8 @@ impl Parts {
                 let mut cx = self.build_context(name, None);
                 if let Some(built) = self.built(name, plan.plan.build(&mut cx).await) {
                     self.router = std::mem::take(&mut self.router).merge(cx.routes);
-                    if built.reader.is_some() {
-                        self.reader = built.reader;
+                    if let Some(store) = built.reader {
+                        self.reader = Some(Arc::new(Lookup::new(store, self.journal.clone())));
                     }
                     let driver = Driver {
                         name,

@@ -17,6 +17,7 @@ pub mod agent;
 mod driver;
 mod guard;
 mod listener;
+mod lookup;
 mod notes;
 mod routes;
 mod supervisor;

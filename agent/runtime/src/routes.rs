@@ -116,11 +116,20 @@ fn failed(error: &ReadError) -> Response {
         }
         ReadError::Store(_) => {
             tracing::warn!(%error, "reading events failed");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", error.to_string())
-                .retry_after(Duration::from_secs(1))
-                .into_response()
+            later("store_failed", error)
         }
+        ReadError::Journal(_) => {
+            tracing::warn!(%error, "reading an event failed");
+            later("journal_failed", error)
+        }
+        ReadError::Busy(_) => later("busy", error),
     }
+}
+
+fn later(code: &'static str, error: &ReadError) -> Response {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string())
+        .retry_after(Duration::from_secs(1))
+        .into_response()
 }
 
 async fn events(State(shared): State<Shared>, RawQuery(raw): RawQuery, headers: HeaderMap) -> Response {
@@ -195,7 +204,7 @@ async fn event(State(shared): State<Shared>, Path(id): Path<String>, headers: He
         Ok(Found::Gone) => Problem::new(
             StatusCode::GONE,
             "gone",
-            "the event was removed by retention or erasure; only its place is left",
+            "the event was deleted by retention or erased; only its place in the journal is left",
         )
         .into_response(),
         Ok(Found::Missing) => missing(),

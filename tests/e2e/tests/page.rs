@@ -126,6 +126,28 @@ fn filters_of_the_page_find_and_say_what_is_wrong() {
 }
 
 #[test]
+fn what_retention_deleted_is_told_from_what_never_was() {
+    let agent = Agent::builder()
+        .config("sinks: {store: {retention: {application: 1s, interval: 1s}}}\n")
+        .start();
+    let cookie = open(&agent, agent.page_url());
+    let id = agent.post(event("short-lived")).expect(201).json()["ids"][0]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let answer = eventually("it is deleted", PATIENCE, || {
+        let answer = get(&agent, &format!("/events/{id}"), &cookie);
+        (answer.status != 200).then_some(answer)
+    });
+    let html = answer.expect(410).text();
+    assert!(html.contains("deleted by retention"), "{html}");
+    // Of the same moment, but nobody's.
+    let nobodys = format!("{}000000000000", &id[..24]);
+    let html = get(&agent, &format!("/events/{nobodys}"), &cookie).expect(404).text();
+    assert!(!html.contains("retention"), "{html}");
+}
+
+#[test]
 fn without_a_store_the_page_says_so() {
     let agent = Agent::builder().arg("--disable").arg("store").start();
     let cookie = open(&agent, agent.page_url());

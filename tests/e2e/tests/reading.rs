@@ -200,6 +200,74 @@ fn pages_join_without_gap_or_repetition_while_events_arrive() {
     );
 }
 
+/// An id that is as likely as this one, and nobody's.
+fn neighbour(id: &str) -> String {
+    let (head, last) = id.split_at(id.len() - 1);
+    format!("{head}{}", if last == "0" { "1" } else { "0" })
+}
+
+#[test]
+fn what_retention_deleted_is_gone_and_what_never_was_is_not_found() {
+    let mut agent = Agent::builder()
+        .config(
+            "journal: {segment_size: 64KiB, keep: {age: 1s}}\n\
+             sinks: {store: {retention: {application: 1s, interval: 1s}}}\n",
+        )
+        .start();
+    let answer = agent.post(event("short-lived")).expect(201).json();
+    let (id, seq) = (
+        answer["ids"][0].as_str().unwrap(),
+        answer["first_seq"].as_u64().unwrap(),
+    );
+    let path = format!("/api/v1/events/{id}");
+    let is_gone = |agent: &Agent, when: &str| {
+        let answer = agent.get(&path);
+        assert_eq!(answer.status, 410, "{when}: {}", answer.text());
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert_eq!(answer.json()["code"], "gone", "{when}");
+        let _ = agent.get(&format!("/api/v1/events/{}", neighbour(id))).expect(404);
+    };
+    eventually("the store's retention", PATIENCE, || {
+        (agent.get(&path).status != 200).then_some(())
+    });
+    is_gone(&agent, "the journal has the payload still");
+    agent.restart();
+    is_gone(&agent, "after a restart");
+
+    let large = json!({"event_name": "large", "username": "u", "event_data": {"x": "x".repeat(20_000)}}).to_string();
+    eventually("the journal's retention", PATIENCE, || {
+        let _ = agent.post(large.clone()).expect(201);
+        let oldest = agent.get("/healthz").json()["journal"]["oldest"].as_u64().unwrap();
+        (oldest > seq).then_some(())
+    });
+    is_gone(&agent, "only its leaf is left");
+    agent.restart();
+    is_gone(&agent, "only its leaf is left, after a restart");
+}
+
+#[test]
+fn an_event_that_waits_for_the_store_is_found_by_its_id() {
+    let agent = Agent::start();
+    let _ = agent.post(event("before")).expect(201);
+    let _ = agent.await_events("?event_name=before", 1);
+    let blocked = agent.block_store();
+    let id = agent.post(event("waits")).expect(201).json()["ids"][0]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let path = format!("/api/v1/events/{id}");
+    let waiting = agent.get(&path).expect(200).json();
+    assert_eq!(waiting["event_name"], "waits");
+    let _ = agent.get(&format!("/api/v1/events/{}", neighbour(&id))).expect(404);
+    assert_eq!(
+        agent.rows("SELECT count(*) FROM events WHERE event_name = 'waits'")[0][0],
+        0
+    );
+    drop(blocked);
+    let stored = agent.await_events("?event_name=waits", 1);
+    assert_eq!(stored, [waiting], "the same as the store has it");
+}
+
 #[test]
 fn the_events_command_takes_the_same_parameters() {
     let mut agent = filled();

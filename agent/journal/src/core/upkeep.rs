@@ -369,8 +369,10 @@ impl Core {
                 records,
                 bytes,
                 newest_ns,
+                span,
             } => {
                 self.counted.sealed += 1;
+                self.shared.spans.lock().insert(job.first_seq, span);
                 self.shared.leaves.write().insert(job.first_seq, records);
                 self.note_size(job.first_seq, bytes, newest_ns);
                 self.upkeep.retention_ns = 0;

@@ -165,7 +165,7 @@ async fn event(State(state): State<Arc<Page>>, Path(id): Path<String>, headers: 
             message(StatusCode::GONE, "Only this event's place is left", why)
         }
         Ok(Found::Missing) => {
-            let why = "Either it never existed here, or retention has deleted it.";
+            let why = "Neither the store nor this agent's journal knows an event with this id.";
             message(StatusCode::NOT_FOUND, "No such event", why)
         }
         Err(error) => message(

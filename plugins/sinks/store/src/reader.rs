@@ -189,7 +189,7 @@ impl EventReader for Reader {
         self.page(query).await
     }
 
-    /// An id that retention has deleted is missing here: the store keeps nothing of a row that went.
+    /// An id that retention has deleted is missing here: the store keeps nothing of a row that went, the journal does.
     async fn get(&self, id: Uuid) -> Result<Found, ReadError> {
         let query = Query {
             filters: vec![("event_id", id.hyphenated().to_string())],
@@ -211,5 +211,15 @@ impl EventReader for Reader {
             .and_then(|row| row.as_ref().map(read).transpose())
             .map_err(|error| self.fault(&error))?;
         Ok(row.map_or(Found::Missing, |(_, stored)| Found::Event(stored)))
+    }
+
+    async fn position(&self, origin: &str) -> Result<u64, ReadError> {
+        let (mut connection, _watch) = self.connection().await?;
+        let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM position WHERE origin = ?1")
+            .bind(origin)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(|error| self.fault(&error))?;
+        Ok(seq.map_or(0, i64::unsigned_abs))
     }
 }

@@ -62,6 +62,9 @@ impl EventReader for FakeReader {
             None => Found::Missing,
         })
     }
+    async fn position(&self, _: &str) -> Result<u64, ReadError> {
+        Ok(0)
+    }
 }
 
 /// An event with these members in place of plain ones, each as JSON.
@@ -366,7 +369,9 @@ async fn what_is_not_there_is_told() {
         gone: true,
         ..FakeReader::default()
     })));
-    assert_eq!(ask(&gone, &format!("/events/{ID}")).await.0, StatusCode::GONE);
+    let (status, body) = ask(&gone, &format!("/events/{ID}")).await;
+    assert_eq!(status, StatusCode::GONE);
+    assert!(body.contains("deleted by retention"), "{body}");
     let (status, body) = ask(&app(None), "/").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(body.contains("The store is off"));

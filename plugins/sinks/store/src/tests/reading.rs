@@ -288,6 +288,20 @@ async fn an_event_is_found_by_its_id() {
 }
 
 #[tokio::test]
+async fn the_position_is_behind_the_last_event_of_an_origin() {
+    let (journal, other, place) = (Journal::new(), Journal::new(), Place::new());
+    journal.add_plain(3).await;
+    let mut store = place.with(&[&journal]).await;
+    let reader = store.reader();
+    assert_eq!(reader.position(journal.handle.origin()).await.unwrap(), 3);
+    assert_eq!(reader.position(other.handle.origin()).await.unwrap(), 0);
+    journal.add_plain(2).await;
+    assert_eq!(reader.position(journal.handle.origin()).await.unwrap(), 3);
+    store.write(&journal.events(3)).await.unwrap();
+    assert_eq!(reader.position(journal.handle.origin()).await.unwrap(), 5);
+}
+
+#[tokio::test]
 async fn a_page_of_large_events_ends_early_and_goes_on() {
     let (journal, place) = (Journal::new(), Place::new());
     let raw = format!("{{\"x\":\"{}\"}}", "y".repeat(1_000_000));
