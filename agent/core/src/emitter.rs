@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{AGENT, Batch};
 use crate::event::Kind;
+use crate::memory;
 
 /// A batch is in the journal and on disk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -150,13 +151,7 @@ impl Emitter {
     /// The same with room for `bytes` of records, so that a large batch is not copied while it grows.
     #[must_use]
     pub fn batch_sized(&self, event_source: &str, bytes: usize) -> Batch {
-        Batch::new(
-            self.plugin,
-            self.kind,
-            &self.host,
-            event_source,
-            Vec::with_capacity(bytes),
-        )
+        Batch::new(self.plugin, self.kind, &self.host, event_source, memory::buffer(bytes))
     }
 
     /// An empty batch of agent events.

@@ -14,6 +14,7 @@
 //! | [`keys`] | API keys and sessions as plugins see them |
 //! | [`http`] | error answers as all routes give them |
 //! | [`health`] | the state of a plugin |
+//! | [`memory`] | buffers for large bodies and batches |
 //! | [`json`] | strings written minimally escaped; raw values checked without recursion |
 //! | [`time`] | RFC 3339, strictly read and canonically written |
 //! | [`units`] | sizes and durations as the configuration spells them |
@@ -27,6 +28,7 @@ pub mod http;
 pub mod inbound;
 pub mod json;
 pub mod keys;
+pub mod memory;
 pub mod plugin;
 pub mod reader;
 pub mod schema;

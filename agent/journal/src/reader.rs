@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 
 use crate::core::FIRST_FRAME;
 use crate::format::{Record, RecordIter};
-use crate::scan::{Finder, FrameReader, Probe};
+use crate::scan::{Finder, FrameReader, Piece, Probe};
 use crate::shared::{Located, Segment, Shared};
 
-/// A batch ends behind the frame with which it has this many bytes.
+/// A batch ends behind the frame, or the part of a frame larger than 1 MiB, with which it has this many bytes.
 const BATCH: usize = 256 << 10;
 
 /// What a [`Reader`] comes upon.
@@ -41,7 +41,7 @@ pub enum GapReason {
     Expired,
 }
 
-/// Records of one or more frames, at least one, in order and without gaps.
+/// Records of one or more frames, or of a part of a large one, in order and without gaps.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
@@ -94,7 +94,7 @@ impl Batch {
 
 /// Reads committed records in order; never one that isn't durable.
 ///
-/// Its buffer has 256 KiB, more only while a single frame does (24 MiB at most).
+/// Its buffer has 256 KiB, and at most 1 MiB, or one record, while it reads larger frames.
 pub struct Reader {
     shared: Arc<Shared>,
     seq: u64,
@@ -105,8 +105,11 @@ pub struct Reader {
 struct Cursor {
     segment: Arc<Segment>,
     frames: FrameReader,
+    /// Of the frame before `offset`, and how many of them were passed.
+    pieces: Vec<Piece>,
+    passed: usize,
     offset: u64,
-    /// Seq that the frame at `offset` must have.
+    /// Seq that the next piece has, or the frame at `offset` must have.
     seq: u64,
 }
 
@@ -156,12 +159,17 @@ impl Reader {
             let Some(cursor) = &mut self.cursor else {
                 continue;
             };
-            match cursor.read(self.seq, end_seq)? {
-                Found::Records(batch) => {
+            match cursor.read(self.seq, end_seq) {
+                Ok(Found::Records(batch)) => {
                     self.seq = batch.next_seq;
                     return Ok(Some(Item::Records(batch)));
                 }
-                Found::Gap(next) => return Ok(Some(self.gap(next, GapReason::Damaged))),
+                Ok(Found::Gap(next)) => return Ok(Some(self.gap(next, GapReason::Damaged))),
+                Err(error) => {
+                    // What was found good may not be any more: the next call looks again.
+                    self.cursor = None;
+                    return Err(error);
+                }
             }
         }
     }
@@ -205,6 +213,8 @@ impl Cursor {
         Ok(Self {
             segment: Arc::clone(segment),
             frames: FrameReader::new(file, 0),
+            pieces: Vec::new(),
+            passed: 0,
             offset,
             seq,
         })
@@ -224,20 +234,29 @@ impl Cursor {
             ..Batch::default()
         };
         while self.seq < end_seq && batch.bytes.len() < BATCH {
-            match self.frames.probe(self.offset)? {
+            if let Some(piece) = self.pieces.get(self.passed) {
+                if piece.next_seq > from {
+                    let records = self.frames.piece(piece)?;
+                    let skip = from.saturating_sub(piece.first_seq);
+                    batch.bytes.extend_from_slice(behind(records, skip));
+                    batch.next_seq = piece.next_seq;
+                }
+                self.seq = piece.next_seq;
+                self.passed += 1;
+                continue;
+            }
+            match self.frames.survey(self.offset, &mut self.pieces)? {
                 Probe::Frame(head) if head.first_seq == self.seq && head.next_seq() <= end_seq => {
-                    if head.next_seq() > from {
-                        let records = self.frames.records(self.offset, &head)?;
-                        let skip = from.saturating_sub(head.first_seq);
-                        batch.bytes.extend_from_slice(behind(records, skip));
-                        batch.next_seq = head.next_seq();
-                    }
+                    self.passed = 0;
                     self.offset += head.len() as u64;
-                    self.seq = head.next_seq();
                 }
                 // Records first; the next call comes here again.
-                _ if batch.next_seq > from => break,
+                _ if batch.next_seq > from => {
+                    self.pieces.clear();
+                    break;
+                }
                 _ => {
+                    self.pieces.clear();
                     self.leap(end_seq)?;
                     if self.seq > from {
                         return Ok(Found::Gap(self.seq));

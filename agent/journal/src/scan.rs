@@ -3,15 +3,17 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::format::{FRAME_HEAD, FrameHead};
+use crate::format::{FRAME_HEAD, FormatError, FrameHead, parse_record, record_len};
 use crate::fs::{FsFile, read_full_at};
 
 mod find;
 
 pub(crate) use find::Finder;
 
-/// Bytes read at once; the buffer is larger only while a single frame is.
+/// Bytes read at once; the buffer is larger only while what is looked at as a whole is.
 const CHUNK: usize = 256 << 10;
+/// Records of larger frames are read in pieces of at most this many bytes, or of one record.
+const PIECE: usize = 1 << 20;
 
 /// What stands at an offset.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,6 +26,16 @@ pub(crate) enum Probe {
     End,
     /// Anything else.
     Bad,
+}
+
+/// Whole records of one frame that follow each other, by their place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Piece {
+    pub(crate) first_seq: u64,
+    pub(crate) next_seq: u64,
+    offset: u64,
+    len: usize,
+    crc: u32,
 }
 
 /// Reads frames through a bounded buffer.
@@ -79,8 +91,8 @@ impl FrameReader {
         Ok(self.buf.get(from..to).unwrap_or_default())
     }
 
-    /// Looks at what stands at `offset`.
-    pub(crate) fn probe(&mut self, offset: u64) -> io::Result<Probe> {
+    /// What the first bytes at `offset` say; the frame behind a good head is not yet checked.
+    fn head(&mut self, offset: u64) -> io::Result<Probe> {
         let limit = self.limit;
         let bytes = self.window(offset, FRAME_HEAD)?;
         if bytes.is_empty() {
@@ -89,19 +101,97 @@ impl FrameReader {
         if bytes.iter().take(4).all(|byte| *byte == 0) {
             return Ok(Probe::Zero);
         }
-        let Some(bytes) = bytes.first_chunk::<FRAME_HEAD>() else {
-            return Ok(Probe::Bad);
-        };
-        let Ok(head) = FrameHead::parse(bytes) else {
-            return Ok(Probe::Bad);
-        };
+        let head = bytes.first_chunk().and_then(|bytes| FrameHead::parse(bytes).ok());
         // Before memory is taken: the file must have as many bytes as the head says.
-        if offset + head.len() as u64 > limit {
-            return Ok(Probe::Bad);
-        }
+        let whole = head.filter(|head| offset + head.len() as u64 <= limit);
+        Ok(whole.map_or(Probe::Bad, Probe::Frame))
+    }
+
+    /// Looks at what stands at `offset`.
+    pub(crate) fn probe(&mut self, offset: u64) -> io::Result<Probe> {
+        let head = match self.head(offset)? {
+            Probe::Frame(head) => head,
+            other => return Ok(other),
+        };
         match head.check(self.records(offset, &head)?) {
             Ok(()) => Ok(Probe::Frame(head)),
             Err(_) => Ok(Probe::Bad),
+        }
+    }
+
+    /// The same without holding a large frame: its records are read in pieces, whose places `pieces` then has.
+    pub(crate) fn survey(&mut self, offset: u64, pieces: &mut Vec<Piece>) -> io::Result<Probe> {
+        pieces.clear();
+        let head = match self.head(offset)? {
+            Probe::Frame(head) => head,
+            other => return Ok(other),
+        };
+        let end = offset + head.len() as u64;
+        let mut crc = head.crc_of_itself();
+        let (mut at, mut seq) = (offset + FRAME_HEAD as u64, head.first_seq);
+        while at < end {
+            let Some((len, count)) = self.whole_records(at, (end - at) as usize)? else {
+                return Ok(Probe::Bad);
+            };
+            let records = self.window(at, len)?;
+            crc = crc32c::crc32c_append(crc, records);
+            let piece = Piece {
+                first_seq: seq,
+                next_seq: seq.saturating_add(count),
+                offset: at,
+                len,
+                crc: crc32c::crc32c(records),
+            };
+            at += len as u64;
+            seq = piece.next_seq;
+            pieces.push(piece);
+        }
+        if crc == head.crc && seq == head.next_seq() {
+            Ok(Probe::Frame(head))
+        } else {
+            pieces.clear();
+            Ok(Probe::Bad)
+        }
+    }
+
+    /// Bytes and number of the records from `offset` on that are read at once, of `left` bytes of records; `None`
+    /// if no record stands there.
+    fn whole_records(&mut self, offset: u64, left: usize) -> io::Result<Option<(usize, u64)>> {
+        let mut want = left.min(PIECE);
+        loop {
+            let bytes = self.window(offset, want)?;
+            let (mut len, mut count) = (0, 0);
+            while let Some(rest) = bytes.get(len..).filter(|rest| !rest.is_empty()) {
+                match parse_record(rest) {
+                    Ok((_, record)) => {
+                        len += record;
+                        count += 1;
+                    }
+                    Err(FormatError::Short) => break,
+                    Err(_) => return Ok(None),
+                }
+            }
+            if len > 0 {
+                return Ok(Some((len, count)));
+            }
+            // One record alone may be longer.
+            want = match record_len(bytes) {
+                Some(len) if len > want && len <= left => len,
+                _ => return Ok(None),
+            };
+        }
+    }
+
+    /// The records of a piece, which must be what they were when [`survey`](Self::survey) passed them.
+    pub(crate) fn piece(&mut self, piece: &Piece) -> io::Result<&[u8]> {
+        let records = self.window(piece.offset, piece.len)?;
+        if records.len() == piece.len && crc32c::crc32c(records) == piece.crc {
+            Ok(records)
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a frame was good and is not when it is read again",
+            ))
         }
     }
 
@@ -127,6 +217,36 @@ pub(crate) struct Stop {
     pub(crate) reached: bool,
 }
 
+impl Stop {
+    fn new(offset: u64, seq: u64) -> Self {
+        Self {
+            offset,
+            seq,
+            synced: 0,
+            marked: false,
+            reached: false,
+        }
+    }
+
+    /// Whether a walk that is to end at `until` goes on.
+    fn goes_on(&mut self, until: u64) -> bool {
+        self.reached = self.seq >= until;
+        !self.reached
+    }
+
+    /// Whether the next frame is this one.
+    fn is_before(&self, head: &FrameHead, until: u64) -> bool {
+        head.first_seq == self.seq && head.next_seq() <= until
+    }
+
+    fn pass(&mut self, head: &FrameHead) {
+        self.offset += head.len() as u64;
+        self.seq = head.next_seq();
+        self.synced = self.synced.max(head.synced);
+        self.marked = head.count == 0;
+    }
+}
+
 /// Passes the frames that follow each other from `offset` on, the first of
 /// which must have `seq`; ends at the first that doesn't fit, or at `until`.
 pub(crate) fn walk(
@@ -136,30 +256,42 @@ pub(crate) fn walk(
     until: u64,
     mut visit: impl FnMut(u64, &FrameHead, &[u8]) -> io::Result<()>,
 ) -> io::Result<Stop> {
-    let mut stop = Stop {
-        offset,
-        seq,
-        synced: 0,
-        marked: false,
-        reached: false,
-    };
-    loop {
-        if stop.seq >= until {
-            stop.reached = true;
-            return Ok(stop);
+    let mut stop = Stop::new(offset, seq);
+    while stop.goes_on(until) {
+        match frames.probe(stop.offset)? {
+            Probe::Frame(head) if stop.is_before(&head, until) => {
+                visit(stop.offset, &head, frames.records(stop.offset, &head)?)?;
+                stop.pass(&head);
+            }
+            _ => break,
         }
-        let Probe::Frame(head) = frames.probe(stop.offset)? else {
-            return Ok(stop);
-        };
-        if head.first_seq != stop.seq || head.next_seq() > until {
-            return Ok(stop);
-        }
-        visit(stop.offset, &head, frames.records(stop.offset, &head)?)?;
-        stop.offset += head.len() as u64;
-        stop.seq = head.next_seq();
-        stop.synced = stop.synced.max(head.synced);
-        stop.marked = head.count == 0;
     }
+    Ok(stop)
+}
+
+/// The same without holding a large frame: `visit` is given its records in
+/// pieces, once the whole of it was found good.
+pub(crate) fn walk_pieces(
+    frames: &mut FrameReader,
+    offset: u64,
+    seq: u64,
+    until: u64,
+    mut visit: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<Stop> {
+    let mut stop = Stop::new(offset, seq);
+    let mut pieces = Vec::new();
+    while stop.goes_on(until) {
+        match frames.survey(stop.offset, &mut pieces)? {
+            Probe::Frame(head) if stop.is_before(&head, until) => {
+                for piece in &pieces {
+                    visit(frames.piece(piece)?)?;
+                }
+                stop.pass(&head);
+            }
+            _ => break,
+        }
+    }
+    Ok(stop)
 }
 
 /// Offset behind the last byte that isn't zero in `from..to`, `None` if all are.

@@ -6,7 +6,7 @@ use crate::find::Span;
 use crate::format::{LEAF, RecordIter};
 use crate::fs::{Fs, FsFile, write_all_at};
 use crate::layout::Layout;
-use crate::scan::{Finder, FrameReader, walk};
+use crate::scan::{Finder, FrameReader, walk_pieces};
 
 /// Leaves are written in pieces of about this many bytes.
 const PIECE: usize = 64 << 10;
@@ -74,20 +74,14 @@ impl SealJob {
         let mut span = Span::EMPTY;
         let mut frames = FrameReader::new(file.clone(), size);
         let first_frame = crate::core::FIRST_FRAME;
-        let stop = walk(
-            &mut frames,
-            first_frame,
-            self.first_seq,
-            self.end_seq,
-            |_, _, records| {
-                for record in RecordIter::new(records).flatten() {
-                    newest_ns = newest_ns.max(record.prefix.received_ns);
-                    span.include(&record.prefix.event_id);
-                    leaves.push(&record.leaf())?;
-                }
-                Ok(())
-            },
-        )?;
+        let stop = walk_pieces(&mut frames, first_frame, self.first_seq, self.end_seq, |records| {
+            for record in RecordIter::new(records).flatten() {
+                newest_ns = newest_ns.max(record.prefix.received_ns);
+                span.include(&record.prefix.event_id);
+                leaves.push(&record.leaf())?;
+            }
+            Ok(())
+        })?;
         if !stop.reached {
             fs.remove(&beside)?;
             let mut finder = Finder::new(file, stop.offset, size);

@@ -9,6 +9,7 @@
 //! | [`notes`] | what happened to the journal, as events |
 //! | [`listener`] | connections: limits, time-outs, shutdown |
 //! | [`guard`] | the time-outs of one connection |
+//! | [`rest`] | what is left of a body that its handler did not read |
 //! | [`routes`] | the agent's own routes: probes, metrics, reading events |
 //! | [`telemetry`] | metrics of process, journal, plugins and HTTP |
 
@@ -19,6 +20,7 @@ mod guard;
 mod listener;
 mod lookup;
 mod notes;
+mod rest;
 mod routes;
 mod supervisor;
 mod telemetry;

@@ -10,8 +10,8 @@ use auditmon_config::Http;
 use auditmon_core::http::NoAnswer;
 use axum::Router;
 use axum::body::Body;
-use hyper::Request;
 use hyper::body::Incoming;
+use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::guard::{Guarded, Patience, Phase};
+use crate::rest::Rest;
 
 /// Largest head of a request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
@@ -120,9 +121,12 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, settings: Arc<H
         let router = router.clone();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let work = phase.request();
+            let mut request = match request.version() {
+                Version::HTTP_2 => request.map(|body| Body::new(Rest::new(body, phase.request(), patience.answer))),
+                _ => request.map(Body::new),
+            };
             let router = router.clone();
             async move {
-                let mut request = request.map(Body::new);
                 request.extensions_mut().insert(Peer(peer));
                 let Ok(response) = router
                     .oneshot(request)

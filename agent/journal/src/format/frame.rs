@@ -72,13 +72,18 @@ impl FrameHead {
         self.first_seq + u64::from(self.count)
     }
 
-    /// CRC that a frame with this head and these records must have.
-    fn expected_crc(&self, records: &[u8]) -> u32 {
+    /// CRC of what it covers of the head, to which the records' bytes are yet to be appended.
+    pub(crate) fn crc_of_itself(&self) -> u32 {
         let mut covered = [0; COVERED];
         covered[..8].copy_from_slice(&self.first_seq.to_be_bytes());
         covered[8..16].copy_from_slice(&self.synced.to_be_bytes());
         covered[16..].copy_from_slice(&self.count.to_be_bytes());
-        crc32c::crc32c_append(crc32c::crc32c(&covered), records)
+        crc32c::crc32c(&covered)
+    }
+
+    /// CRC that a frame with this head and these records must have.
+    fn expected_crc(&self, records: &[u8]) -> u32 {
+        crc32c::crc32c_append(self.crc_of_itself(), records)
     }
 
     /// Checks CRC and records of a frame whose head this is.

@@ -13,6 +13,7 @@ pub use frame::{
     FRAME_HEAD, FrameHead, MARK, MAX_EVENTS, MAX_FRAME, MAX_RECORDS, MAX_STATES, frame_head, mark, parse_frame,
 };
 pub use position::{POSITION_HEAD, Position};
+pub(crate) use record::record_len;
 pub use record::{
     Body, ERASED_RECORD, Kind, LEAF, PREFIX, Prefix, RECORD_HEAD, Record, RecordIter, SALT, commitment, encode_erased,
     leaf, leaf_hash, parse_record, source_hash,

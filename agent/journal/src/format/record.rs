@@ -196,10 +196,7 @@ pub fn encode_erased(prefix: &Prefix, commitment: &[u8; 32], out: &mut Vec<u8>) 
 /// Cut short, a length outside the format, or an unknown version, kind or flag.
 pub fn parse_record(input: &[u8]) -> Result<(Record<'_>, usize), FormatError> {
     let mut rest = input;
-    let length = u32::from_be_bytes(take(&mut rest)?) as usize;
-    if !(1 + PREFIX..=MAX_FRAME).contains(&length) {
-        return Err(FormatError::Length);
-    }
+    let length = content_len(&mut rest)?;
     let mut content = rest.get(..length).ok_or(FormatError::Short)?;
     let [flags] = take(&mut content)?;
     let prefix = Prefix::parse(&take(&mut content)?)?;
@@ -218,6 +215,21 @@ pub fn parse_record(input: &[u8]) -> Result<(Record<'_>, usize), FormatError> {
         _ => return Err(FormatError::Flags),
     };
     Ok((Record { prefix, body }, 4 + length))
+}
+
+/// Bytes of the record at the front of `input` by what its first four say; `None` where they say nothing sound.
+pub(crate) fn record_len(input: &[u8]) -> Option<usize> {
+    Some(4 + content_len(&mut { input }).ok()?)
+}
+
+/// Takes the length off the front of `rest`.
+fn content_len(rest: &mut &[u8]) -> Result<usize, FormatError> {
+    let length = u32::from_be_bytes(take(rest)?) as usize;
+    if (1 + PREFIX..=MAX_FRAME).contains(&length) {
+        Ok(length)
+    } else {
+        Err(FormatError::Length)
+    }
 }
 
 /// The records that follow each other in `bytes`; ends after the first error.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auditmon_core::http::Problem;
+use auditmon_core::memory;
 use auditmon_core::plugin::MEMORY_PERMIT;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -149,8 +150,10 @@ impl Limits {
                 whole = true;
                 // The small place is given back first: nobody holds one while waiting for the other.
                 drop(place);
-                place = self.bodies.take(announced.unwrap_or(self.max_body)).await?;
-                bytes.reserve_exact(announced.unwrap_or(0).saturating_sub(bytes.len()));
+                let room = announced.unwrap_or(self.max_body);
+                place = self.bodies.take(room).await?;
+                let begin = std::mem::replace(&mut bytes, memory::buffer(room));
+                bytes.extend_from_slice(&begin);
             }
             bytes.extend_from_slice(&data);
         }
@@ -224,7 +227,7 @@ impl Limits {
 
     /// `None` if there is more than `room`.
     fn decompress(&self, packed: &[u8], room: usize) -> Result<Option<Vec<u8>>, Response> {
-        let mut out = Vec::with_capacity(room);
+        let mut out = memory::buffer(room);
         let mut decoder = MultiGzDecoder::new(packed);
         let mut chunk = vec![0; 16 << 10];
         loop {
