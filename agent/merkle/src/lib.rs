@@ -1,0 +1,49 @@
+//! The journal as a transparency log, and what an outsider needs to check it.
+//!
+//! A journal's leaves form the Merkle tree of RFC 6962. A log signs its size
+//! and root now and then; from that alone anyone can check that an event is in
+//! it (*inclusion*) and that a later tree only added to an earlier one
+//! (*consistency*). Formats are those of C2SP, so that foreign tools read
+//! ours: signed notes, checkpoints, tiles, proofs.
+//!
+//! Pure: no I/O, no clock, no task. No input makes it panic, and it allocates
+//! no more than a small multiple of the input's length.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `tree` | [`Hash`](struct@Hash), [`leaf_hash`], [`node_hash`], [`TreeHead`], [`NodeId`], [`subtrees`] |
+//! | `frontier` | [`Frontier`]: append and root; [`Range`]: leaves reduced to subtrees |
+//! | `tile` | [`TileId`]: which tile, its path and width |
+//! | `tiler` | [`Tiler`]: a frontier that makes tiles |
+//! | `path` | which siblings a proof consists of |
+//! | `prove` | [`prove_inclusion`], [`prove_consistency`], the trait [`NodeReader`] |
+//! | `tile_nodes` | [`TileNodes`]: nodes from tiles; the trait [`TileReader`] |
+//! | `verify` | [`verify_inclusion`], [`verify_consistency`] |
+//! | `text` | decimals, base64 and lines, in one spelling each |
+//!
+//! # What a proof doesn't say
+//!
+//! That the event was true when it was written; that the log shows the same
+//! tree to everyone, which takes witnesses; anything about records after the
+//! newest checkpoint that somebody kept.
+
+mod tree;
+
+mod frontier;
+mod tile;
+mod tiler;
+
+mod path;
+mod prove;
+mod tile_nodes;
+mod verify;
+
+mod text;
+
+pub use frontier::{AppendError, Frontier, Range};
+pub use prove::{NodeReader, ProveError, prove_consistency, prove_inclusion};
+pub use tile::{PathError, TILE_BYTES, TILE_HEIGHT, TILE_LEVELS, TILE_WIDTH, TileId, full_tile_root};
+pub use tile_nodes::{TileError, TileNodes, TileReader};
+pub use tiler::Tiler;
+pub use tree::{EMPTY_ROOT, HASH, Hash, MAX_SIZE, NodeId, TreeHead, leaf_hash, node_hash, subtrees};
+pub use verify::{MAX_PROOF, VerifyError, verify_consistency, verify_inclusion};
