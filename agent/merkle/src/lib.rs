@@ -19,7 +19,39 @@
 //! | `prove` | [`prove_inclusion`], [`prove_consistency`], the trait [`NodeReader`] |
 //! | `tile_nodes` | [`TileNodes`]: nodes from tiles; the trait [`TileReader`] |
 //! | `verify` | [`verify_inclusion`], [`verify_consistency`] |
+//! | `key` | the traits [`Signer`] and [`Verifier`], [`KeyId`], [`Vkey`] |
+//! | `ed25519` | [`Ed25519Signer`], [`Ed25519Verifier`]: signature type 0x01 |
+//! | `note` | [`Note`], [`sign_note`], [`signature_line`] |
+//! | `checkpoint` | [`Checkpoint`], [`split_checkpoints`] |
 //! | `text` | decimals, base64 and lines, in one spelling each |
+//!
+//! # Writing
+//!
+//! [`Tiler`] takes the leaf hashes of synced records in order, gives full
+//! tiles as they fill up and the head to sign:
+//!
+//! ```
+//! use auditmon_merkle::{Checkpoint, Ed25519Signer, Tiler, leaf_hash};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let key = Ed25519Signer::from_seed("host-a.example.com/0011", &[7; 32])?;
+//! let mut tree = Tiler::new();
+//! for n in 0..300_u32 {
+//!     tree.push(leaf_hash(&n.to_be_bytes()))?;
+//!     for (tile, _bytes) in tree.filled() {
+//!         assert_eq!(tile.to_string(), "tile/0/000"); // written to that path
+//!     }
+//! }
+//! let note = Checkpoint::new("host-a.example.com/0011", tree.head())?.sign(&[&key])?;
+//! # let _ = note;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Proving
+//!
+//! A [`TileReader`] finds tiles by their paths; [`TileNodes`] reads what a
+//! proof needs of them.
 //!
 //! # What a proof doesn't say
 //!
@@ -38,9 +70,19 @@ mod prove;
 mod tile_nodes;
 mod verify;
 
+mod ed25519;
+mod key;
+
+mod checkpoint;
+mod note;
+
 mod text;
 
+pub use checkpoint::{Checkpoint, CheckpointError, split_checkpoints};
+pub use ed25519::{ED25519, Ed25519Signer, Ed25519Verifier};
 pub use frontier::{AppendError, Frontier, Range};
+pub use key::{KeyError, KeyId, MAX_KEY_TEXT, Signer, Verifier, Vkey, check_name};
+pub use note::{MAX_NOTE, MAX_SIGNATURES, Note, NoteError, SignatureLine, sign as sign_note, signature_line};
 pub use prove::{NodeReader, ProveError, prove_consistency, prove_inclusion};
 pub use tile::{PathError, TILE_BYTES, TILE_HEIGHT, TILE_LEVELS, TILE_WIDTH, TileId, full_tile_root};
 pub use tile_nodes::{TileError, TileNodes, TileReader};
