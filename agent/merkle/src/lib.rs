@@ -23,6 +23,8 @@
 //! | `ed25519` | [`Ed25519Signer`], [`Ed25519Verifier`]: signature type 0x01 |
 //! | `note` | [`Note`], [`sign_note`], [`signature_line`] |
 //! | `checkpoint` | [`Checkpoint`], [`split_checkpoints`] |
+//! | `tlog_proof` | [`TlogProof`]: an entry's proof for any log |
+//! | [`event_proof`] | [`EventProof`]: an event's proof, `.auditmon-proof` |
 //! | `text` | decimals, base64 and lines, in one spelling each |
 //!
 //! # Writing
@@ -53,6 +55,26 @@
 //! A [`TileReader`] finds tiles by their paths; [`TileNodes`] reads what a
 //! proof needs of them.
 //!
+//! # Checking
+//!
+//! An outsider has the log's verifier key, from elsewhere, and a file:
+//!
+//! ```
+//! use auditmon_merkle::{Ed25519Verifier, EventProof, EventProofError, event_proof};
+//!
+//! fn check(file: &str, vkey: &str) -> Result<(), Box<dyn std::error::Error>> {
+//!     let journal: Ed25519Verifier = vkey.parse()?;
+//!     for proof in event_proof::split(file) {
+//!         let proof = EventProof::parse(proof)?;
+//!         let proven = proof.verify(&[&journal])?;
+//!         println!("{} {}: {}", proven.checkpoint.origin(), proven.seq, proven.event);
+//!     }
+//!     Ok(())
+//! }
+//! # assert_eq!(EventProof::parse(""), Err(EventProofError::Header));
+//! # assert!(check("", "").is_err());
+//! ```
+//!
 //! # What a proof doesn't say
 //!
 //! That the event was true when it was written; that the log shows the same
@@ -76,10 +98,14 @@ mod key;
 mod checkpoint;
 mod note;
 
+pub mod event_proof;
+mod tlog_proof;
+
 mod text;
 
 pub use checkpoint::{Checkpoint, CheckpointError, split_checkpoints};
 pub use ed25519::{ED25519, Ed25519Signer, Ed25519Verifier};
+pub use event_proof::{EventProof, EventProofError, ProvenEvent};
 pub use frontier::{AppendError, Frontier, Range};
 pub use key::{KeyError, KeyId, MAX_KEY_TEXT, Signer, Verifier, Vkey, check_name};
 pub use note::{MAX_NOTE, MAX_SIGNATURES, Note, NoteError, SignatureLine, sign as sign_note, signature_line};
@@ -87,5 +113,6 @@ pub use prove::{NodeReader, ProveError, prove_consistency, prove_inclusion};
 pub use tile::{PathError, TILE_BYTES, TILE_HEIGHT, TILE_LEVELS, TILE_WIDTH, TileId, full_tile_root};
 pub use tile_nodes::{TileError, TileNodes, TileReader};
 pub use tiler::Tiler;
+pub use tlog_proof::{MAX_EXTRA, MAX_TLOG_PROOF, TlogProof, TlogProofError};
 pub use tree::{EMPTY_ROOT, HASH, Hash, MAX_SIZE, NodeId, TreeHead, leaf_hash, node_hash, subtrees};
 pub use verify::{MAX_PROOF, VerifyError, verify_consistency, verify_inclusion};
