@@ -9,11 +9,14 @@
 //! | `tiles` | tiles made, resumed, read; readers that fail |
 //! | `notes` | keys, notes, checkpoints: what is refused; another signature type |
 //! | `tampering` | every changed proof is rejected |
+//! | `arbitrary` | no bytes make it panic; the fuzz targets' functions are in `entry` |
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod naive;
 
+mod arbitrary;
+mod entry;
 mod large;
 mod notes;
 mod oracle;
