@@ -1,0 +1,4 @@
+//! Checkpoints, signed or not.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &str| auditmon_merkle_fuzz::checkpoint(input));

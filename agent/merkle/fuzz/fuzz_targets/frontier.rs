@@ -1,0 +1,4 @@
+//! Frontiers.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| auditmon_merkle_fuzz::frontier(input));

@@ -1,0 +1,4 @@
+//! Verifier keys and private keys.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &str| auditmon_merkle_fuzz::keys(input));

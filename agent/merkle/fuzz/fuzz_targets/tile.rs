@@ -1,0 +1,4 @@
+//! Paths of tiles.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &str| auditmon_merkle_fuzz::tile(input));
