@@ -32,7 +32,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, KeyRing};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "admin.sock";
@@ -81,6 +81,7 @@ pub(crate) struct Admin {
     pub(crate) journal: Handle,
     pub(crate) durable: watch::Receiver<u64>,
     pub(crate) commands: Arc<dyn Commands>,
+    pub(crate) keys: Arc<KeyRing>,
     /// Where people reach the page, without a slash at its end.
     pub(crate) root_url: String,
 }
@@ -199,6 +200,8 @@ async fn page(State(admin): State<Arc<Admin>>) -> Response {
     let token = async { Accounts::open(&admin.data_dir).await?.page_token().await };
     match token.await {
         Ok(token) => {
+            // The address is good once it is printed.
+            admin.keys.look().await;
             let url = format!("{}/open?token={token}", admin.root_url);
             ([(header::CACHE_CONTROL, "no-store")], Json(PageAddress { url })).into_response()
         }

@@ -337,6 +337,7 @@ pub async fn run(mut setup: Setup, stop: CancellationToken, started: impl FnOnce
         data_dir: setup.data_dir.clone(),
         journal: journal.clone(),
         durable: parts.durable.clone(),
+        keys: parts.keys.clone(),
         commands: Arc::new(Control(Status {
             version: setup.version,
             since: time::now(),
