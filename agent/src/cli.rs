@@ -4,6 +4,7 @@ mod events;
 mod journal;
 mod keys;
 mod run;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,7 +51,11 @@ enum Verb {
     Run(run::RunArgs),
     /// Validate the configuration as a start would
     Check(run::RunArgs),
-    /// Search stored events
+    /// Show what the running agent does: plugins, journal, what waits for a restart
+    Status(status::StatusArgs),
+    /// Let the running agent read its configuration again
+    Reload,
+    /// Search stored events, or follow those that come
     Events(Box<events::EventsArgs>),
     /// Make, list and revoke API keys
     Keys {
@@ -126,6 +131,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.verb.unwrap_or_else(|| Verb::Run(run::RunArgs::default())) {
         Verb::Run(args) => run::run(context, args),
         Verb::Check(args) => run::check(context, args),
+        Verb::Status(args) => status::status(&context, &args),
+        Verb::Reload => status::reload(&context),
         Verb::Events(args) => events::run(&context, *args),
         Verb::Keys { verb } => keys::run(&context, verb),
         Verb::Journal { verb } => journal::run(&context, verb),

@@ -2,6 +2,7 @@
 
 #![cfg_attr(not(test), warn(clippy::print_stdout))]
 
+mod admin;
 mod cli;
 mod logging;
 mod registry;

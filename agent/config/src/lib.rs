@@ -8,7 +8,7 @@ mod settings;
 mod yaml;
 
 pub use load::{Loaded, load};
-pub use settings::{Format, Http, Journal, Keep, Logging, Settings};
+pub use settings::{Format, Http, Journal, Keep, Logging, Settings, Tls};
 
 /// Faults of a configuration, one a line: each names place, path and what would be right.
 #[derive(Debug, thiserror::Error)]

@@ -173,12 +173,17 @@ fn impossible(settings: &Settings, places: &BTreeMap<String, String>) -> Vec<Str
         ));
     };
     let http = &settings.http;
-    if !http.listen.ip().is_loopback() && !http.insecure {
+    if !http.listen.ip().is_loopback() && !http.insecure && http.tls.cert_file.is_none() {
         let says = format!(
-            "`{}` is reachable from other machines without TLS; listen on 127.0.0.1, or set `http.insecure: true` to allow it",
+            "`{}` is reachable from other machines without TLS; set `http.tls`, listen on 127.0.0.1, or set `http.insecure: true` to allow it",
             http.listen
         );
         refuse("http.listen", says);
+    }
+    if http.tls.cert_file.is_some() != http.tls.key_file.is_some() {
+        refuse("http.tls", "`cert_file` and `key_file` belong together".to_owned());
+    } else if http.tls.client_ca_file.is_some() && http.tls.cert_file.is_none() {
+        refuse("http.tls.client_ca_file", "needs `cert_file` and `key_file`".to_owned());
     }
     for word in &http.protect {
         if word != "metrics" {

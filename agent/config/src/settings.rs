@@ -40,6 +40,10 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Allows plain HTTP beyond loopback.
     pub insecure: bool,
+    /// Certificates.
+    pub tls: Tls,
+    /// Where people and applications reach the agent, if not at `listen`: `https://audit.example.org/auditmon`.
+    pub root_url: Option<String>,
     /// Further paths that need a key with the scope `read`: `metrics`.
     pub protect: Vec<String>,
     /// What all request bodies and their records together may hold.
@@ -52,6 +56,18 @@ pub struct Http {
     pub idle_timeout: Span,
     /// Without a byte of an answer taken.
     pub body_timeout: Span,
+}
+
+/// Certificate and key, in PEM files that are followed while the agent runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate with its chain, leaf first.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key, not readable by others.
+    pub key_file: Option<PathBuf>,
+    /// Authorities of clients' certificates: who has none is refused.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 fn listen<'de, D: serde::Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
@@ -68,6 +84,8 @@ impl Default for Http {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7984)),
             insecure: false,
+            tls: Tls::default(),
+            root_url: None,
             protect: Vec::new(),
             memory: Size(64 << 20),
             max_connections: 4096,

@@ -16,6 +16,10 @@ impl IntoResponse for NoAnswer {
     }
 }
 
+/// Whether a request came over TLS, here or at the proxy that `http.root_url` tells of; an extension of each request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Secure(pub bool);
+
 /// An error answer as `application/problem+json` (RFC 9457).
 #[derive(Debug)]
 pub struct Problem {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::event;
+use crate::event::{self, EventView};
 use crate::time::{self, Nanos};
 
 /// Events a page has unless the caller says otherwise.
@@ -96,6 +96,36 @@ impl Query {
             }
         }
         Ok(query)
+    }
+
+    /// Whether an event is one of those asked for; limit, cursor and order don't matter.
+    #[must_use]
+    pub fn matches(&self, event: &EventView<'_>) -> bool {
+        let within = self.after.is_none() && self.before.is_none()
+            || time::parse(&event.event_time).is_ok_and(|at| {
+                self.after.is_none_or(|after| at >= after) && self.before.is_none_or(|before| at < before)
+            });
+        within
+            && self.filters.iter().all(|(member, wanted)| {
+                let has: Option<&str> = match *member {
+                    // UUIDs have several spellings.
+                    "event_id" => return Uuid::try_parse(wanted).ok() == Uuid::try_parse(&event.event_id).ok(),
+                    "event_time" => Some(&event.event_time),
+                    "event_name" => Some(&event.event_name),
+                    "username" => Some(&event.username),
+                    "resource" => event.resource.as_deref(),
+                    "event_source" => Some(&event.event_source),
+                    "source_ip_address" => Some(&event.source_ip_address),
+                    "request_id" => event.request_id.as_deref(),
+                    "read_only" => Some(if event.read_only { "true" } else { "false" }),
+                    "kind" => Some(&event.kind),
+                    "host" => Some(&event.host),
+                    "outcome" => Some(event.outcome.as_str()),
+                    "severity" => Some(event.severity.as_str()),
+                    _ => None,
+                };
+                has == Some(wanted)
+            })
     }
 }
 

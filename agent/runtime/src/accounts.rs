@@ -219,6 +219,22 @@ impl Accounts {
             .try_get(0)
     }
 
+    /// Takes over what has changed since `version`.
+    async fn renew(&mut self, ring: &KeyRing, version: &mut i64) {
+        let changed = async {
+            let seen = self.version().await?;
+            if seen != *version {
+                let state = self.load().await?;
+                *ring.state.write() = state;
+                *version = seen;
+            }
+            Ok::<_, sqlx::Error>(())
+        };
+        if let Err(error) = changed.await {
+            tracing::warn!(%error, "accounts.db can't be read; the keys known so far stay valid");
+        }
+    }
+
     async fn load(&mut self) -> Result<State, sqlx::Error> {
         let mut state = State::default();
         let rows = sqlx::query("SELECT hash, name, can_write, can_read FROM api_key WHERE revoked IS NULL")
@@ -296,6 +312,18 @@ struct Redeemed {
 pub struct KeyRing {
     state: RwLock<State>,
     redeemed: tokio::sync::mpsc::Sender<Redeemed>,
+    looks: tokio::sync::mpsc::Sender<tokio::sync::oneshot::Sender<()>>,
+}
+
+impl KeyRing {
+    /// Looks for changes at once, and comes back when what was in the database before is known.
+    pub async fn look(&self) {
+        let (done, seen) = tokio::sync::oneshot::channel();
+        if self.looks.send(done).await.is_ok() {
+            // The task ends with the agent only.
+            let _ = seen.await;
+        }
+    }
 }
 
 impl Keys for KeyRing {
@@ -344,10 +372,12 @@ pub async fn follow(
 ) -> Result<(Arc<KeyRing>, impl Future<Output = ()> + Send + 'static), AccountError> {
     let fail = accounts.fail("read");
     let (redeemed, mut queue) = tokio::sync::mpsc::channel(64);
+    let (looks, mut asked) = tokio::sync::mpsc::channel(8);
     let mut version = accounts.version().await.map_err(&fail)?;
     let ring = Arc::new(KeyRing {
         state: RwLock::new(accounts.load().await.map_err(&fail)?),
         redeemed,
+        looks,
     });
     let followed = ring.clone();
     let task = async move {
@@ -355,18 +385,11 @@ pub async fn follow(
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = tick.tick() => {
-                    match accounts.version().await {
-                        Ok(seen) if seen != version => match accounts.load().await {
-                            Ok(state) => {
-                                *followed.state.write() = state;
-                                version = seen;
-                            }
-                            Err(error) => tracing::warn!(%error, "accounts.db can't be read; the keys known so far stay valid"),
-                        },
-                        Ok(_) => {}
-                        Err(error) => tracing::warn!(%error, "accounts.db can't be read; the keys known so far stay valid"),
-                    }
+                _ = tick.tick() => accounts.renew(&followed, &mut version).await,
+                Some(done) = asked.recv() => {
+                    accounts.renew(&followed, &mut version).await;
+                    // Who asked may be gone.
+                    let _: Result<(), ()> = done.send(());
                 }
                 Some(done) = queue.recv() => {
                     if let Err(error) = accounts.redeem(&done.token, &done.session, done.expires).await {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use auditmon_config::{Loaded, Settings};
+use async_trait::async_trait;
+use auditmon_config::{Http, Loaded, Settings};
 use auditmon_core::emitter::Emitter;
 use auditmon_core::event::{Data, Draft, Kind, Outcome};
 use auditmon_core::health::{HealthBoard, State};
@@ -14,6 +15,7 @@ use auditmon_core::plugin::{
     BuildContext, Entry, MEMORY_PERMIT, Make, Memory, Plan, RunContext, Section, Service, SinkPlan, Source,
 };
 use auditmon_core::reader::EventReader;
+use auditmon_core::time;
 use auditmon_journal::{DirLock, Handle, Linger, LockError, RealFs, StateMap};
 use axum::Router;
 use tokio::net::TcpListener;
@@ -22,11 +24,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{self, AccountError, Accounts};
+use crate::admin::{self, Admin, Commands, Reloaded};
 use crate::driver::Driver;
 use crate::lookup::Lookup;
+use crate::prefix::Prefix;
 use crate::routes::Shared;
+use crate::status::Status;
 use crate::supervisor::{self, Runnable};
 use crate::telemetry::{AgentCollector, Telemetry};
+use crate::tls::{ReadFile, Tls, TlsFiles};
 use crate::{listener, notes, routes};
 
 /// How long an orderly end may take.
@@ -101,6 +107,8 @@ pub struct Started {
     pub first: Option<FirstStart>,
     /// Where it listens.
     pub listen: std::net::SocketAddr,
+    /// Where people reach it, without a slash at its end.
+    pub root_url: String,
     /// Plugins with their states.
     pub plugins: BTreeMap<&'static str, auditmon_core::health::Health>,
 }
@@ -243,6 +251,17 @@ pub async fn run(mut setup: Setup, stop: CancellationToken, started: impl FnOnce
         .await
         .map_err(|error| other(format!("http.listen: {} can't be listened on: {error}", http.listen)))?;
     let listen = socket.local_addr().map_err(other)?;
+    let tls = open_tls(&http).await?;
+    let prefix = match &http.root_url {
+        Some(url) => Prefix::parse(url).map_err(|says| StartError::Config(format!("http.root_url: {says}")))?,
+        None => Prefix::default(),
+    };
+
+    let root = root_url(&http, listen);
+    let admin_socket = admin::bind(&setup.data_dir).map_err(|error| StartError::DataDir {
+        path: setup.data_dir.join(admin::SOCKET),
+        why: error.to_string(),
+    })?;
 
     let (journal, states, durable) = open_journal(&setup, &plans)?;
 
@@ -308,11 +327,32 @@ pub async fn run(mut setup: Setup, stop: CancellationToken, started: impl FnOnce
         crate::telemetry::count_requests,
     ));
     let close = CancellationToken::new();
-    let serving = tokio::spawn(listener::serve(socket, router, http, close.clone()));
+    let service = listener::Service {
+        router,
+        settings: http,
+        tls,
+        prefix,
+    };
+    let serving = tokio::spawn(listener::serve(socket, service, close.clone()));
+    let admin = Admin {
+        data_dir: setup.data_dir.clone(),
+        journal: journal.clone(),
+        durable: parts.durable.clone(),
+        keys: parts.keys.clone(),
+        commands: Arc::new(Control(Status {
+            version: setup.version,
+            since: time::now(),
+            journal: journal.clone(),
+            health: health.clone(),
+        })),
+        root_url: root.clone(),
+    };
+    let commanded = tokio::spawn(admin::serve(admin_socket, admin, close.clone()));
     settle(&health).await;
     started(Started {
         first,
         listen,
+        root_url: root,
         plugins: health.all(),
     });
 
@@ -322,9 +362,59 @@ pub async fn run(mut setup: Setup, stop: CancellationToken, started: impl FnOnce
     close.cancel();
     // The listener ends by itself within its grace.
     let _ = serving.await;
+    let _ = commanded.await;
     following.abort();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the admin socket may ask for.
+struct Control(Status);
+
+#[async_trait]
+impl Commands for Control {
+    fn status(&self) -> serde_json::Value {
+        self.0.json()
+    }
+
+    async fn reload(&self) -> Reloaded {
+        Reloaded {
+            errors: vec!["this version can't reload".to_owned()],
+            ..Reloaded::default()
+        }
+    }
+
+    async fn replay(&self, sink: &str) -> Result<(), String> {
+        Err(format!("there is no sink `{sink}`"))
+    }
+}
+
+/// Where people reach the agent, without a slash at its end.
+#[must_use]
+pub fn root_url(http: &Http, listen: std::net::SocketAddr) -> String {
+    match &http.root_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None if http.tls.cert_file.is_some() => format!("https://{listen}"),
+        None => format!("http://{listen}"),
+    }
+}
+
+/// Reads certificate and key, if there are to be any.
+async fn open_tls(http: &Http) -> Result<Option<Arc<Tls>>, StartError> {
+    let (Some(cert), Some(key)) = (&http.tls.cert_file, &http.tls.key_file) else {
+        return Ok(None);
+    };
+    let files = TlsFiles {
+        cert: cert.clone(),
+        key: key.clone(),
+        client_ca: http.tls.client_ca_file.clone(),
+    };
+    let read: ReadFile = Arc::new(|path| std::fs::read(path));
+    let tls = tokio::task::spawn_blocking(move || Tls::load(files, read))
+        .await
+        .map_err(other)?;
+    tls.map(|tls| Some(Arc::new(tls)))
+        .map_err(|error| StartError::Config(error.to_string()))
 }
 
 /// How long the start waits for plugins to say that they are at work, or why not, before it tells of them.

@@ -3,6 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`agent`] | start and end of the agent: journal, plugins, listener, one deadline |
+//! | [`admin`] | the socket through which commands speak to the running agent |
 //! | [`accounts`] | API keys, page sessions and one-time tokens in `accounts.db` |
 //! | [`driver`] | the loop around a sink: reading, batching, positions, restarts |
 //! | [`supervisor`] | the loop around a source or service: restarts with backoff |
@@ -10,17 +11,24 @@
 //! | [`listener`] | connections: limits, time-outs, shutdown |
 //! | [`guard`] | the time-outs of one connection |
 //! | [`rest`] | what is left of a body that its handler did not read |
+//! | [`tls`] | certificates of a listener, followed while it runs |
+//! | [`prefix`] | the path under which a proxy shows the agent |
 //! | [`routes`] | the agent's own routes: probes, metrics, reading events |
+//! | [`status`] | what the agent says of itself |
 //! | [`telemetry`] | metrics of process, journal, plugins and HTTP |
 
 pub mod accounts;
+pub mod admin;
 pub mod agent;
 mod driver;
 mod guard;
 mod listener;
 mod lookup;
 mod notes;
+mod prefix;
 mod rest;
 mod routes;
+mod status;
 mod supervisor;
 mod telemetry;
+mod tls;

@@ -7,22 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auditmon_config::Http;
-use auditmon_core::http::NoAnswer;
+use auditmon_core::http::{NoAnswer, Secure};
 use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::io::AsyncWriteExt as _;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::guard::{Guarded, Patience, Phase};
+use crate::prefix::Prefix;
 use crate::rest::Rest;
+use crate::tls::Tls;
 
 /// Largest head of a request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
@@ -75,9 +77,86 @@ pub(crate) fn fit_descriptors(wanted: usize) -> usize {
     fits
 }
 
+/// What a listener serves, and how.
+pub(crate) struct Service {
+    /// The routes at present.
+    pub(crate) router: Router,
+    pub(crate) settings: Arc<Http>,
+    /// Without it: plain HTTP.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// The path of `http.root_url`.
+    pub(crate) prefix: Prefix,
+}
+
 /// Serves until `stop` fires, then lets open requests end.
-pub(crate) async fn serve(listener: TcpListener, router: Router, settings: Arc<Http>, stop: CancellationToken) {
+pub(crate) async fn serve(listener: TcpListener, service: Service, stop: CancellationToken) {
+    let settings = &service.settings;
     let places = Arc::new(Semaphore::new(fit_descriptors(settings.max_connections)));
+    let http = protocol(settings);
+    let patience = Patience {
+        head: settings.head_timeout.0,
+        idle: settings.idle_timeout.0,
+        answer: settings.body_timeout.0,
+    };
+    let following = service
+        .tls
+        .as_ref()
+        .map(|tls| tokio::spawn(Arc::clone(tls).follow(stop.clone())));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let (stream, peer) = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    refused(&error).await;
+                    continue;
+                }
+            },
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            tokio::spawn(turn_away(stream, service.tls.is_some()));
+            continue;
+        };
+        // Small answers go out at once; a platform that can't do that still works.
+        let _ = stream.set_nodelay(true);
+        let requests = Requests {
+            router: service.router.clone(),
+            prefix: service.prefix.clone(),
+            phase: Phase::new(),
+            patience: patience.answer,
+            peer,
+            secure: service.tls.is_some() || service.prefix.is_https(),
+        };
+        let watcher = graceful.watcher();
+        let http = http.clone();
+        match &service.tls {
+            None => {
+                let guarded = Guarded::new(stream, requests.phase.clone(), patience);
+                tokio::spawn(connection(guarded, requests, http, watcher, place));
+            }
+            Some(tls) => {
+                let acceptor = tls.acceptor();
+                tokio::spawn(async move {
+                    // A head's time begins with the connection: what the handshake takes is not given again.
+                    let shaken = tokio::time::timeout(patience.head, acceptor.accept(stream)).await;
+                    if let Ok(Ok(stream)) = shaken {
+                        let guarded = Guarded::new(stream, requests.phase.clone(), patience);
+                        connection(guarded, requests, http, watcher, place).await;
+                    }
+                });
+            }
+        }
+    }
+    drop(listener);
+    // What has not ended by then is closed.
+    let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+    if let Some(following) = following {
+        following.abort();
+    }
+}
+
+fn protocol(settings: &Http) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -93,62 +172,58 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, settings: Arc<H
         .max_header_list_size(MAX_HEAD as u32)
         .keep_alive_interval(Some(settings.idle_timeout.0))
         .keep_alive_timeout(settings.body_timeout.0);
-    let patience = Patience {
-        head: settings.head_timeout.0,
-        idle: settings.idle_timeout.0,
-        answer: settings.body_timeout.0,
-    };
-    let graceful = GracefulShutdown::new();
-    loop {
-        let (stream, peer) = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    refused(&error).await;
-                    continue;
-                }
-            },
-        };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            tokio::spawn(turn_away(stream));
-            continue;
-        };
-        // Small answers go out at once; a platform that can't do that still works.
-        let _ = stream.set_nodelay(true);
-        let phase = Phase::new();
-        let guarded = Guarded::new(stream, phase.clone(), patience);
-        let router = router.clone();
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let work = phase.request();
-            let mut request = match request.version() {
-                Version::HTTP_2 => request.map(|body| Body::new(Rest::new(body, phase.request(), patience.answer))),
-                _ => request.map(Body::new),
-            };
-            let router = router.clone();
-            async move {
-                request.extensions_mut().insert(Peer(peer));
-                let Ok(response) = router
-                    .oneshot(request)
-                    .await
-                    .map_err(|never: Infallible| match never {});
-                drop(work);
-                if response.extensions().get::<NoAnswer>().is_some() {
-                    return Err(io::Error::other("no answer"));
-                }
-                Ok(response)
+    builder
+}
+
+/// The requests of one connection.
+struct Requests {
+    router: Router,
+    prefix: Prefix,
+    phase: Phase,
+    /// For a body that nobody reads.
+    patience: Duration,
+    peer: SocketAddr,
+    secure: bool,
+}
+
+async fn connection<S>(
+    stream: Guarded<S>,
+    requests: Requests,
+    http: auto::Builder<TokioExecutor>,
+    watcher: Watcher,
+    place: OwnedSemaphorePermit,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let work = requests.phase.request();
+        let router = requests.router.clone();
+        let mut request = match request.version() {
+            Version::HTTP_2 => {
+                let work = requests.phase.request();
+                request.map(|body| Body::new(Rest::new(body, work, requests.patience)))
             }
-        });
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(guarded), service).into_owned());
-        tokio::spawn(async move {
-            // How a connection ends is the client's business: time-outs and resets are no faults of ours.
-            let _ = connection.await;
-            drop(place);
-        });
-    }
-    drop(listener);
-    // What has not ended by then is closed.
-    let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+            _ => request.map(Body::new),
+        };
+        requests.prefix.strip(request.uri_mut());
+        request.extensions_mut().insert(Peer(requests.peer));
+        request.extensions_mut().insert(Secure(requests.secure));
+        async move {
+            let Ok(response) = router
+                .oneshot(request)
+                .await
+                .map_err(|never: Infallible| match never {});
+            drop(work);
+            if response.extensions().get::<NoAnswer>().is_some() {
+                return Err(io::Error::other("no answer"));
+            }
+            Ok(response)
+        }
+    });
+    let connection = watcher.watch(http.serve_connection(TokioIo::new(stream), service).into_owned());
+    // How a connection ends is the client's business: time-outs and resets are no faults of ours.
+    let _ = connection.await;
+    drop(place);
 }
 
 /// Waits a little where the system has no descriptors left; other faults concern one client only.
@@ -164,7 +239,11 @@ async fn refused(error: &io::Error) {
     }
 }
 
-async fn turn_away(mut stream: TcpStream) {
+async fn turn_away(mut stream: TcpStream, tls: bool) {
+    // An answer would cost the handshake that there is no place for.
+    if tls {
+        return;
+    }
     // The client may be gone already.
     let _ = tokio::time::timeout(GRACE, stream.write_all(TOO_MANY)).await;
 }

@@ -18,7 +18,7 @@ use prometheus::Registry;
 use uuid::Uuid;
 
 use crate::notes::pause_word;
-use crate::telemetry;
+use crate::{status, telemetry};
 
 /// What the routes look at.
 #[derive(Clone)]
@@ -66,17 +66,9 @@ async fn ready(State(shared): State<Shared>) -> Response {
 }
 
 async fn health(State(shared): State<Shared>) -> Response {
-    let status = shared.journal.status();
     Json(serde_json::json!({
         "plugins": shared.health.all(),
-        "journal": {
-            "origin": shared.journal.origin(),
-            "entries": status.durable,
-            "oldest": status.oldest_payload,
-            "bytes": status.bytes,
-            "free_bytes": status.free_bytes,
-            "paused": status.paused.map(pause_word),
-        },
+        "journal": status::journal(&shared.journal),
     }))
     .into_response()
 }
@@ -171,7 +163,7 @@ fn json(body: Vec<u8>) -> Response {
 }
 
 /// The decoded pairs of a query string.
-fn parameters(raw: &str) -> Result<Vec<(String, String)>, Problem> {
+pub(crate) fn parameters(raw: &str) -> Result<Vec<(String, String)>, Problem> {
     let uri = axum::http::Uri::builder().path_and_query(format!("/?{raw}")).build();
     let pairs = uri.ok().and_then(|uri| {
         axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri)

@@ -4,8 +4,10 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use auditmon_core::event::EventView;
-use auditmon_core::reader::{MAX_LIMIT, Query, Stored};
+use auditmon_core::reader::{EventReader, MAX_LIMIT, Query, Stored};
 use clap::Args;
+
+mod follow;
 
 use crate::cli::{Context, Failure, exit, print, small_runtime};
 
@@ -15,7 +17,7 @@ const TERMINAL_LIMIT: u64 = 50;
 /// Options of `auditmon events`: the parameters of `GET /api/v1/events`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  auditmon events --username alice --after 2026-01-01T00:00:00Z\n  auditmon events --kind kernel --event_name execve --limit 10\n  auditmon events --outcome failure --json"
+    after_help = "Examples:\n  auditmon events --username alice --after 2026-01-01T00:00:00Z\n  auditmon events --kind kernel --event_name execve --limit 10\n  auditmon events --outcome failure --json\n  auditmon events --follow --kind kernel"
 )]
 pub struct EventsArgs {
     #[command(flatten)]
@@ -26,6 +28,9 @@ pub struct EventsArgs {
     /// `desc` (newest first) or `asc`
     #[arg(long)]
     order: Option<String>,
+    /// Show further events as they are accepted; `--limit` stored ones come first [default: none]
+    #[arg(long, short, conflicts_with_all = ["order", "cursor"])]
+    follow: bool,
     /// One event a line, as JSON; the default when stdout is no terminal
     #[arg(long)]
     json: bool,
@@ -70,18 +75,26 @@ filters! {
 
 /// Runs `auditmon events`.
 pub fn run(context: &Context, args: EventsArgs) -> Result<ExitCode, Failure> {
-    let terminal = std::io::stdout().is_terminal();
-    let json = args.json || !terminal;
-    let mut left = args.limit.unwrap_or(if terminal { TERMINAL_LIMIT } else { u64::MAX });
+    let json = args.json || !std::io::stdout().is_terminal();
+    let (limit, follow) = (args.limit, args.follow);
     let mut pairs = args.filters.pairs();
     pairs.extend(args.order.map(|order| ("order", order)));
-    let mut query = Query::parse(pairs).map_err(|says| Failure {
+    let usage = |says| Failure {
         code: exit::USAGE,
         message: says,
-    })?;
-    let section = context.loaded.settings.sinks.get("store").cloned().unwrap_or_default();
+    };
+    let mut query = Query::parse(pairs.clone()).map_err(usage)?;
     small_runtime()?.block_on(async {
-        let reader = auditmon_sink_store::open_reader(section, &context.data_dir).map_err(Failure::plain)?;
+        if follow {
+            let from = match limit {
+                None | Some(0) => None,
+                Some(limit) => newest(context, query, limit, json).await?,
+            };
+            return follow::run(&context.data_dir, &pairs, from, json).await;
+        }
+        let terminal = std::io::stdout().is_terminal();
+        let mut left = limit.unwrap_or(if terminal { TERMINAL_LIMIT } else { u64::MAX });
+        let reader = reader(context)?;
         while left > 0 {
             query.limit = u32::try_from(left).unwrap_or(u32::MAX).min(MAX_LIMIT);
             let page = reader.query(&query).await.map_err(Failure::plain)?;
@@ -94,6 +107,20 @@ pub fn run(context: &Context, args: EventsArgs) -> Result<ExitCode, Failure> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn reader(context: &Context) -> Result<std::sync::Arc<dyn EventReader>, Failure> {
+    let section = context.loaded.settings.sinks.get("store").cloned().unwrap_or_default();
+    auditmon_sink_store::open_reader(section, &context.data_dir).map_err(Failure::plain)
+}
+
+/// Shows the newest stored events, oldest first, and gives the place behind them.
+async fn newest(context: &Context, mut query: Query, limit: u64, json: bool) -> Result<Option<u64>, Failure> {
+    query.limit = u32::try_from(limit).unwrap_or(u32::MAX).min(MAX_LIMIT);
+    let mut events = reader(context)?.query(&query).await.map_err(Failure::plain)?.events;
+    events.reverse();
+    print(&shown(&events, json))?;
+    Ok(events.last().map(|event| event.seq + 1))
 }
 
 fn shown(events: &[Stored], json: bool) -> String {
@@ -111,9 +138,12 @@ fn shown(events: &[Stored], json: bool) -> String {
 
 /// An event on one line, for people; control characters can't reach the terminal.
 fn line(event: &Stored, out: &mut Vec<u8>) {
-    let Ok(view) = EventView::parse(&event.canonical) else {
-        return;
-    };
+    if let Ok(view) = EventView::parse(&event.canonical) {
+        put(&view, out);
+    }
+}
+
+fn put(view: &EventView<'_>, out: &mut Vec<u8>) {
     let resource = view.resource.as_deref().unwrap_or("-");
     let text = format!(
         "{:<24} {:<11} {:<24} {:<16} {:<8} {resource}",

@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use auditmon_core::time;
 use auditmon_runtime::accounts::{AccountError, Accounts};
+use auditmon_runtime::admin::PageAddress;
 use auditmon_runtime::agent;
 use clap::Subcommand;
+use hyper::Method;
 
+use crate::admin;
 use crate::cli::{Context, Failure, exit, print, small_runtime};
 
 /// Verbs of `auditmon keys`.
@@ -87,14 +90,21 @@ fn seconds(at: time::Nanos) -> String {
     time::format(at / 1_000_000_000 * 1_000_000_000)
 }
 
-/// Runs `auditmon page`.
+/// Runs `auditmon page`: the running agent knows best where it is reached; without one the token waits for it.
 pub fn page(context: &Context) -> Result<ExitCode, Failure> {
     prepare(context)?;
-    let token = small_runtime()?.block_on(async { Accounts::open(&context.data_dir).await?.page_token().await })?;
-    let listen = context.loaded.settings.http.listen;
-    print(&format!("http://{listen}/open?token={token}\n"))?;
+    let runtime = small_runtime()?;
+    let asked = runtime.block_on(admin::ask_json::<PageAddress>(&context.data_dir, Method::POST, "/page"))?;
+    if let Some(address) = asked {
+        print(&format!("{}\n", address.url))?;
+        eprintln!("auditmon: opens the page once, within an hour");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let token = runtime.block_on(async { Accounts::open(&context.data_dir).await?.page_token().await })?;
+    let root = agent::root_url(&context.loaded.settings.http, context.loaded.settings.http.listen);
+    print(&format!("{root}/open?token={token}\n"))?;
     eprintln!(
-        "auditmon: opens the page once, within an hour, while an agent runs on {}",
+        "auditmon: opens the page once, within an hour, as soon as an agent runs on {}",
         context.data_dir.display()
     );
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,6 @@
 //! `auditmon run`, `auditmon check`.
 
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use auditmon_runtime::agent::{self, FirstStart, Setup, StartError, Started};
@@ -144,23 +143,23 @@ fn started(started: Started) {
         .collect();
     tracing::info!("plugins: {}", states.join(", "));
     if let Some(first) = &started.first {
-        show_once(first, listen);
+        show_once(first, &started.root_url);
     }
     tracing::info!(%listen, "ready");
 }
 
 /// The secrets of the first start.
-fn show_once(first: &FirstStart, listen: SocketAddr) {
+fn show_once(first: &FirstStart, root: &str) {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let (bold, plain) = if color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
     // Secrets are shown once, on the terminal, and are no log line.
     eprint!(
         "\n{bold}First start in this data directory.{plain} This is shown once:\n\n  \
          API key `default`:    {key}\n  \
-         Web page (one visit): http://{listen}/open?token={token}\n\n\
+         Web page (one visit): {root}/open?token={token}\n\n\
          Send an event:\n\n  \
          curl -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n    \
-         -d '{{\"event_name\":\"hello\",\"username\":\"me\"}}' http://{listen}/api/v1/events\n\n",
+         -d '{{\"event_name\":\"hello\",\"username\":\"me\"}}' {root}/api/v1/events\n\n",
         key = first.key,
         token = first.token,
     );

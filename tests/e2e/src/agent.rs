@@ -157,6 +157,14 @@ impl Builder {
             .unwrap_or_else(|output| panic!("the agent did not start: {output:?}"))
     }
 
+    /// Starts it and waits until it says that it is ready, without asking it anything: for listeners with TLS.
+    #[track_caller]
+    #[must_use]
+    pub fn start_unasked(self) -> Agent {
+        self.ready(&[])
+            .unwrap_or_else(|output| panic!("the agent did not start: {output:?}"))
+    }
+
     fn ready(self, probes: &[&str]) -> Result<Agent, Output> {
         let mut agent = self.place();
         agent.spawn();

@@ -1,0 +1,269 @@
+//! TLS of a listener: certificate, key and clients' authority from PEM files, which are followed while it runs.
+//!
+//! A renewed certificate takes effect within [`FOLLOW`]; a bad one is told once, and the old one goes on.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest as _, Sha256};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// How often the files are looked at. Mounted secrets are exchanged by renaming directories, which no watch on the
+/// file itself would see.
+const FOLLOW: Duration = Duration::from_secs(5);
+
+/// Reads a configured file, which may be readable by the control thread only.
+pub(crate) type ReadFile = Arc<dyn Fn(&Path) -> io::Result<Vec<u8>> + Send + Sync>;
+
+/// Where certificate and key are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct TlsFiles {
+    /// The certificate with its chain, leaf first.
+    pub(crate) cert: PathBuf,
+    /// Its private key.
+    pub(crate) key: PathBuf,
+    /// Authorities of clients' certificates; with it, clients without one are refused.
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+/// Why files can't be used for TLS.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("http.tls.{key}: {path}: {why}")]
+    File {
+        key: &'static str,
+        path: PathBuf,
+        why: String,
+    },
+    #[error("http.tls: {cert} and {key} can't be used: {why}")]
+    Pair { cert: PathBuf, key: PathBuf, why: String },
+}
+
+/// TLS as it is at present.
+pub(crate) struct Tls {
+    files: TlsFiles,
+    read: ReadFile,
+    present: Mutex<Present>,
+}
+
+struct Present {
+    config: Arc<ServerConfig>,
+    /// Of the files' contents.
+    digest: [u8; 32],
+    /// What was told of the files last, if they could not be used.
+    told: Option<String>,
+}
+
+impl Tls {
+    /// Reads the files; blocking.
+    pub(crate) fn load(files: TlsFiles, read: ReadFile) -> Result<Self, TlsError> {
+        let (config, digest) = files.read(&read)?;
+        let present = Mutex::new(Present {
+            config,
+            digest,
+            told: None,
+        });
+        Ok(Self { files, read, present })
+    }
+
+    /// For the next connection.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.present.lock().config))
+    }
+
+    /// Reads the files again; tells whether they changed. What is at work stays if they can't be used.
+    pub(crate) fn renew(&self) -> Result<bool, TlsError> {
+        let (config, digest) = self.files.read(&self.read)?;
+        let mut present = self.present.lock();
+        present.told = None;
+        if present.digest == digest {
+            return Ok(false);
+        }
+        present.config = config;
+        present.digest = digest;
+        Ok(true)
+    }
+
+    /// Follows the files until `stop`.
+    pub(crate) async fn follow(self: Arc<Self>, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(FOLLOW)).await.is_some() {
+            let tls = Arc::clone(&self);
+            // Only a fault of the program can end the thread; the next round tells.
+            let _ = tokio::task::spawn_blocking(move || tls.look()).await;
+        }
+    }
+
+    fn look(&self) {
+        match self.renew() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!(cert = %self.files.cert.display(), "the certificate was renewed"),
+            Err(error) => {
+                let text = error.to_string();
+                let told = self.present.lock().told.replace(text.clone());
+                // While files are being exchanged they may not fit for a moment; the same fault is told once.
+                if told.as_ref() != Some(&text) {
+                    tracing::warn!("{text}; the certificate before goes on");
+                }
+            }
+        }
+    }
+}
+
+impl TlsFiles {
+    fn read(&self, read: &ReadFile) -> Result<(Arc<ServerConfig>, [u8; 32]), TlsError> {
+        let open = |key: &'static str, path: &Path| {
+            read(path).map_err(|error| TlsError::File {
+                key,
+                path: path.to_owned(),
+                why: error.to_string(),
+            })
+        };
+        let cert = open("cert_file", &self.cert)?;
+        let key = open("key_file", &self.key)?;
+        let client_ca = match &self.client_ca {
+            Some(path) => Some(open("client_ca_file", path)?),
+            None => None,
+        };
+        let mut digest = Sha256::new();
+        for part in [Some(&cert), Some(&key), client_ca.as_ref()].into_iter().flatten() {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        let config = self.config(&cert, &key, client_ca.as_deref())?;
+        Ok((Arc::new(config), digest.finalize().into()))
+    }
+
+    fn config(&self, cert: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<ServerConfig, TlsError> {
+        let chain = certificates("cert_file", &self.cert, cert)?;
+        // The error's text could quote the file.
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::File {
+            key: "key_file",
+            path: self.key.clone(),
+            why: "there is no private key in PEM form (PKCS#8, PKCS#1 or SEC1, not encrypted) in it".to_owned(),
+        })?;
+        let pair = |why: rustls::Error| TlsError::Pair {
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+            why: why.to_string(),
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(pair)?;
+        let builder = match (client_ca, &self.client_ca) {
+            (Some(text), Some(path)) => {
+                let fail = |why: String| TlsError::File {
+                    key: "client_ca_file",
+                    path: path.clone(),
+                    why,
+                };
+                let mut roots = RootCertStore::empty();
+                for authority in certificates("client_ca_file", path, text)? {
+                    roots.add(authority).map_err(|error| fail(error.to_string()))?;
+                }
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                    .build()
+                    .map_err(|error| fail(error.to_string()))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+fn certificates(key: &'static str, path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(TlsError::File {
+            key,
+            path: path.to_owned(),
+            why: "there is no certificate in PEM form in it".to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    type Files = Arc<Mutex<BTreeMap<PathBuf, Vec<u8>>>>;
+
+    fn made() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    fn files(entries: &[(&str, &str)]) -> (Files, ReadFile) {
+        let files: Files = Arc::default();
+        for (path, text) in entries {
+            files.lock().insert(path.into(), text.as_bytes().to_vec());
+        }
+        let inner = Arc::clone(&files);
+        let read: ReadFile = Arc::new(move |path| {
+            inner
+                .lock()
+                .get(path)
+                .cloned()
+                .ok_or_else(|| io::ErrorKind::NotFound.into())
+        });
+        (files, read)
+    }
+
+    fn paths(client_ca: Option<&str>) -> TlsFiles {
+        TlsFiles {
+            cert: "cert".into(),
+            key: "key".into(),
+            client_ca: client_ca.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_taken_and_a_bad_one_is_not() {
+        let (cert, key) = made();
+        let (files, read) = files(&[("cert", &cert), ("key", &key)]);
+        let tls = Tls::load(paths(None), read).unwrap();
+        let first = Arc::as_ptr(&tls.present.lock().config);
+        assert!(!tls.renew().unwrap());
+        assert_eq!(first, Arc::as_ptr(&tls.present.lock().config), "nothing changed");
+        let (cert, other) = made();
+        files.lock().insert("cert".into(), cert.into_bytes());
+        // Certificate and key don't fit each other: exchanged one after the other.
+        assert!(tls.renew().is_err());
+        assert_eq!(first, Arc::as_ptr(&tls.present.lock().config));
+        files.lock().insert("key".into(), other.into_bytes());
+        assert!(tls.renew().unwrap());
+        assert_ne!(first, Arc::as_ptr(&tls.present.lock().config));
+    }
+
+    #[test]
+    fn faults_name_key_and_file_and_quote_nothing() {
+        let (cert, key) = made();
+        let fault = |entries: &[(&str, &str)], client_ca| {
+            let (_, read) = files(entries);
+            Tls::load(paths(client_ca), read).err().unwrap().to_string()
+        };
+        let text = fault(&[("key", &key)], None);
+        assert!(text.starts_with("http.tls.cert_file: cert: "), "{text}");
+        let text = fault(&[("cert", "-----BEGIN X-----"), ("key", &key)], None);
+        assert!(text.contains("cert_file: cert: there is no certificate"), "{text}");
+        let text = fault(&[("cert", &cert), ("key", "hunter2")], None);
+        assert!(text.contains("key_file: key: there is no private key") && !text.contains("hunter2"));
+        let text = fault(&[("cert", &cert), ("key", &made().1)], None);
+        assert!(text.starts_with("http.tls: cert and key can't be used: "), "{text}");
+        let text = fault(&[("cert", &cert), ("key", &key), ("ca", &key)], Some("ca"));
+        assert!(text.starts_with("http.tls.client_ca_file: ca: "), "{text}");
+    }
+}
