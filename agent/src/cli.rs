@@ -1,5 +1,6 @@
 //! The command line: verbs, common options, exit codes.
 
+mod check;
 mod events;
 mod journal;
 mod keys;
@@ -9,8 +10,10 @@ mod status;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use auditmon_config::Loaded;
+use auditmon_config::{Loaded, Request};
 use clap::{Parser, Subcommand};
+
+use crate::registry;
 
 /// Exit codes that scripts rely on.
 pub mod exit {
@@ -81,6 +84,16 @@ pub struct Context {
     pub data_dir: PathBuf,
 }
 
+impl Context {
+    /// The file that the configuration is from.
+    pub fn file_name(&self) -> String {
+        self.loaded
+            .file
+            .as_ref()
+            .map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string())
+    }
+}
+
 /// A failure with its exit code; the text is printed to stderr.
 pub struct Failure {
     /// Exit code.
@@ -118,19 +131,30 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         print(&format!("auditmon {}\n", env!("CARGO_PKG_VERSION")))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let environment = |name: &str| std::env::var(name).ok();
-    let loaded = auditmon_config::load(cli.config.as_deref(), &environment).map_err(|errors| Failure {
+    let verb = cli.verb.unwrap_or_else(|| Verb::Run(run::RunArgs::default()));
+    let switches = match &verb {
+        Verb::Run(args) | Verb::Check(args) => args.switches(),
+        _ => Vec::new(),
+    };
+    let request = Request {
+        file: cli.config,
+        environment: std::env::vars_os().collect(),
+        data_dir: cli.data_dir,
+        switches,
+        ..Request::new(host_name())
+    };
+    let loaded = auditmon_config::load(&request, &registry::entries()).map_err(|errors| Failure {
         code: exit::CONFIG,
         message: errors.to_string(),
     })?;
-    let data_dir = match cli.data_dir.or_else(|| loaded.settings.data_dir.clone()) {
+    let data_dir = match loaded.settings.data_dir.clone() {
         Some(dir) => dir,
         None => default_data_dir()?,
     };
     let context = Context { loaded, data_dir };
-    match cli.verb.unwrap_or_else(|| Verb::Run(run::RunArgs::default())) {
-        Verb::Run(args) => run::run(context, args),
-        Verb::Check(args) => run::check(context, args),
+    match verb {
+        Verb::Run(_) => run::run(context),
+        Verb::Check(_) => check::run(&context),
         Verb::Status(args) => status::status(&context, &args),
         Verb::Reload => status::reload(&context),
         Verb::Events(args) => events::run(&context, *args),
@@ -139,6 +163,22 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Page => keys::page(&context),
         Verb::Version => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// The machine's name; what can't stand in an origin is replaced.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let good: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_graphic() && c != '/' && c != '+' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    if good.is_empty() { "localhost".to_owned() } else { good }
 }
 
 fn default_data_dir() -> Result<PathBuf, Failure> {

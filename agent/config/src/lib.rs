@@ -1,13 +1,41 @@
-//! The configuration: one YAML file, defaults below it, environment above it.
+//! The configuration: one YAML file for a fleet, defaults below it, environment and command line above it.
 //!
-//! [`yaml`] parses the file once, keeping positions; [`load`] merges the layers through the `config` crate;
-//! [`settings`] holds the typed tree. Plugins get their sections untyped and deserialise them themselves.
+//! [`load`] gives the validated configuration of this host, or all faults at once, each with file, line, column, path,
+//! what was expected and the nearest known key. [`changes`] tells what differs between two of them.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `settings` | the typed tree of what is not a plugin's |
+//! | `shape`, `tree` | what may stand where: read from the JSON Schemas of settings and plugins |
+//! | `yaml` | the file, with positions, as values of the `config` crate |
+//! | `environment` | `AUDITMON_…` variables as a layer |
+//! | `walk` | holds one layer against the tree: faults, old names |
+//! | `legacy`, `translate` | keys of the Go service |
+//! | `overlay` | which `hosts:` entries are for this host |
+//! | `load` | layers, merged by the `config` crate; secrets, validation |
+//! | `changes` | what a reload takes |
+//! | `print` | effective values, example file, JSON Schema |
 
+mod changes;
+mod environment;
+mod fault;
+mod legacy;
 mod load;
+mod loaded;
+mod nearest;
+mod overlay;
 mod settings;
+mod shape;
+mod translate;
+mod tree;
+mod values;
+mod walk;
 mod yaml;
 
-pub use load::{Loaded, load};
+pub use changes::{Changed, Changes, PluginChange, changes};
+pub use environment::variables;
+pub use load::{ReadFile, Request, SEARCHED, load, read_file};
+pub use loaded::{Class, Instance, Loaded, Warning};
 pub use settings::{Format, Http, Journal, Keep, Logging, Settings, Tls};
 
 /// Faults of a configuration, one a line: each names place, path and what would be right.

@@ -1,345 +1,355 @@
-//! Layers: defaults < file < environment < command line.
+//! Loading: defaults < file < matching `hosts:` entries < environment < command line.
 
-use std::collections::BTreeMap;
+mod assemble;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use auditmon_core::plugin::Section;
-use config::{Config, ConfigError, Map, Source, Value, ValueKind};
-use serde::de::DeserializeOwned;
+use auditmon_core::plugin::Entry;
+use config::{Map, Value, ValueKind};
 
-use crate::settings::{Http, Journal, Logging, Settings};
-use crate::{ConfigErrors, yaml};
+use crate::fault::{Fault, Place};
+use crate::loaded::{Loaded, Warning};
+use crate::shape::{Node, Shape};
+use crate::tree::{GROUPS, Match, Tree, join};
+use crate::walk::{self, Findings, Layer};
+use crate::{ConfigErrors, environment, nearest, overlay, values, yaml};
 
-/// Settings, and where each key came from.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The settings.
-    pub settings: Settings,
-    /// The file they are from, if any.
+use assemble::Assembly;
+
+/// Where a file is looked for unless one is named.
+pub const SEARCHED: [&str; 2] = ["/etc/auditmon/auditmon.yaml", "config/auditmon.yaml"];
+
+/// Largest configuration file, and largest file that holds a secret.
+const MAX_FILE: u64 = 4 << 20;
+
+/// Reads a configured file, with whatever privilege that needs.
+pub type ReadFile = Arc<dyn Fn(&Path) -> io::Result<Vec<u8>> + Send + Sync>;
+
+/// What a configuration is made from. The same request loads it again.
+#[derive(Clone)]
+pub struct Request {
+    /// The file that was named; else the first of [`SEARCHED`] that is there.
     pub file: Option<PathBuf>,
-    /// Place of each key by its path: `http.listen` → `auditmon.yaml:3:3`.
-    pub places: BTreeMap<String, String>,
+    /// All variables; those that don't begin with `AUDITMON_` are not looked at.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The machine's name, for events and `hosts:` entries unless `host` is set.
+    pub machine: String,
+    /// A data directory from the command line.
+    pub data_dir: Option<PathBuf>,
+    /// Plugins that the command line turns on or off.
+    pub switches: Vec<(String, bool)>,
+    /// Opens the configuration file and those that hold secrets.
+    pub read: ReadFile,
 }
 
-impl Loaded {
-    /// The place of a fault that a section's own reading found: the key that its message names, else the section.
+impl Request {
+    /// A request without options: the usual file, no environment, files opened as this process may.
     #[must_use]
-    pub fn place(&self, section: &str, message: &str) -> String {
-        place(&self.places, section, message)
+    pub fn new(machine: impl Into<String>) -> Self {
+        Self {
+            file: None,
+            environment: Vec::new(),
+            machine: machine.into(),
+            data_dir: None,
+            switches: Vec::new(),
+            read: Arc::new(read_file),
+        }
     }
 }
 
-/// Variables that override a leaf.
-const ENVIRONMENT: [(&str, &[&str]); 2] = [
-    ("AUDITMON_DATA_DIR", &["data_dir"]),
-    ("AUDITMON_HTTP_LISTEN", &["http", "listen"]),
-];
+/// Reads a file of at most 4 MiB.
+///
+/// # Errors
+/// It can't be read, or is larger.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut content = Vec::new();
+    std::fs::File::open(path)?
+        .take(MAX_FILE + 1)
+        .read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB"));
+    }
+    Ok(content)
+}
 
-/// Keys at the top of the file.
-const TOP: [&str; 8] = [
-    "data_dir", "host", "http", "journal", "logging", "sources", "sinks", "services",
-];
+/// Loads and validates the configuration of this host, as a start does.
+///
+/// # Errors
+/// All faults that were found, in the order of the file, then of the environment, then of the command line.
+pub fn load(request: &Request, entries: &[Entry]) -> Result<Loaded, ConfigErrors> {
+    let tree = Tree::new(entries);
+    let mut found = Findings::default();
+    let (file, base) = read_base(request, &tree, &mut found)?;
+    let mut base = base;
+    let overlays = overlays(&tree, &mut base, &mut found);
+
+    let present = instances(&tree, std::iter::once(&base).chain(overlays.iter().map(|o| &o.layer)));
+    let base_only = |path: &str| values::get(&base.tree, path).cloned();
+    // Which entries apply depends on the environment, and what an old name in the environment means may depend on them.
+    let early = environment::layer(
+        &tree,
+        &request.environment,
+        &present,
+        &base_only,
+        &mut Findings::default(),
+    );
+    let (host, labels) = identity(request, &base, &early);
+    let (ours, others): (Vec<&Overlay>, Vec<&Overlay>) = overlays
+        .iter()
+        .partition(|o| overlay::matches(&o.choice, &host, &labels));
+    let below = |path: &str| {
+        let mut layers = ours.iter().rev().map(|o| &o.layer).chain(std::iter::once(&base));
+        layers.find_map(|layer| values::get(&layer.tree, path).cloned())
+    };
+    let variables = environment::layer(&tree, &request.environment, &present, &below, &mut found);
+    variables.settle(&tree, &mut found);
+    let options = command_line(request, &tree, &present, &mut found);
+
+    let assembly = Assembly {
+        tree: &tree,
+        entries,
+        found: &found,
+        file: file.as_deref(),
+        machine: &request.machine,
+    };
+    let stack = |chosen: &[&Overlay]| {
+        let mut layers = vec![&base];
+        layers.extend(chosen.iter().map(|overlay| &overlay.layer));
+        layers.extend([&variables, &options]);
+        assemble::merge(&tree, entries, &layers)
+    };
+    let (mut loaded, mut more) = assembly.finish(stack(&ours)?, Some(&request.read));
+    // What other hosts would get is validated here, too, but their files are not here.
+    for other in others {
+        more.extend(assembly.finish(stack(&[other])?, None).1);
+    }
+    let mut faults = std::mem::take(&mut found.faults);
+    faults.extend(more);
+    faults.sort();
+    faults.dedup();
+    if !faults.is_empty() {
+        return Err(ConfigErrors(faults.iter().map(Fault::to_string).collect()));
+    }
+    loaded.overlays = ours.iter().map(|overlay| overlay.place.to_string()).collect();
+    let mut warnings = found.warnings;
+    warnings.append(&mut loaded.warnings);
+    loaded.warnings = ordered(warnings);
+    Ok(loaded)
+}
+
+fn ordered(mut warnings: Vec<Warning>) -> Vec<Warning> {
+    warnings.sort_by_cached_key(|w| (Place::parse(&w.place), w.path.clone()));
+    warnings.dedup();
+    warnings
+}
+
+/// The file's layer, with `hosts` still in it.
+fn read_base(request: &Request, tree: &Tree, found: &mut Findings) -> Result<(Option<PathBuf>, Layer), ConfigErrors> {
+    let named = request.file.as_deref();
+    let candidates: Vec<&Path> = named.map_or_else(|| SEARCHED.map(Path::new).to_vec(), |file| vec![file]);
+    for file in candidates {
+        let name = file.display().to_string();
+        let content = match (request.read)(file) {
+            Ok(content) => content,
+            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                let says = format!("{name}: the configuration file can't be read: {error}");
+                return Err(ConfigErrors(vec![says]));
+            }
+        };
+        let text = String::from_utf8(content).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = good.iter().filter(|b| **b == b'\n').count() + 1;
+            let column = good.iter().rev().take_while(|b| **b != b'\n').count() + 1;
+            ConfigErrors(vec![format!("{name}:{line}:{column}: configuration: expected UTF-8")])
+        })?;
+        let (table, faults) = yaml::parse(&name, &text);
+        found.faults.extend(faults);
+        let layer = match table {
+            Some(table) => walk::layer(tree, &tree.root, table, "", &|_| None, found),
+            None => {
+                // Nothing is known of what it says; what follows from that is no news.
+                found.bad.insert(assemble::ALL.to_owned());
+                Layer::default()
+            }
+        };
+        return Ok((Some(file.to_owned()), layer));
+    }
+    Ok((None, Layer::default()))
+}
+
+/// An entry of `hosts`.
+struct Overlay {
+    place: Place,
+    choice: Match,
+    layer: Layer,
+}
+
+fn overlays(tree: &Tree, base: &mut Layer, found: &mut Findings) -> Vec<Overlay> {
+    base.settle(tree, found);
+    let entries = match base.tree.remove("hosts").map(|value| value.kind) {
+        Some(ValueKind::Array(entries)) => entries,
+        _ => Vec::new(),
+    };
+    let mut choices = entries.iter().map(|entry| {
+        let choice = match &entry.kind {
+            ValueKind::Table(table) => table.get("match").map(values::to_json),
+            _ => None,
+        };
+        serde_json::from_value(choice.unwrap_or_default()).unwrap_or_default()
+    });
+    let mut overlays = Vec::new();
+    for (written, place, table) in std::mem::take(&mut found.overlays) {
+        let choice: Match = choices.next().unwrap_or_default();
+        let entry = written.trim_end_matches(".set");
+        let asks = format!("{entry}.match");
+        if choice.name.is_none()
+            && choice.labels.is_empty()
+            && let Some(at) = base.written.get(&asks)
+        {
+            let text = "expected `name` or `labels` or both, found none: give `name: \"*\"` for every host";
+            found.faults.push(Fault::new(&at.place, asks, text));
+        }
+        let below = |path: &str| values::get(&base.tree, path).cloned();
+        let layer = walk::layer(tree, &tree.body, table, &written, &below, found);
+        layer.settle(tree, found);
+        let place = base.written.get(entry).map_or(place, |written| written.place.clone());
+        overlays.push(Overlay { place, choice, layer });
+    }
+    overlays
+}
+
+/// Host name and labels by which entries of `hosts` are chosen.
+fn identity(request: &Request, base: &Layer, variables: &Layer) -> (String, BTreeMap<String, String>) {
+    let mut host = request.machine.clone();
+    let mut labels = BTreeMap::new();
+    for layer in [base, variables] {
+        if let Some(ValueKind::String(name)) = layer.tree.get("host").map(|value| &value.kind) {
+            host.clone_from(name);
+        }
+        if let Some(ValueKind::Table(table)) = layer.tree.get("labels").map(|value| &value.kind) {
+            for (key, value) in table {
+                if let ValueKind::String(text) = &value.kind {
+                    labels.insert(key.clone(), text.clone());
+                }
+            }
+        }
+    }
+    (host, labels)
+}
+
+/// Names of instances in these layers, by their plugin's path.
+fn instances<'a>(tree: &Tree, layers: impl Iterator<Item = &'a Layer>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let plugins = named_plugins(tree);
+    for layer in layers {
+        for path in &plugins {
+            if let Some(Value {
+                kind: ValueKind::Table(table),
+                ..
+            }) = values::get(&layer.tree, path)
+            {
+                all.entry(path.clone()).or_default().extend(table.keys().cloned());
+            }
+        }
+    }
+    all
+}
+
+/// Paths of plugins that have instances.
+fn named_plugins(tree: &Tree) -> Vec<String> {
+    let fields = |node: &Node| match &node.shape {
+        Shape::Table(fields) => fields.clone(),
+        _ => Vec::new(),
+    };
+    let of_group = |group: &&str| {
+        let section = tree.body.field(group).map(fields).unwrap_or_default();
+        let named = section
+            .into_iter()
+            .filter(|(_, node)| matches!(node.shape, Shape::Map { instances: true, .. }));
+        named.map(|(name, _)| join(group, &name)).collect::<Vec<_>>()
+    };
+    GROUPS.iter().flat_map(of_group).collect()
+}
+
+/// The layer of the command line.
+fn command_line(
+    request: &Request,
+    tree: &Tree,
+    present: &BTreeMap<String, BTreeSet<String>>,
+    found: &mut Findings,
+) -> Layer {
+    let mut layer = Layer::default();
+    if let Some(dir) = &request.data_dir {
+        let place = Place::CommandLine("--data-dir".to_owned());
+        let value = Value::new(
+            Some(&place.to_string()),
+            ValueKind::String(dir.to_string_lossy().into_owned()),
+        );
+        let table = environment::nested("data_dir", value, &place);
+        let one = walk::layer(tree, &tree.body, table, "", &|_| None, found);
+        layer.add(tree, one, found);
+    }
+    let paths = plugin_paths(tree, present);
+    for (name, on) in &request.switches {
+        let option = if *on { "--enable" } else { "--disable" };
+        let place = Place::CommandLine(format!("{option} {}", nearest::shown(name)));
+        let Some(path) = paths.get(name) else {
+            let known: Vec<&str> = paths.keys().map(String::as_str).collect();
+            let near = nearest::phrase(name, known.iter().copied());
+            let text = format!("expected a plugin: {}{near}", nearest::listed(&known));
+            found.faults.push(Fault::new(&place, nearest::shown(name), text));
+            continue;
+        };
+        let value = Value::new(Some(&place.to_string()), ValueKind::Boolean(*on));
+        let table = environment::nested(&format!("{path}.enabled"), value, &place);
+        let one = walk::layer(tree, &tree.body, table, "", &|_| None, found);
+        // The same again is no contradiction.
+        if values::get(&layer.tree, &format!("{path}.enabled"))
+            .is_none_or(|value| value.kind != ValueKind::Boolean(*on))
+        {
+            layer.add(tree, one, found);
+        }
+    }
+    layer
+}
+
+/// Paths of all plugins and instances by their names.
+fn plugin_paths(tree: &Tree, present: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, String> {
+    let mut paths = BTreeMap::new();
+    for group in GROUPS {
+        let Some(Shape::Table(fields)) = tree.body.field(group).map(|node| &node.shape) else {
+            continue;
+        };
+        for (name, node) in fields {
+            let path = join(group, name);
+            if !matches!(node.shape, Shape::Map { instances: true, .. }) {
+                paths.insert(name.clone(), path);
+                continue;
+            }
+            for instance in present.get(&path).into_iter().flatten() {
+                paths.insert(format!("{name}.{instance}"), join(&path, instance));
+            }
+        }
+    }
+    paths
+}
 
 /// One layer for the `config` crate.
 #[derive(Clone, Debug)]
-struct Layer(Map<String, Value>);
+struct Source(Map<String, Value>);
 
-impl Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+impl config::Source for Source {
+    fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
         Box::new(self.clone())
     }
 
-    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
         Ok(self.0.clone())
-    }
-}
-
-/// Reads `file`, or the first of `/etc/auditmon/auditmon.yaml` and `./config/auditmon.yaml` that is there,
-/// and puts `environment` above it.
-///
-/// # Errors
-/// All faults that were found.
-pub fn load(file: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, ConfigErrors> {
-    let file = match file {
-        Some(file) => Some(file.to_owned()),
-        None => ["/etc/auditmon/auditmon.yaml", "config/auditmon.yaml"]
-            .map(PathBuf::from)
-            .into_iter()
-            .find(|p| p.exists()),
-    };
-    let mut builder = Config::builder();
-    // Merged tables lose their origin, so each layer's places are kept beside.
-    let mut places = BTreeMap::new();
-    if let Some(file) = &file {
-        let name = file.display().to_string();
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| ConfigErrors(vec![format!("{name}: the configuration file can't be read: {error}")]))?;
-        let tree = yaml::parse(&name, &text).map_err(ConfigErrors)?;
-        remember_places(&tree, "", &mut places);
-        builder = builder.add_source(Layer(tree));
-    }
-    let tree = from_environment(environment);
-    remember_places(&tree, "", &mut places);
-    builder = builder.add_source(Layer(tree));
-    let merged = builder.build().map_err(|error| ConfigErrors(vec![error.to_string()]))?;
-    let ValueKind::Table(tree) = merged.cache.kind else {
-        return Err(ConfigErrors(vec!["the configuration is no mapping".to_owned()]));
-    };
-    let settings = typed(tree, &places).map_err(ConfigErrors)?;
-    Ok(Loaded { settings, file, places })
-}
-
-fn from_environment(environment: &dyn Fn(&str) -> Option<String>) -> Map<String, Value> {
-    let mut tree = Map::new();
-    for (variable, path) in ENVIRONMENT {
-        let Some(text) = environment(variable).filter(|text| !text.is_empty()) else {
-            continue;
-        };
-        let origin = format!("environment {variable}");
-        let mut value = Value::new(Some(&origin), ValueKind::String(text));
-        for key in path[1..].iter().rev() {
-            value = Value::new(Some(&origin), ValueKind::Table(Map::from([((*key).to_owned(), value)])));
-        }
-        tree.insert(path[0].to_owned(), value);
-    }
-    tree
-}
-
-fn remember_places(tree: &Map<String, Value>, above: &str, places: &mut BTreeMap<String, String>) {
-    for (key, value) in tree {
-        let path = if above.is_empty() {
-            key.clone()
-        } else {
-            format!("{above}.{key}")
-        };
-        if let ValueKind::Table(inner) = &value.kind {
-            remember_places(inner, &path, places);
-        }
-        if let Some(origin) = value.origin() {
-            places.insert(path, origin.to_owned());
-        }
-    }
-}
-
-fn typed(tree: Map<String, Value>, places: &BTreeMap<String, String>) -> Result<Settings, Vec<String>> {
-    let mut errors = Vec::new();
-    let mut settings = Settings::default();
-    for (key, value) in tree {
-        let json = to_json(value);
-        let known = match key.as_str() {
-            "data_dir" => read(&key, json, places, &mut errors).map(|v| settings.data_dir = v),
-            "host" => read(&key, json, places, &mut errors).map(|v| settings.host = v),
-            "http" => read::<Http>(&key, json, places, &mut errors).map(|v| settings.http = v),
-            "journal" => read::<Journal>(&key, json, places, &mut errors).map(|v| settings.journal = v),
-            "logging" => read::<Logging>(&key, json, places, &mut errors).map(|v| settings.logging = v),
-            "sources" => {
-                read::<BTreeMap<String, Section>>(&key, json, places, &mut errors).map(|v| settings.sources = v)
-            }
-            "sinks" => read::<BTreeMap<String, Section>>(&key, json, places, &mut errors).map(|v| settings.sinks = v),
-            "services" => {
-                read::<BTreeMap<String, Section>>(&key, json, places, &mut errors).map(|v| settings.services = v)
-            }
-            _ => {
-                let near = TOP
-                    .into_iter()
-                    .min_by_key(|top| strsim::damerau_levenshtein(top, &key))
-                    .unwrap_or("http");
-                let place = places.get(&key).map_or("configuration", String::as_str);
-                errors.push(format!("{place}: {key}: unknown key, did you mean `{near}`?"));
-                None
-            }
-        };
-        // Either it was taken over, or its fault is in the list.
-        let _: Option<()> = known;
-    }
-    errors.extend(impossible(&settings, places));
-    errors.sort_by_key(|error| {
-        error
-            .split(':')
-            .nth(1)
-            .and_then(|line| line.parse::<u32>().ok())
-            .unwrap_or(u32::MAX)
-    });
-    if errors.is_empty() { Ok(settings) } else { Err(errors) }
-}
-
-/// Settings that have the right types and still can't work.
-fn impossible(settings: &Settings, places: &BTreeMap<String, String>) -> Vec<String> {
-    let mut errors = Vec::new();
-    let mut refuse = |path: &str, says: String| {
-        errors.push(format!(
-            "{}: {path}: {says}",
-            places.get(path).map_or("configuration", String::as_str)
-        ));
-    };
-    let http = &settings.http;
-    if !http.listen.ip().is_loopback() && !http.insecure && http.tls.cert_file.is_none() {
-        let says = format!(
-            "`{}` is reachable from other machines without TLS; set `http.tls`, listen on 127.0.0.1, or set `http.insecure: true` to allow it",
-            http.listen
-        );
-        refuse("http.listen", says);
-    }
-    if http.tls.cert_file.is_some() != http.tls.key_file.is_some() {
-        refuse("http.tls", "`cert_file` and `key_file` belong together".to_owned());
-    } else if http.tls.client_ca_file.is_some() && http.tls.cert_file.is_none() {
-        refuse("http.tls.client_ca_file", "needs `cert_file` and `key_file`".to_owned());
-    }
-    for word in &http.protect {
-        if word != "metrics" {
-            refuse(
-                "http.protect",
-                format!("`{word}` can't be protected; known is `metrics`"),
-            );
-        }
-    }
-    if http.memory.0 < 1 << 20 {
-        refuse("http.memory", "at least 1MiB is needed".to_owned());
-    }
-    if http.max_connections == 0 {
-        refuse("http.max_connections", "at least 1 is needed".to_owned());
-    }
-    if settings.journal.segment_size.0 < 64 << 10 || settings.journal.segment_size.0 > 1 << 30 {
-        refuse("journal.segment_size", "64KiB to 1GiB".to_owned());
-    }
-    if let Some(host) = &settings.host
-        && (host.is_empty()
-            || host.len() > 253
-            || host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/' || c == '+'))
-    {
-        refuse(
-            "host",
-            "a host name of 1–253 characters without blanks, `/` or `+`".to_owned(),
-        );
-    }
-    errors
-}
-
-fn read<T: DeserializeOwned>(
-    key: &str,
-    json: serde_json::Value,
-    places: &BTreeMap<String, String>,
-    errors: &mut Vec<String>,
-) -> Option<T> {
-    // A key without a value stands for its defaults.
-    let json = if json.is_null() {
-        serde_json::Value::Object(serde_json::Map::new())
-    } else {
-        json
-    };
-    match serde_json::from_value(json) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            let message = error.to_string();
-            errors.push(format!("{}: {key}: {message}", place(places, key, &message)));
-            None
-        }
-    }
-}
-
-/// The place of the key that a message names in backticks, else of the path, else of what is above it.
-fn place(places: &BTreeMap<String, String>, path: &str, message: &str) -> String {
-    let named = message.split('`').nth(1).and_then(|name| {
-        let direct = format!("{path}.{name}");
-        let nested = format!(".{name}");
-        places.get(&direct).or_else(|| {
-            places
-                .iter()
-                .find(|(known, _)| known.starts_with(path) && known.ends_with(&nested))
-                .map(|(_, place)| place)
-        })
-    });
-    let mut above = Some(path);
-    let nearest = std::iter::from_fn(|| {
-        let here = above?;
-        above = here.rsplit_once('.').map(|(parent, _)| parent);
-        Some(here)
-    })
-    .find_map(|path| places.get(path));
-    named.or(nearest).cloned().unwrap_or_else(|| "configuration".to_owned())
-}
-
-fn to_json(value: Value) -> serde_json::Value {
-    use serde_json::Value as Json;
-    match value.kind {
-        ValueKind::Nil => Json::Null,
-        ValueKind::Boolean(b) => b.into(),
-        ValueKind::I64(n) => n.into(),
-        ValueKind::U64(n) => n.into(),
-        ValueKind::I128(n) => n.to_string().into(),
-        ValueKind::U128(n) => n.to_string().into(),
-        ValueKind::Float(n) => n.into(),
-        ValueKind::String(s) => s.into(),
-        ValueKind::Table(t) => Json::Object(t.into_iter().map(|(k, v)| (k, to_json(v))).collect()),
-        ValueKind::Array(a) => Json::Array(a.into_iter().map(to_json).collect()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, String> {
-        let dir = std::env::temp_dir().join(format!("auditmon-config-{}-{:p}", std::process::id(), text));
-        std::fs::create_dir_all(&dir).unwrap();
-        let file = dir.join("auditmon.yaml");
-        std::fs::write(&file, text).unwrap();
-        let environment: BTreeMap<String, String> = environment
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
-        let loaded = load(Some(&file), &|name| environment.get(name).cloned());
-        std::fs::remove_dir_all(&dir).unwrap();
-        loaded.map_err(|e| e.to_string().replace(&format!("{}/", dir.display()), ""))
-    }
-
-    #[test]
-    fn environment_wins_over_the_file() {
-        let loaded = load_text(
-            "data_dir: /a\nhttp:\n  listen: 127.0.0.1:1\n  memory: 32MiB\n",
-            &[("AUDITMON_HTTP_LISTEN", "127.0.0.1:2")],
-        )
-        .unwrap();
-        assert_eq!(loaded.settings.http.listen.port(), 2);
-        assert_eq!(loaded.settings.http.memory.0, 32 << 20);
-        assert_eq!(loaded.settings.data_dir, Some(PathBuf::from("/a")));
-        assert_eq!(loaded.places["http.listen"], "environment AUDITMON_HTTP_LISTEN");
-    }
-
-    #[test]
-    fn every_fault_is_named_with_its_place() {
-        let error = load_text("htp: {}\njournal:\n  segmentsize: 1\nlogging:\n  format: xml\n", &[]).unwrap_err();
-        assert!(
-            error.contains("auditmon.yaml:1:1: htp: unknown key, did you mean `http`?"),
-            "{error}"
-        );
-        assert!(
-            error.contains("auditmon.yaml:3:3: journal: unknown field `segmentsize`"),
-            "{error}"
-        );
-        assert!(error.contains("logging: unknown variant `xml`"), "{error}");
-        let error = load_text("", &[("AUDITMON_HTTP_LISTEN", "here")]).unwrap_err();
-        assert!(error.contains("environment AUDITMON_HTTP_LISTEN"), "{error}");
-    }
-
-    #[test]
-    fn beyond_loopback_only_when_allowed() {
-        let error = load_text("http: {listen: \"0.0.0.0:7984\"}\n", &[]).unwrap_err();
-        assert!(
-            error.contains("auditmon.yaml:1:8: http.listen: `0.0.0.0:7984` is reachable"),
-            "{error}"
-        );
-        assert!(load_text("http: {listen: \"0.0.0.0:7984\", insecure: true}\n", &[]).is_ok());
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let error = load(Some(Path::new("/nonexistent/a.yaml")), &|_| None)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("/nonexistent/a.yaml: the configuration file can't be read"),
-            "{error}"
-        );
     }
 }

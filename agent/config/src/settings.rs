@@ -1,82 +1,99 @@
 //! The typed tree of everything that is not a plugin's.
+//!
+//! Doc comments of fields are what users read in the example file and in the schema.
+
+mod validate;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditmon_core::plugin::Section;
 use auditmon_core::units::{Size, Span};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The agent's settings.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where everything is kept; `None` is the default place.
+    /// Where everything is kept. Default: `/var/lib/auditmon` as root, else `auditmon` in the user's data directory.
     pub data_dir: Option<PathBuf>,
-    /// Host name in events; `None` is the machine's.
+    /// Host name in events, and first half of the journal's origin. Default: the machine's name.
     pub host: Option<String>,
-    /// The HTTP listener.
+    /// Words about this host that `hosts:` entries can ask for, such as `role: db`; also AUDITMON_LABELS=k=v,k=v.
+    pub labels: BTreeMap<String, String>,
+    /// User that the agent works as when it is started as root. Default: the data directory's owner, or, if that is
+    /// root, the user `auditmon` where there is one.
+    pub run_as: Option<String>,
+    /// The HTTP listener: page, event API, probes, metrics.
     pub http: Http,
-    /// The journal.
+    /// The journal: where events are on disk before they are accepted.
     pub journal: Journal,
-    /// What the agent says about itself.
+    /// What the agent says about itself, on stderr.
     pub logging: Logging,
-    /// Sections of sources by name.
-    pub sources: BTreeMap<String, Section>,
-    /// Sections of sinks by name.
-    pub sinks: BTreeMap<String, Section>,
-    /// Sections of services by name.
-    pub services: BTreeMap<String, Section>,
 }
 
 /// The HTTP listener and its limits.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// Address and port.
-    #[serde(deserialize_with = "listen")]
+    /// Address and port. Beyond loopback needs `tls`, or `insecure: true`.
+    #[schemars(with = "String", extend("format" = "socket-address", "x-aliases" = [{"path": "server.port", "as": "port"}]))]
     pub listen: SocketAddr,
-    /// Allows plain HTTP beyond loopback.
+    /// Allows plain HTTP beyond loopback, where keys and events can be read on the way.
     pub insecure: bool,
-    /// Certificates.
-    pub tls: Tls,
-    /// Where people and applications reach the agent, if not at `listen`: `https://audit.example.org/auditmon`.
+    /// Address under which users reach the page, such as `https://audit.example.org`. Default: the listener's own.
+    #[schemars(extend("x-aliases" = ["server.root_url"]))]
     pub root_url: Option<String>,
-    /// Further paths that need a key with the scope `read`: `metrics`.
+    /// TLS of the listener; off without files.
+    pub tls: Tls,
+    /// Further paths that need a key with the scope `read`.
+    #[schemars(with = "Vec<Protected>", extend("x-reload" = "live"))]
     pub protect: Vec<String>,
-    /// What all request bodies and their records together may hold.
+    /// What all request bodies and their records together may hold, at least 1 MiB.
     pub memory: Size,
-    /// Most connections at once.
+    /// Most connections at once; beyond it 503. Fewer where the limit of open files is lower.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: usize,
-    /// For a request's head.
+    /// How long a request's head may take.
     pub head_timeout: Span,
-    /// Between requests.
+    /// How long a connection may be idle between requests.
     pub idle_timeout: Span,
-    /// Without a byte of an answer taken.
+    /// How long a client may take no byte of its answer.
     pub body_timeout: Span,
 }
 
-/// Certificate and key, in PEM files that are followed while the agent runs.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// Paths that can be protected.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[allow(dead_code, reason = "only its schema is used")]
+enum Protected {
+    /// `/metrics`.
+    Metrics,
+}
+
+/// Files of a listener's TLS, in PEM form. They are followed: a renewed certificate needs no restart.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
-    /// The certificate with its chain, leaf first.
+    /// The certificate with its chain, the server's own first.
+    #[schemars(extend("x-file" = "read", "x-reload" = "live"))]
     pub cert_file: Option<PathBuf>,
-    /// Its private key, not readable by others.
+    /// The certificate's private key; readable by its owner only.
+    #[schemars(extend("x-file" = "secret", "x-reload" = "live"))]
     pub key_file: Option<PathBuf>,
-    /// Authorities of clients' certificates: who has none is refused.
+    /// Authorities of clients' certificates; with it, clients without such a certificate are refused.
+    #[schemars(extend("x-file" = "read", "x-reload" = "live"))]
     pub client_ca_file: Option<PathBuf>,
 }
 
-fn listen<'de, D: serde::Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
-    let text = String::deserialize(d)?;
-    text.parse().map_err(|_| {
-        serde::de::Error::custom(format!(
-            "listen: {text:?} is no address with a port such as 127.0.0.1:7984"
-        ))
-    })
+impl Tls {
+    /// Certificate and key, if TLS is on.
+    #[must_use]
+    pub fn files(&self) -> Option<(&Path, &Path)> {
+        Some((self.cert_file.as_deref()?, self.key_file.as_deref()?))
+    }
 }
 
 impl Default for Http {
@@ -84,8 +101,8 @@ impl Default for Http {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7984)),
             insecure: false,
-            tls: Tls::default(),
             root_url: None,
+            tls: Tls::default(),
             protect: Vec::new(),
             memory: Size(64 << 20),
             max_connections: 4096,
@@ -97,17 +114,19 @@ impl Default for Http {
 }
 
 /// The journal's sizes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Journal {
-    /// Size of a segment.
+    /// Size of a segment file, 64KiB to 1GiB.
     pub segment_size: Size,
-    /// Kept free for a full disk.
+    /// A file that is given up when the disk is full, so that the agent can say so and go on.
     pub reserve: Size,
-    /// Largest journal; `None` is 10 GiB or 80 % of the volume, whichever is less.
+    /// Largest journal, at least four segments. Default: 10GiB or 80 % of the volume, whichever is less.
     pub max_size: Option<Size>,
-    /// How long payloads stay once every durable sink has them.
+    /// How long payloads stay once every durable sink has them: age or size, whichever keeps less.
     pub keep: Keep,
+    /// How much of the newest records is kept in memory for sinks that are near the end, at most 1GiB.
+    pub hot: Size,
 }
 
 impl Default for Journal {
@@ -117,12 +136,13 @@ impl Default for Journal {
             reserve: Size(64 << 20),
             max_size: None,
             keep: Keep::default(),
+            hot: Size(8 << 20),
         }
     }
 }
 
-/// How long payloads stay: age or size, whichever is less.
-#[derive(Clone, Debug, Deserialize)]
+/// How long payloads stay: age or size, whichever keeps less.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keep {
     /// At most this old.
@@ -141,17 +161,20 @@ impl Default for Keep {
 }
 
 /// What the agent says about itself, on stderr.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Logging {
-    /// error, warn, info, debug, trace; or `tracing` directives such as `info,auditmon_journal=debug`.
+    /// `error`, `warn`, `info`, `debug` or `trace`; or directives such as `info,auditmon_journal=debug`. Default:
+    /// `info`.
+    #[schemars(extend("x-reload" = "live"))]
     pub level: Option<String>,
-    /// Lines for people or for machines; `None` looks whether stderr is a terminal.
+    /// Lines for people or for machines. Default: `text` where stderr is a terminal, else `json`.
+    #[schemars(extend("x-reload" = "live"))]
     pub format: Option<Format>,
 }
 
 /// The form of log lines.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Lines for people.

@@ -3,91 +3,146 @@
 use config::{Map, Value, ValueKind};
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
+use crate::fault::{Fault, Place};
+use crate::nearest;
+
 /// Deepest nesting of a configuration file.
 const MAX_DEPTH: usize = 64;
 
-/// Reads a file's text; `name` stands in the places.
+/// Reads a file's text; `name` stands in the places. The faults are all duplicate keys, or the first fault that leaves
+/// nothing to go on with: then there is no table.
+pub(crate) fn parse(name: &str, text: &str) -> (Option<Map<String, Value>>, Vec<Fault>) {
+    let mut builder = Builder::new(name);
+    match builder.document(text) {
+        Err(fault) => (None, vec![tab(name, text, &fault).unwrap_or(fault)]),
+        Ok(None) => (Some(Map::new()), builder.faults),
+        Ok(Some(value)) => match value.kind {
+            ValueKind::Nil => (Some(Map::new()), builder.faults),
+            ValueKind::Table(table) => (Some(table), builder.faults),
+            _ => {
+                let place = Place::File(1, 1, name.to_owned());
+                let text = "expected a mapping such as `http: {listen: …}`";
+                (None, vec![Fault::new(&place, TOP, text)])
+            }
+        },
+    }
+}
+
+/// Reads a value that stands alone, such as a variable's.
 ///
 /// # Errors
-/// All duplicate keys, or the first syntax error.
-pub fn parse(name: &str, text: &str) -> Result<Map<String, Value>, Vec<String>> {
-    if let Some((line, _)) = text
+/// As [`parse`].
+pub(crate) fn parse_value(name: &str, text: &str) -> Result<Value, Vec<Fault>> {
+    let mut builder = Builder::new(name);
+    let value = builder.document(text).map_err(|fault| vec![fault])?;
+    if builder.faults.is_empty() {
+        Ok(value.unwrap_or_else(|| Value::new(None, ValueKind::Nil)))
+    } else {
+        Err(builder.faults)
+    }
+}
+
+/// The path of faults that belong to no key.
+const TOP: &str = "configuration";
+
+/// A line that is indented with a tab, if that explains the fault: its consequences show only later.
+fn tab(name: &str, text: &str, fault: &Fault) -> Option<Fault> {
+    let Place::File(last, ..) = fault.place else {
+        return None;
+    };
+    let is_indented = |line: &str| line.trim_start_matches(' ').starts_with('\t');
+    let (index, line) = text
         .lines()
         .enumerate()
-        .find(|(_, l)| l.trim_start_matches(' ').starts_with('\t'))
-    {
-        return Err(vec![format!(
-            "{name}:{}:1: a line is indented with a tab; YAML wants spaces",
-            line + 1
-        )]);
-    }
-    let mut builder = Builder {
-        name,
-        errors: Vec::new(),
-    };
-    let mut events = Events {
-        parser: Parser::new_from_str(text),
-        name,
-    };
-    let mut root = None;
-    while let Some((event, span)) = events.next()? {
-        match event {
-            Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
-            Event::DocumentStart(..) if root.is_some() => {
-                return Err(vec![format!(
-                    "{}: a second document; a configuration is one",
-                    builder.place(span)
-                )]);
-            }
-            Event::DocumentStart(..) => {}
-            event => root = Some(builder.node(&mut events, event, span, 0)?),
-        }
-    }
-    if !builder.errors.is_empty() {
-        return Err(builder.errors);
-    }
-    match root.map(|v| v.kind) {
-        None | Some(ValueKind::Nil) => Ok(Map::new()),
-        Some(ValueKind::Table(table)) => Ok(table),
-        Some(_) => Err(vec![format!(
-            "{name}:1:1: a configuration is a mapping such as `http: {{listen: …}}`"
-        )]),
-    }
+        .take(last as usize)
+        .find(|(_, line)| is_indented(line))?;
+    // The key that it stands below.
+    let above: String = text.lines().take(index).flat_map(|line| [line, "\n"]).collect();
+    let mut builder = Builder::new(name);
+    // What is read up to here is all that is asked.
+    let _ = builder.document(&above);
+    let column = line.find('\t').unwrap_or_default() + 1;
+    let place = Place::File(number(index + 1), number(column), name.to_owned());
+    Some(Fault::new(
+        &place,
+        builder.last,
+        "expected spaces, found a tab as indentation",
+    ))
+}
+
+fn number(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// The parser's events, with errors in our form.
 struct Events<'a> {
     parser: Parser<'a, granit_parser::StrInput<'a>>,
-    name: &'a str,
 }
 
-impl<'a> Events<'a> {
-    fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Vec<String>> {
-        match self.parser.next_event() {
+struct Builder<'n> {
+    name: &'n str,
+    faults: Vec<Fault>,
+    /// Keys and indices down to where it reads.
+    path: String,
+    /// The last key that was read.
+    last: String,
+}
+
+impl<'n> Builder<'n> {
+    fn new(name: &'n str) -> Self {
+        Self {
+            name,
+            faults: Vec::new(),
+            path: String::new(),
+            last: TOP.to_owned(),
+        }
+    }
+
+    fn place(&self, span: Span) -> Place {
+        Place::File(
+            number(span.start.line()),
+            number(span.start.col() + 1),
+            self.name.to_owned(),
+        )
+    }
+
+    fn fault(&self, place: &Place, text: impl Into<String>) -> Fault {
+        let path = if self.path.is_empty() { TOP } else { &self.path };
+        Fault::new(place, path, text)
+    }
+
+    fn next<'a>(&self, events: &mut Events<'a>) -> Result<Option<(Event<'a>, Span)>, Fault> {
+        match events.parser.next_event() {
             None => Ok(None),
             Some(Ok(event)) => Ok(Some(event)),
             Some(Err(error)) => {
                 let mark = error.marker();
-                Err(vec![format!(
-                    "{}:{}:{}: {}",
-                    self.name,
-                    mark.line(),
-                    mark.col() + 1,
-                    error.info()
-                )])
+                let place = Place::File(number(mark.line()), number(mark.col() + 1), self.name.to_owned());
+                let text = explained(&error.info());
+                // Where nothing is open the fault belongs to the last key.
+                let path = if self.path.is_empty() { &self.last } else { &self.path };
+                Err(Fault::new(&place, path, text))
             }
         }
     }
-}
 
-struct Builder<'a> {
-    name: &'a str,
-    errors: Vec<String>,
-}
-
-impl Builder<'_> {
-    fn place(&self, span: Span) -> String {
-        format!("{}:{}:{}", self.name, span.start.line(), span.start.col() + 1)
+    fn document(&mut self, text: &str) -> Result<Option<Value>, Fault> {
+        let mut events = Events {
+            parser: Parser::new_from_str(text),
+        };
+        let mut root = None;
+        while let Some((event, span)) = self.next(&mut events)? {
+            match event {
+                Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+                Event::DocumentStart(..) if root.is_some() => {
+                    let text = "expected one document, found the beginning of a second one";
+                    return Err(self.fault(&self.place(span), text));
+                }
+                Event::DocumentStart(..) => {}
+                event => root = Some(self.node(&mut events, event, span, 0)?),
+            }
+        }
+        Ok(root)
     }
 
     fn node<'a>(
@@ -96,61 +151,100 @@ impl Builder<'_> {
         event: Event<'a>,
         span: Span,
         depth: usize,
-    ) -> Result<Value, Vec<String>> {
+    ) -> Result<Value, Fault> {
         let place = self.place(span);
         if depth > MAX_DEPTH {
-            return Err(vec![format!("{place}: nested deeper than {MAX_DEPTH} levels")]);
+            return Err(self.fault(&place, format!("expected at most {MAX_DEPTH} levels, found more")));
         }
-        let cut_short = || vec![format!("{place}: the file ends inside of this")];
         let kind = match event {
-            Event::Scalar(text, style, _, _) => scalar(&text, style),
-            Event::SequenceStart(..) => {
-                let mut items = Vec::new();
-                loop {
-                    let (event, span) = events.next()?.ok_or_else(cut_short)?;
-                    if matches!(event, Event::SequenceEnd) {
-                        break;
-                    }
-                    items.push(self.node(events, event, span, depth + 1)?);
-                }
-                ValueKind::Array(items)
+            Event::Scalar(text, style, _, _) => match style {
+                ScalarStyle::Plain => plain_scalar(&text),
+                _ => ValueKind::String(text.into_owned()),
+            },
+            Event::SequenceStart(..) => ValueKind::Array(self.sequence(events, &place, depth)?),
+            Event::MappingStart(..) => ValueKind::Table(self.mapping(events, &place, depth)?),
+            Event::Alias(_) => {
+                return Err(self.fault(
+                    &place,
+                    "expected the value itself, found a YAML alias: write the value out",
+                ));
             }
-            Event::MappingStart(..) => {
-                let mut table: Map<String, Value> = Map::new();
-                loop {
-                    let (event, key_span) = events.next()?.ok_or_else(cut_short)?;
-                    if matches!(event, Event::MappingEnd) {
-                        break;
-                    }
-                    let key_place = self.place(key_span);
-                    let Event::Scalar(key, ..) = event else {
-                        return Err(vec![format!("{key_place}: a key is a word")]);
-                    };
-                    let (event, span) = events.next()?.ok_or_else(cut_short)?;
-                    let mut value = self.node(events, event, span, depth + 1)?;
-                    // A fault of a value is best looked for at its key.
-                    value = Value::new(Some(&key_place), value.kind);
-                    if let Some(first) = table.get(key.as_ref()) {
-                        let first = first.origin().unwrap_or("above").to_owned();
-                        self.errors
-                            .push(format!("{key_place}: duplicate key `{key}`, first at {first}"));
-                    }
-                    table.insert(key.into_owned(), value);
-                }
-                ValueKind::Table(table)
-            }
-            Event::Alias(_) => return Err(vec![format!("{place}: aliases are not supported; write the value out")]),
-            _ => return Err(cut_short()),
+            _ => return Err(self.cut_short(&place)),
         };
-        Ok(Value::new(Some(&place), kind))
+        Ok(Value::new(Some(&place.to_string()), kind))
+    }
+
+    fn cut_short(&self, place: &Place) -> Fault {
+        self.fault(place, "expected an end, but the file ends inside of this")
+    }
+
+    fn sequence(&mut self, events: &mut Events<'_>, place: &Place, depth: usize) -> Result<Vec<Value>, Fault> {
+        let mut items = Vec::new();
+        let above = self.path.len();
+        loop {
+            let (event, span) = self.next(events)?.ok_or_else(|| self.cut_short(place))?;
+            if matches!(event, Event::SequenceEnd) {
+                return Ok(items);
+            }
+            self.path.push_str(&format!("[{}]", items.len()));
+            items.push(self.node(events, event, span, depth + 1)?);
+            self.path.truncate(above);
+        }
+    }
+
+    fn mapping(&mut self, events: &mut Events<'_>, place: &Place, depth: usize) -> Result<Map<String, Value>, Fault> {
+        let mut table: Map<String, Value> = Map::new();
+        let above = self.path.len();
+        loop {
+            let (event, key_span) = self.next(events)?.ok_or_else(|| self.cut_short(place))?;
+            if matches!(event, Event::MappingEnd) {
+                return Ok(table);
+            }
+            let key_place = self.place(key_span);
+            let Event::Scalar(key, ..) = event else {
+                return Err(self.fault(&key_place, "expected a word as key"));
+            };
+            if above > 0 {
+                self.path.push('.');
+            }
+            self.path.push_str(&nearest::shown_key(&key));
+            self.last.clone_from(&self.path);
+            let (event, span) = self.next(events)?.ok_or_else(|| self.cut_short(place))?;
+            let value = self.node(events, event, span, depth + 1)?;
+            if let Some(first) = table.get(key.as_ref()) {
+                let first = first.origin().unwrap_or("above").to_owned();
+                let text = format!("duplicate key, expected once, but the first is at {first}");
+                self.faults.push(self.fault(&key_place, text));
+            } else {
+                // A fault of a value is best looked for at its key.
+                let value = Value::new(Some(&key_place.to_string()), value.kind);
+                table.insert(key.into_owned(), value);
+            }
+            self.path.truncate(above);
+        }
     }
 }
 
-/// Types plain scalars by the YAML 1.2 core schema: `yes` and `on` are strings.
-fn scalar(text: &str, style: ScalarStyle) -> ValueKind {
-    if style != ScalarStyle::Plain {
-        return ValueKind::String(text.to_owned());
-    }
+/// What the parser says, with what would be right where it is a common slip.
+fn explained(info: &str) -> String {
+    let right = if info.contains("mapping values are not allowed") {
+        "expected a value on one line, in quotes where it holds `: `"
+    } else if info.contains("mismatched bracket") || info.contains("misplaced bracket") || info.contains("flow") {
+        "expected brackets in pairs"
+    } else if info.contains("simple key expect") || info.contains("expected ':'") {
+        "expected `key: value`"
+    } else if info.contains("quoted scalar") {
+        "expected a quote at the end of the text"
+    } else if info.contains("indent") {
+        "expected the same indentation as above"
+    } else {
+        "expected YAML"
+    };
+    format!("{right}; the parser says: {}", info.replace('\n', " "))
+}
+
+/// Types a plain scalar by the YAML 1.2 core schema: `yes` and `on` are strings.
+pub(crate) fn plain_scalar(text: &str) -> ValueKind {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => ValueKind::Nil,
         "true" | "True" | "TRUE" => ValueKind::Boolean(true),
@@ -176,11 +270,10 @@ mod tests {
 
     #[test]
     fn values_keep_their_places() {
-        let table = parse(
-            "a.yaml",
-            "# remark\nhttp:\n  listen: \"127.0.0.1:1\"\n  insecure: true\nlist: [1, x]\n",
-        )
-        .unwrap();
+        let text = "# remark\nhttp:\n  listen: \"127.0.0.1:1\"\n  insecure: true\nlist: [1, x]\n";
+        let (table, faults) = parse("a.yaml", text);
+        assert_eq!(faults, []);
+        let table = table.unwrap();
         assert_eq!(table["http"].origin(), Some("a.yaml:2:1"));
         let ValueKind::Table(http) = &table["http"].kind else {
             panic!()
@@ -196,17 +289,30 @@ mod tests {
     #[test]
     fn faults_name_their_places() {
         for (text, says) in [
-            ("a: 1\nb: 2\na: 3\n", "f:3:1: duplicate key `a`, first at f:1:1"),
-            ("a: [1, 2\n", "f:"),
-            ("- 1\n", "f:1:1: a configuration is a mapping"),
-            ("a:\n\tb: 1\n", "f:2:1: a line is indented with a tab"),
-            ("a: &x 1\nb: *x\n", "f:2:4: aliases are not supported"),
-            ("a: 1\n---\nb: 1\n", "f:2:1: a second document"),
+            (
+                "a: 1\nb: 2\na: 3\n",
+                "f:3:1: a: duplicate key, expected once, but the first is at f:1:1",
+            ),
+            ("a:\n  b: [1, 2\n", "f:3:1: a.b"),
+            ("- 1\n", "f:1:1: configuration: expected a mapping"),
+            ("a:\n\tb: 1\n", "f:2:1: a: expected spaces, found a tab"),
+            ("a:\n  b: 1\n \tc: 1\n", "f:3:2: a.b: expected spaces, found a tab"),
+            ("a: &x 1\nb: *x\n", "f:2:4: b: expected the value itself"),
+            ("a: 1\n---\nb: 1\n", "f:2:1: configuration: expected one document"),
+            ("a: b: c\n", "f:1:5: a: expected a value on one line"),
+            ("? [x]\n: 1\n", "f:1:3: configuration: expected a word"),
         ] {
-            let errors = parse("f", text).unwrap_err();
-            assert!(errors[0].starts_with(says), "{text:?}: {errors:?}");
+            let (_, faults) = parse("f", text);
+            assert!(faults[0].to_string().starts_with(says), "{text:?}: {}", faults[0]);
         }
-        assert!(parse("f", &"[".repeat(10_000)).is_err());
-        assert_eq!(parse("f", "").unwrap().len(), 0);
+        assert!(parse("f", &"[".repeat(10_000)).0.is_none());
+        assert_eq!(parse("f", "").0.unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_tab_inside_of_a_text_is_a_letter() {
+        let (table, faults) = parse("f", "a: |\n  x\n  \ty\n");
+        assert_eq!(faults, []);
+        assert_eq!(table.unwrap()["a"].kind, ValueKind::String("x\n\ty\n".to_owned()));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::plugin::Faults;
+use crate::plugin::{Faults, Section};
 use crate::units::{Size, Span};
 
 /// Keys that every sink's section has beside its own.
@@ -99,22 +99,41 @@ impl Default for Retrying {
 }
 
 impl Delivery {
+    /// Takes the keys that every sink has out of a sink's section; what is left is the plugin's own.
+    pub fn take(section: &mut Section) -> Section {
+        let mut taken = serde_json::Map::new();
+        if let (Some(own), Ok(Section::Object(common))) =
+            (section.as_object_mut(), serde_json::to_value(Self::default()))
+        {
+            for key in common.keys() {
+                taken.extend(own.remove(key).map(|given| (key.clone(), given)));
+            }
+        }
+        Section::Object(taken)
+    }
+
     /// Finds impossible settings.
     pub fn validate(&self, faults: &mut Faults) {
         if !(1..=10_000).contains(&self.batch.events) {
-            faults.add("batch.events", format!("1 to 10,000, here {}", self.batch.events));
+            faults.add(
+                "batch.events",
+                format!("expected 1 to 10,000, found {}", self.batch.events),
+            );
         }
         if !(1..=16 << 20).contains(&self.batch.bytes.0) {
-            faults.add("batch.bytes", format!("1 byte to 16MiB, here {}", self.batch.bytes));
+            faults.add(
+                "batch.bytes",
+                format!("expected 1 byte to 16MiB, found {}", self.batch.bytes),
+            );
         }
         if self.batch.age.0 > Duration::from_secs(60) {
-            faults.add("batch.age", format!("at most 1m, here {}", self.batch.age));
+            faults.add("batch.age", format!("expected at most 1m, found {}", self.batch.age));
         }
         if self.timeout.0.is_zero() {
-            faults.add("timeout", "more than 0s");
+            faults.add("timeout", "expected more than 0s, found 0s");
         }
         if self.retry.min.0.is_zero() || self.retry.min > self.retry.max {
-            faults.add("retry.min", "more than 0s and at most `retry.max`");
+            faults.add("retry.min", "expected more than 0s and at most `retry.max`");
         }
     }
 }

@@ -197,6 +197,8 @@ pub trait PluginConfig: Clone + Default + DeserializeOwned + JsonSchema + Send +
     type Plugin: Send;
     /// Finds impossible settings; pure.
     fn validate(&self, faults: &mut Faults);
+    /// Finds settings that work and may still surprise, for `auditmon check` and the log at start; pure.
+    fn warn(&self, _warnings: &mut Faults) {}
     /// Opens what the plugin needs; may do I/O, must not spawn.
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError>;
     /// For sinks: how the runtime hands over unless the section says otherwise.
@@ -282,6 +284,20 @@ where
     }
 }
 
+/// What surprises in a section that was validated.
+fn warnings<C: PluginConfig>(mut section: Section) -> Vec<Fault> {
+    let mut warnings = Faults::default();
+    // A sink's section has more keys than its own type; a source's may have keys of the same names.
+    let config: Option<C> = serde_json::from_value(section.clone()).ok().or_else(|| {
+        Delivery::take(&mut section);
+        serde_json::from_value(section).ok()
+    });
+    if let Some(config) = config {
+        config.warn(&mut warnings);
+    }
+    warnings.into_vec()
+}
+
 /// A sink's plan, and how it is handed events.
 pub struct SinkPlan {
     /// How the runtime hands over.
@@ -292,13 +308,7 @@ pub struct SinkPlan {
 
 fn plan_sink<C: PluginConfig<Plugin = BuiltSink>>(mut section: Section) -> Result<SinkPlan, Vec<Fault>> {
     let mut common = serde_json::to_value(C::delivery()).unwrap_or_default();
-    if let (Some(own), Some(common)) = (section.as_object_mut(), common.as_object_mut()) {
-        for (key, value) in common.iter_mut() {
-            if let Some(given) = own.remove(key) {
-                merge(value, given);
-            }
-        }
-    }
+    merge(&mut common, Delivery::take(&mut section));
     let delivery: Delivery = read(common)?;
     let mut faults = Faults::default();
     delivery.validate(&mut faults);
@@ -345,6 +355,7 @@ pub struct Entry {
     pub make: Make,
     schema: fn() -> schemars::Schema,
     defaults: fn() -> Section,
+    warnings: fn(Section) -> Vec<Fault>,
 }
 
 impl Entry {
@@ -356,6 +367,7 @@ impl Entry {
             make,
             schema: || schemars::schema_for!(C),
             defaults: || serde_json::to_value(C::default()).unwrap_or_default(),
+            warnings: warnings::<C>,
         }
     }
 
@@ -423,6 +435,12 @@ impl Entry {
         let mut all = serde_json::json!({"enabled": self.default_on || self.named});
         merge(&mut all, (self.defaults)());
         all
+    }
+
+    /// What works in a section without faults and may still surprise.
+    #[must_use]
+    pub fn warnings(&self, section: Section) -> Vec<Fault> {
+        (self.warnings)(section)
     }
 
     /// The name of an instance of a [named](Self::named) plugin everywhere but in the file: `webhook.siem`.

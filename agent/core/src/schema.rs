@@ -5,7 +5,7 @@
 //! | extension | value | meaning |
 //! |---|---|---|
 //! | [`RELOAD`] | `"live"`, `"restart-plugin"` (default in a plugin's section), `"restart-agent"` (default elsewhere) | what a change of this key takes |
-//! | [`ALIASES`] | list of full paths such as `"database.backend"` | old names of the key |
+//! | [`ALIASES`] | list of full paths such as `"database.backend"`, or `{"path": …, "as": …}` with a translation that `auditmon-config` has; without a dot a key beside | old names of the key |
 //! | [`SECRET`] | `true` | masked wherever configuration is shown; `KEY_file` names a file that holds it |
 //! | [`FILE`] | `"read"`, `"secret"` | a path that is opened again at reload; a secret one must not be readable by others |
 //! | [`NO_EFFECT`] | a sentence | the key is taken and does nothing yet; `check` says so |

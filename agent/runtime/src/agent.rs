@@ -7,13 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use auditmon_config::{Http, Loaded, Settings};
+use auditmon_config::{Http, Loaded};
 use auditmon_core::emitter::Emitter;
 use auditmon_core::event::{Data, Draft, Kind, Outcome};
 use auditmon_core::health::{HealthBoard, State};
-use auditmon_core::plugin::{
-    BuildContext, Entry, MEMORY_PERMIT, Make, Memory, Plan, RunContext, Section, Service, SinkPlan, Source,
-};
+use auditmon_core::plugin::{BuildContext, Entry, MEMORY_PERMIT, Memory, RunContext};
 use auditmon_core::reader::EventReader;
 use auditmon_core::time;
 use auditmon_journal::{DirLock, Handle, Linger, LockError, RealFs, StateMap};
@@ -27,6 +25,7 @@ use crate::accounts::{self, AccountError, Accounts};
 use crate::admin::{self, Admin, Commands, Reloaded};
 use crate::driver::Driver;
 use crate::lookup::Lookup;
+use crate::plan::{self, Planned};
 use crate::prefix::Prefix;
 use crate::routes::Shared;
 use crate::status::Status;
@@ -89,8 +88,6 @@ pub struct Setup {
     pub version: &'static str,
     /// The registry.
     pub entries: Vec<Entry>,
-    /// Names that the command line turns on or off, over the configuration.
-    pub switches: Vec<(String, bool)>,
 }
 
 /// What is printed once, on the first start in a data directory.
@@ -111,111 +108,6 @@ pub struct Started {
     pub root_url: String,
     /// Plugins with their states.
     pub plugins: BTreeMap<&'static str, auditmon_core::health::Health>,
-}
-
-enum Planned {
-    Source(&'static str, Kind, Arc<dyn Plan<Box<dyn Source>>>),
-    Sink(&'static str, SinkPlan),
-    Service(&'static str, Arc<dyn Plan<Box<dyn Service>>>),
-}
-
-/// Validates all sections and gives the plans of what is on; no I/O.
-fn plan(setup: &mut Setup, health: &HealthBoard) -> Result<Vec<Planned>, StartError> {
-    let Settings {
-        sources,
-        sinks,
-        services,
-        ..
-    } = &mut setup.loaded.settings;
-    let mut sections = [
-        ("sinks", std::mem::take(sinks)),
-        ("sources", std::mem::take(sources)),
-        ("services", std::mem::take(services)),
-    ];
-    let mut errors = Vec::new();
-    let mut planned = Vec::new();
-    for (name, _) in &setup.switches {
-        if !setup.entries.iter().any(|entry| entry.name == name) {
-            errors.push(format!(
-                "command line: there is no plugin `{name}`; there are {}",
-                names(&setup.entries)
-            ));
-        }
-    }
-    // Sinks first: the store's reader has to be there when the services are built.
-    for (group, sections) in &mut sections {
-        for entry in setup.entries.iter().filter(|entry| entry.section() == *group) {
-            let path = format!("{group}.{}", entry.name);
-            let mut section = sections.remove(entry.name).unwrap_or_default();
-            if section.is_null() {
-                section = Section::Object(serde_json::Map::new());
-            }
-            let mut on = entry.default_on;
-            match section.as_object_mut().and_then(|object| object.remove("enabled")) {
-                None => {}
-                Some(Section::Bool(enabled)) => on = enabled,
-                Some(other) => {
-                    let place = setup.loaded.place(&format!("{path}.enabled"), "");
-                    errors.push(format!("{place}: {path}.enabled: true or false, here {other}"));
-                }
-            }
-            if let Some((_, switched)) = setup.switches.iter().rev().find(|(name, _)| name == entry.name) {
-                on = *switched;
-            }
-            // Sections of plugins that are off are validated, too: a fault there would surprise later.
-            let result = match &entry.make {
-                Make::Source(kind, make) => make(section).map(|plan| Planned::Source(entry.name, *kind, plan)),
-                Make::Sink(make) => make(section).map(|plan| Planned::Sink(entry.name, plan)),
-                Make::Service(make) => make(section).map(|plan| Planned::Service(entry.name, plan)),
-            };
-            match result {
-                Ok(plan) if on => planned.push(plan),
-                Ok(_) => health.reporter(entry.name).set(State::Disabled, None),
-                Err(faults) => {
-                    for fault in faults {
-                        let below = if fault.path.is_empty() {
-                            path.clone()
-                        } else {
-                            format!("{path}.{}", fault.path)
-                        };
-                        let place = setup.loaded.place(&below, &fault.message);
-                        errors.push(format!("{place}: {below}: {}", fault.message));
-                    }
-                }
-            }
-        }
-        for unknown in sections.keys() {
-            let path = format!("{group}.{unknown}");
-            let known: Vec<_> = setup
-                .entries
-                .iter()
-                .filter(|e| e.section() == *group)
-                .map(|e| e.name)
-                .collect();
-            errors.push(format!(
-                "{}: {path}: unknown plugin; there are {}",
-                setup.loaded.place(&path, ""),
-                known.join(", ")
-            ));
-        }
-    }
-    if errors.is_empty() {
-        Ok(planned)
-    } else {
-        Err(StartError::Config(errors.join("\n")))
-    }
-}
-
-fn names(entries: &[Entry]) -> String {
-    entries.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ")
-}
-
-/// Validates the configuration as a start would.
-///
-/// # Errors
-/// [`StartError::Config`] with all faults.
-pub fn check(mut setup: Setup) -> Result<(), StartError> {
-    plan(&mut setup, &HealthBoard::default()).map(|_| ())
 }
 
 /// Makes the data directory, readable by its owner only.
@@ -240,9 +132,9 @@ pub fn make_data_dir(path: &std::path::Path) -> Result<(), StartError> {
 ///
 /// # Errors
 /// The agent could not start. An orderly end is `Ok`.
-pub async fn run(mut setup: Setup, stop: CancellationToken, started: impl FnOnce(Started)) -> Result<(), StartError> {
+pub async fn run(setup: Setup, stop: CancellationToken, started: impl FnOnce(Started)) -> Result<(), StartError> {
     let health = HealthBoard::default();
-    let plans = plan(&mut setup, &health)?;
+    let plans = plan::all(&setup.loaded, &setup.entries, &health)?;
     make_data_dir(&setup.data_dir)?;
     let _lock = lock(&setup)?;
     let settings = &setup.loaded.settings;

@@ -5,6 +5,7 @@
 //! | [`agent`] | start and end of the agent: journal, plugins, listener, one deadline |
 //! | [`admin`] | the socket through which commands speak to the running agent |
 //! | [`accounts`] | API keys, page sessions and one-time tokens in `accounts.db` |
+//! | `plan` | from the configuration to what can be built |
 //! | [`driver`] | the loop around a sink: reading, batching, positions, restarts |
 //! | [`supervisor`] | the loop around a source or service: restarts with backoff |
 //! | [`notes`] | what happened to the journal, as events |
@@ -25,6 +26,7 @@ mod guard;
 mod listener;
 mod lookup;
 mod notes;
+mod plan;
 mod prefix;
 mod rest;
 mod routes;

@@ -110,7 +110,8 @@ pub fn run(context: &Context, args: EventsArgs) -> Result<ExitCode, Failure> {
 }
 
 fn reader(context: &Context) -> Result<std::sync::Arc<dyn EventReader>, Failure> {
-    let section = context.loaded.settings.sinks.get("store").cloned().unwrap_or_default();
+    let store = context.loaded.plugin("store");
+    let section = store.map(|store| store.section.clone()).unwrap_or_default();
     auditmon_sink_store::open_reader(section, &context.data_dir).map_err(Failure::plain)
 }
 

@@ -1,4 +1,4 @@
-//! `auditmon run`, `auditmon check`.
+//! `auditmon run`.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -8,11 +8,11 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Context, Failure, exit, print};
+use crate::cli::{Context, Failure, exit};
 use crate::{logging, registry};
 
-/// Options of `run` and `check`.
-#[derive(Args, Default)]
+/// Options of `run`, `check` and `config`.
+#[derive(Args, Clone, Default)]
 pub struct RunArgs {
     /// Turn a plugin on, whatever the configuration says
     #[arg(long, value_name = "NAME")]
@@ -22,34 +22,13 @@ pub struct RunArgs {
     disable: Vec<String>,
 }
 
-fn setup(context: Context, args: RunArgs) -> Setup {
-    let host = context.loaded.settings.host.clone().unwrap_or_else(host_name);
-    let on = args.enable.into_iter().map(|name| (name, true));
-    let off = args.disable.into_iter().map(|name| (name, false));
-    Setup {
-        loaded: context.loaded,
-        data_dir: context.data_dir,
-        host,
-        version: env!("CARGO_PKG_VERSION"),
-        entries: registry::entries(),
-        switches: on.chain(off).collect(),
+impl RunArgs {
+    /// Names of plugins with what the command line says of them.
+    pub fn switches(&self) -> Vec<(String, bool)> {
+        let on = self.enable.iter().map(|name| (name.clone(), true));
+        let off = self.disable.iter().map(|name| (name.clone(), false));
+        on.chain(off).collect()
     }
-}
-
-/// The machine's name; what can't stand in an origin is replaced.
-fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let good: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_graphic() && c != '/' && c != '+' {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    if good.is_empty() { "localhost".to_owned() } else { good }
 }
 
 fn failure(error: &StartError) -> Failure {
@@ -65,36 +44,28 @@ fn failure(error: &StartError) -> Failure {
     }
 }
 
-/// Validates the configuration and says what would run.
-pub fn check(context: Context, args: RunArgs) -> Result<ExitCode, Failure> {
-    let file = file_name(&context);
-    let data_dir = context.data_dir.display().to_string();
-    agent::check(setup(context, args)).map_err(|error| failure(&error))?;
-    print(&format!("configuration {file}: good\ndata directory {data_dir}\n"))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn file_name(context: &Context) -> String {
-    context
-        .loaded
-        .file
-        .as_ref()
-        .map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string())
-}
-
 /// Runs the agent until a signal.
-pub fn run(context: Context, args: RunArgs) -> Result<ExitCode, Failure> {
+pub fn run(context: Context) -> Result<ExitCode, Failure> {
     logging::start(&context.loaded.settings.logging).map_err(|message| Failure {
         code: exit::CONFIG,
         message,
     })?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        config = file_name(&context),
+        config = context.file_name(),
         data_dir = %context.data_dir.display(),
         "auditmon starts"
     );
-    let setup = setup(context, args);
+    for warning in &context.loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let setup = Setup {
+        host: context.loaded.host.clone(),
+        loaded: context.loaded,
+        data_dir: context.data_dir,
+        version: env!("CARGO_PKG_VERSION"),
+        entries: registry::entries(),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("auditmon")

@@ -23,7 +23,7 @@ pub enum Backend {
     /// A file of this host.
     #[default]
     Sqlite,
-    /// Not yet.
+    /// Comes with a later version.
     #[serde(alias = "postgresql")]
     Postgres,
 }
@@ -33,12 +33,15 @@ pub enum Backend {
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
     /// Which database.
+    #[schemars(extend("x-aliases" = [{"path": "database.backend", "as": "backend"}]))]
     pub backend: Backend,
-    /// The database file; `events.db` in the data directory unless set. A relative path is below the data directory.
+    /// The database file; a relative path is below the data directory. Default: `events.db` there.
+    #[schemars(extend("x-aliases" = [{"path": "database.file", "as": "beside-v2"}]))]
     pub file: Option<PathBuf>,
-    /// For PostgreSQL, which comes later.
+    /// For PostgreSQL, which comes with a later version.
+    #[schemars(extend("x-secret" = true))]
     pub url: Option<String>,
-    /// What is deleted when.
+    /// What is deleted when: ages count from the received time.
     pub retention: Retention,
 }
 
@@ -46,17 +49,18 @@ pub struct StoreConfig {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
-    /// Age of application events.
+    /// Age of application events; null keeps for ever.
+    #[schemars(extend("x-aliases" = [{"path": "settings.retention_days", "as": "days"}]))]
     pub application: Option<Span>,
-    /// Age of kernel events.
+    /// Age of kernel events; null keeps for ever.
     pub kernel: Option<Span>,
-    /// Age of immudb events.
+    /// Age of immudb events; null keeps for ever.
     pub immudb: Option<Span>,
-    /// Age of the agent's own events.
+    /// Age of the agent's own events; null keeps for ever.
     pub agent: Option<Span>,
-    /// Space by kind.
+    /// Space that the rows of a kind may take; the oldest go first.
     pub max_size: MaxSize,
-    /// How often it is looked for.
+    /// How often it is looked for, at least 1s.
     pub interval: Span,
 }
 
@@ -64,13 +68,13 @@ pub struct Retention {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaxSize {
-    /// Of application events.
+    /// Of application events; null is no limit.
     pub application: Option<Size>,
-    /// Of kernel events.
+    /// Of kernel events; null is no limit.
     pub kernel: Option<Size>,
-    /// Of immudb events.
+    /// Of immudb events; null is no limit.
     pub immudb: Option<Size>,
-    /// Of the agent's own events.
+    /// Of the agent's own events; null is no limit.
     pub agent: Option<Size>,
 }
 

@@ -43,10 +43,8 @@ pub fn open_reader(
     } else {
         section
     };
-    if let Some(object) = section.as_object_mut() {
-        // Whether it runs is the runtime's business.
-        object.remove("enabled");
-    }
+    // How events are handed over is the runtime's business.
+    auditmon_core::delivery::Delivery::take(&mut section);
     let config: StoreConfig = serde_json::from_value(section).map_err(|error| format!("sinks.store: {error}"))?;
     let file = config.path(data_dir);
     if !file.exists() {

@@ -47,13 +47,16 @@ impl PluginConfig for IngestConfig {
 
     fn validate(&self, faults: &mut Faults) {
         if !(1..=16 << 20).contains(&self.max_body.0) {
-            faults.add("max_body", format!("1 byte to 16MiB, here {}", self.max_body));
+            faults.add("max_body", format!("expected 1 byte to 16MiB, found {}", self.max_body));
         }
         if !(1..=MAX_EVENTS).contains(&self.max_events) {
-            faults.add("max_events", format!("1 to {MAX_EVENTS}, here {}", self.max_events));
+            faults.add(
+                "max_events",
+                format!("expected 1 to {MAX_EVENTS}, found {}", self.max_events),
+            );
         }
         if self.linger.0 > Duration::from_millis(2) {
-            faults.add("linger", format!("0s to 2ms, here {}", self.linger));
+            faults.add("linger", format!("expected 0s to 2ms, found {}", self.linger));
         }
     }
 

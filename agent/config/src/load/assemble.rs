@@ -1,0 +1,454 @@
+//! From layers to settings, sections and leaves: merged, secrets read, validated.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use auditmon_core::plugin::{Entry, Faults, Make, Section};
+use config::{Config, Map, Value, ValueKind};
+use serde_json::Value as Json;
+
+use crate::fault::{Fault, Place};
+use crate::loaded::{Class, Instance, Leaf, Loaded, Warning, Written, fault_of};
+use crate::settings::Settings;
+use crate::shape::{Node, Shape};
+use crate::tree::{FILE_SUFFIX, GROUPS, Tree, join};
+use crate::walk::{Findings, Layer, section};
+use crate::{ConfigErrors, values};
+
+use super::{ReadFile, Source};
+
+/// Stands for all sections among those that have a fault.
+pub(super) const ALL: &str = "*";
+
+/// Layers as one.
+pub(super) struct Merged {
+    value: Map<String, Value>,
+    written: BTreeMap<String, Written>,
+}
+
+/// Merges layers through the `config` crate: maps merge, lists and scalars replace.
+pub(super) fn merge(tree: &Tree, entries: &[Entry], layers: &[&Layer]) -> Result<Merged, ConfigErrors> {
+    let mut trees: Vec<Map<String, Value>> = layers.iter().map(|layer| layer.tree.clone()).collect();
+    let mut written = BTreeMap::new();
+    for (index, layer) in layers.iter().enumerate() {
+        for path in layer.written.keys().filter(|path| layer.has(path)) {
+            // A secret and the file that holds it are one; the higher layer has the say.
+            let Some(other) = sibling(tree, path) else { continue };
+            for lower in &mut trees[..index] {
+                values::remove(lower, &other);
+            }
+            written.remove(&other);
+        }
+        written.extend(layer.written.clone());
+    }
+    let mut builder = Config::builder().add_source(Source(defaults(tree, entries, &trees)));
+    for tree in trees {
+        builder = builder.add_source(Source(tree));
+    }
+    let merged = builder
+        .build()
+        .map_err(|error| ConfigErrors(vec![format!("the configuration can't be merged: {error}")]))?;
+    let value = match merged.cache.kind {
+        ValueKind::Table(table) => table,
+        _ => Map::new(),
+    };
+    Ok(Merged { value, written })
+}
+
+/// The key beside a secret that names its file, or the other way round.
+fn sibling(tree: &Tree, path: &str) -> Option<String> {
+    let is_secret = |path: &str| tree.find(path).is_some_and(|node| node.secret);
+    if path.contains('[') {
+        return None;
+    }
+    if is_secret(path) {
+        return Some(format!("{path}{FILE_SUFFIX}"));
+    }
+    let secret = path.strip_suffix(FILE_SUFFIX)?;
+    is_secret(secret).then(|| secret.to_owned())
+}
+
+fn defaults(tree: &Tree, entries: &[Entry], layers: &[Map<String, Value>]) -> Map<String, Value> {
+    let mut all = tree.defaults();
+    for entry in entries.iter().filter(|entry| entry.named) {
+        let path = join(entry.section(), entry.name);
+        for layer in layers {
+            let Some(Value {
+                kind: ValueKind::Table(table),
+                ..
+            }) = values::get(layer, &path)
+            else {
+                continue;
+            };
+            for name in table.keys() {
+                all[entry.section()][entry.name][name.as_str()] = entry.defaults();
+            }
+        }
+    }
+    match values::from_json(&all, &Place::Default).kind {
+        ValueKind::Table(table) => table,
+        _ => Map::new(),
+    }
+}
+
+/// What all assemblies of one loading share.
+pub(super) struct Assembly<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) entries: &'a [Entry],
+    pub(super) found: &'a Findings,
+    pub(super) file: Option<&'a Path>,
+    pub(super) machine: &'a str,
+}
+
+impl Assembly<'_> {
+    /// Reads secrets (without `read` something stands for each), types and validates everything.
+    pub(super) fn finish(&self, merged: Merged, read: Option<&ReadFile>) -> (Loaded, Vec<Fault>) {
+        let Merged { mut value, written } = merged;
+        let mut faults = Vec::new();
+        let mut secrets = Secrets {
+            read,
+            written: &written,
+            faults: &mut faults,
+        };
+        secrets.table(&self.tree.body, &mut value, "");
+        let settings = self.settings(&value, &written, &mut faults);
+        let mut warnings = Vec::new();
+        if let Some(warning) = open_listener(&settings, &written) {
+            warnings.push(warning);
+        }
+        let leaves = self.leaves(&value, &written);
+        let plugins = self.plugins(&value, &written, &leaves, &mut faults, &mut warnings);
+        let loaded = Loaded {
+            host: settings.host.clone().unwrap_or_else(|| self.machine.to_owned()),
+            settings,
+            plugins,
+            file: self.file.map(Path::to_owned),
+            overlays: Vec::new(),
+            warnings,
+            leaves,
+            written,
+        };
+        (loaded, faults)
+    }
+
+    /// Whether a fault of validation may be a mere consequence of those that the walk found in the same section: it
+    /// is about a key that is missing, or names one that is faulty.
+    fn follows(&self, written: &BTreeMap<String, Written>, path: &str, message: &str) -> bool {
+        let bad = &self.found.bad;
+        if bad.contains(ALL) {
+            return true;
+        }
+        let own = section(path);
+        let mut bad = bad.iter().filter(|bad| section(bad) == own).peekable();
+        bad.peek().is_some()
+            && (!written.contains_key(path)
+                || bad.any(|bad| {
+                    let key = bad.rsplit('.').next().unwrap_or(bad);
+                    bad.starts_with(path) || message.contains(key)
+                }))
+    }
+
+    fn settings(
+        &self,
+        merged: &Map<String, Value>,
+        written: &BTreeMap<String, Written>,
+        faults: &mut Vec<Fault>,
+    ) -> Settings {
+        let own = merged.iter().filter(|(key, _)| !GROUPS.contains(&key.as_str()));
+        let json = own.map(|(key, value)| (key.clone(), values::to_json(value))).collect();
+        let settings: Settings = match serde_json::from_value(Json::Object(json)) {
+            Ok(settings) => settings,
+            Err(error) => {
+                // The walk lets nothing through that can't be typed.
+                faults.push(fault_of(written, "configuration", &error.to_string()));
+                return Settings::default();
+            }
+        };
+        let mut wrong = Faults::default();
+        settings.validate(&mut wrong);
+        for fault in wrong.into_vec() {
+            if !self.follows(written, &fault.path, &fault.message) {
+                faults.push(fault_of(written, &fault.path, &fault.message));
+            }
+        }
+        settings
+    }
+
+    fn plugins(
+        &self,
+        merged: &Map<String, Value>,
+        written: &BTreeMap<String, Written>,
+        leaves: &[Leaf],
+        faults: &mut Vec<Fault>,
+        warnings: &mut Vec<Warning>,
+    ) -> Vec<Instance> {
+        let mut plugins = Vec::new();
+        for group in GROUPS {
+            for entry in self.entries.iter().filter(|entry| entry.section() == group) {
+                let path = join(group, entry.name);
+                let value = values::get(merged, &path);
+                let Some(ValueKind::Table(table)) = value.map(|value| &value.kind) else {
+                    continue;
+                };
+                let found: Vec<(&'static str, String, &Map<String, Value>)> = if entry.named {
+                    let mut instances: Vec<_> = table.iter().collect();
+                    instances.sort_by_key(|(name, _)| *name);
+                    instances
+                        .into_iter()
+                        .filter_map(|(name, value)| match &value.kind {
+                            // Names were looked at on the walk.
+                            ValueKind::Table(table) => Some((entry.instance(name).ok()?, join(&path, name), table)),
+                            _ => None,
+                        })
+                        .collect()
+                } else {
+                    vec![(entry.name, path, table)]
+                };
+                for (name, path, table) in found {
+                    let instance = instance(entry, name, path, table);
+                    let hidden = secrets_below(leaves, &instance.path);
+                    let at = |fault: auditmon_core::plugin::Fault| {
+                        let path = if fault.path.is_empty() {
+                            instance.path.clone()
+                        } else {
+                            join(&instance.path, &fault.path)
+                        };
+                        let message = scrubbed(fault.message, &hidden);
+                        let follows = self.follows(written, &path, &message);
+                        (!follows).then(|| fault_of(written, &path, &message))
+                    };
+                    faults.extend(judge(entry, instance.section.clone()).into_iter().filter_map(at));
+                    if instance.enabled {
+                        let more = entry.warnings(instance.section.clone()).into_iter().filter_map(at);
+                        warnings.extend(more.map(|fault| Warning {
+                            place: fault.place.to_string(),
+                            path: fault.path,
+                            text: fault.text,
+                        }));
+                    }
+                    plugins.push(instance);
+                }
+            }
+        }
+        plugins
+    }
+
+    /// Every leaf in the order of the schema.
+    fn leaves(&self, merged: &Map<String, Value>, written: &BTreeMap<String, Written>) -> Vec<Leaf> {
+        let mut leaves = Leaves {
+            written,
+            out: Vec::new(),
+            path: Vec::new(),
+        };
+        if let Shape::Table(fields) = &self.tree.body.shape {
+            for (key, node) in fields {
+                let class = if GROUPS.contains(&key.as_str()) {
+                    Class::RestartPlugin
+                } else {
+                    Class::RestartAgent
+                };
+                leaves.collect(key, node, merged.get(key), class);
+            }
+        }
+        leaves.out
+    }
+}
+
+fn instance(entry: &Entry, name: &'static str, path: String, table: &Map<String, Value>) -> Instance {
+    let enabled = table.get("enabled");
+    let own: Map<String, Value> = table
+        .iter()
+        .filter(|(key, _)| *key != "enabled")
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let section = values::given(&Value::new(None, ValueKind::Table(own)));
+    Instance {
+        entry: entry.name,
+        name,
+        path,
+        enabled: matches!(enabled.map(|value| &value.kind), Some(ValueKind::Boolean(true))),
+        enabled_by: enabled.and_then(Value::origin).unwrap_or("default").to_owned(),
+        section: section.unwrap_or_else(|| Section::Object(serde_json::Map::new())),
+    }
+}
+
+/// What the plugin itself finds wrong.
+fn judge(entry: &Entry, section: Section) -> Vec<auditmon_core::plugin::Fault> {
+    match &entry.make {
+        Make::Source(_, make) => make(section).err(),
+        Make::Sink(make) => make(section).err(),
+        Make::Service(make) => make(section).err(),
+    }
+    .unwrap_or_default()
+}
+
+fn secrets_below<'a>(leaves: &'a [Leaf], path: &str) -> Vec<&'a str> {
+    let below = format!("{path}.");
+    let mut found = Vec::new();
+    for leaf in leaves.iter().filter(|leaf| leaf.secret) {
+        if leaf.path.join(".").starts_with(&below) {
+            texts(&leaf.value, &mut found);
+        }
+    }
+    found
+}
+
+fn texts<'a>(value: &'a Json, found: &mut Vec<&'a str>) {
+    match value {
+        Json::String(text) if !text.is_empty() => found.push(text),
+        Json::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Json::Object(map) => map.values().for_each(|value| texts(value, found)),
+        _ => {}
+    }
+}
+
+/// A message of others, in which no secret may stand.
+fn scrubbed(message: String, secrets: &[&str]) -> String {
+    secrets
+        .iter()
+        .fold(message, |message, secret| message.replace(secret, "***"))
+}
+
+fn open_listener(settings: &Settings, written: &BTreeMap<String, Written>) -> Option<Warning> {
+    let http = &settings.http;
+    if !http.is_open() || !http.insecure {
+        return None;
+    }
+    let text = format!(
+        "`{}` is reachable from other machines without TLS: keys and events can be read on the way",
+        http.listen
+    );
+    let fault = fault_of(written, "http.listen", &text);
+    Some(Warning {
+        place: fault.place.to_string(),
+        path: fault.path,
+        text: fault.text,
+    })
+}
+
+/// Puts the content of files into the secrets that they stand for.
+struct Secrets<'a> {
+    read: Option<&'a ReadFile>,
+    written: &'a BTreeMap<String, Written>,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Secrets<'_> {
+    fn table(&mut self, node: &Node, table: &mut Map<String, Value>, path: &str) {
+        match &node.shape {
+            Shape::Table(fields) => {
+                for (key, node) in fields {
+                    if let Some(secret) = &node.stands_for {
+                        self.take(table, key, secret, path);
+                    } else if let Some(value) = table.get_mut(key) {
+                        self.value(node, value, &join(path, key));
+                    }
+                }
+            }
+            Shape::Map { item, .. } => {
+                for (key, value) in table.iter_mut() {
+                    self.value(item, value, &join(path, key));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn value(&mut self, node: &Node, value: &mut Value, path: &str) {
+        match (&node.shape, &mut value.kind) {
+            (_, ValueKind::Table(table)) => self.table(node, table, path),
+            (Shape::List(item), ValueKind::Array(items)) => {
+                for (index, value) in items.iter_mut().enumerate() {
+                    self.value(item, value, &format!("{path}[{index}]"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn take(&mut self, table: &mut Map<String, Value>, key: &str, secret: &str, path: &str) {
+        let Some(Value {
+            kind: ValueKind::String(file),
+            ..
+        }) = table.remove(key)
+        else {
+            return;
+        };
+        let path = join(path, key);
+        let content = match self.read {
+            None => Ok("secret".to_owned()),
+            Some(read) => content(read, Path::new(&file)),
+        };
+        match content {
+            Ok(content) => {
+                let at = fault_of(self.written, &path, "");
+                let origin = format!("{}, file {file}", at.place);
+                table.insert(secret.to_owned(), Value::new(Some(&origin), ValueKind::String(content)));
+            }
+            Err(why) => {
+                let text = format!("expected a file that holds a secret, but {file} {why}");
+                self.faults.push(fault_of(self.written, &path, &text));
+            }
+        }
+    }
+}
+
+/// A secret's file without the end of its last line.
+fn content(read: &ReadFile, file: &Path) -> Result<String, String> {
+    let bytes = read(file).map_err(|error| format!("can't be read: {error}"))?;
+    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    let text = text.trim_end_matches(['\n', '\r']);
+    if text.is_empty() {
+        Err("is empty".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+struct Leaves<'a> {
+    written: &'a BTreeMap<String, Written>,
+    out: Vec<Leaf>,
+    path: Vec<String>,
+}
+
+impl Leaves<'_> {
+    fn collect(&mut self, key: &str, node: &Node, value: Option<&Value>, class: Class) {
+        let class = node.reload.unwrap_or(class);
+        let Some(value) = value else { return };
+        self.path.push(key.to_owned());
+        match (&node.shape, &value.kind) {
+            (Shape::Table(fields), ValueKind::Table(table)) => {
+                for (key, node) in fields {
+                    self.collect(key, node, table.get(key), class);
+                }
+            }
+            (Shape::Map { item, instances: true }, ValueKind::Table(table)) => {
+                let mut names: Vec<&String> = table.keys().collect();
+                names.sort_unstable();
+                for name in names {
+                    self.collect(name, item, table.get(name), class);
+                }
+            }
+            _ => {
+                let path = self.path.join(".");
+                let written = self.written.get(&path);
+                let mut origin = value
+                    .origin()
+                    .map(str::to_owned)
+                    .or_else(|| written.map(|written| written.place.to_string()))
+                    .unwrap_or_else(|| Place::Default.to_string());
+                if let Some(written) = written.filter(|written| written.path != path) {
+                    origin = format!("{origin} ({})", written.path);
+                }
+                self.out.push(Leaf {
+                    path: self.path.clone(),
+                    value: values::to_json(value),
+                    origin,
+                    class,
+                    secret: node.secret,
+                });
+            }
+        }
+        self.path.pop();
+    }
+}
