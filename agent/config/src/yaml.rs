@@ -1,7 +1,7 @@
 //! YAML into the `config` crate's values, each with its place in the file.
 
 use config::{Map, Value, ValueKind};
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use crate::fault::{Fault, Place};
 use crate::nearest;
@@ -54,7 +54,8 @@ fn tab(name: &str, text: &str, fault: &Fault) -> Option<Fault> {
     let (index, line) = text
         .lines()
         .enumerate()
-        .take(last as usize)
+        // The parser may stop before the line that it stumbled over.
+        .take(last as usize + 1)
         .find(|(_, line)| is_indented(line))?;
     // The key that it stands below.
     let above: String = text.lines().take(index).flat_map(|line| [line, "\n"]).collect();
@@ -118,7 +119,7 @@ impl<'n> Builder<'n> {
             Some(Err(error)) => {
                 let mark = error.marker();
                 let place = Place::File(number(mark.line()), number(mark.col() + 1), self.name.to_owned());
-                let text = explained(&error.info());
+                let text = explained(&error);
                 // Where nothing is open the fault belongs to the last key.
                 let path = if self.path.is_empty() { &self.last } else { &self.path };
                 Err(Fault::new(&place, path, text))
@@ -225,22 +226,41 @@ impl<'n> Builder<'n> {
     }
 }
 
-/// What the parser says, with what would be right where it is a common slip.
-fn explained(info: &str) -> String {
-    let right = if info.contains("mapping values are not allowed") {
-        "expected a value on one line, in quotes where it holds `: `"
-    } else if info.contains("mismatched bracket") || info.contains("misplaced bracket") || info.contains("flow") {
-        "expected brackets in pairs"
-    } else if info.contains("simple key expect") || info.contains("expected ':'") {
-        "expected `key: value`"
-    } else if info.contains("quoted scalar") {
-        "expected a quote at the end of the text"
-    } else if info.contains("indent") {
-        "expected the same indentation as above"
-    } else {
-        "expected YAML"
+/// What would be right, and what the parser says.
+fn explained(error: &ScanError) -> String {
+    use ErrorKind as E;
+    let right = match error.kind() {
+        E::MappingValueNotAllowed | E::InvalidColonPlacement => "expected one value, in quotes where it holds `: `",
+        E::MismatchedFlowCollectionEnd { .. }
+        | E::UnclosedFlowCollection { .. }
+        | E::MisplacedFlowCollectionEnd
+        | E::UnexpectedEofFlowSequence
+        | E::UnexpectedEofFlowMapping
+        | E::ExpectedFlowMappingSeparator
+        | E::ExpectedFlowSequenceSeparator => "expected brackets in pairs, and `,` between what is in them",
+        E::SimpleKeyExpected | E::InvalidSimpleKey | E::UnexpectedEndOfPlainScalar => "expected `key: value`",
+        E::ExpectedBlockMappingKey | E::MappingKeyNotAllowed => "expected a key with the indentation of those above",
+        E::ExpectedBlockSequenceEntry | E::BlockSequenceEntryNotAllowed => {
+            "expected items of a list below each other, each as `- value`"
+        }
+        E::InvalidIndentation | E::InvalidFlowScalarIndent => "expected more indentation than the key has",
+        E::UnclosedQuotedScalar | E::DocumentIndicatorInQuotedScalar | E::InvalidQuotedScalarIndent => {
+            "expected a quote at the end of the text"
+        }
+        E::InvalidTrailingSingleQuotedScalar | E::InvalidTrailingDoubleQuotedScalar => {
+            "expected nothing behind the text in quotes"
+        }
+        E::UnknownQuotedScalarEscape => "expected `\\\\` for a backslash in double quotes, or single quotes",
+        E::TabNotAllowed
+        | E::TabInBlockIndentation
+        | E::TabInIndentation
+        | E::TabInPlainScalar
+        | E::TabAtBlockScalarStart => "expected spaces, found a tab",
+        E::UnknownAnchor => "expected the value itself, found a YAML alias: write the value out",
+        E::UnexpectedCharacter { .. } | E::PlainScalarStartsWithDashFlowIndicator => "expected the text in quotes",
+        _ => "expected YAML",
     };
-    format!("{right}; the parser says: {}", info.replace('\n', " "))
+    format!("{right}; the parser says: {}", error.info().replace('\n', " "))
 }
 
 /// Types a plain scalar by the YAML 1.2 core schema: `yes` and `on` are strings.
@@ -293,13 +313,15 @@ mod tests {
                 "a: 1\nb: 2\na: 3\n",
                 "f:3:1: a: duplicate key, expected once, but the first is at f:1:1",
             ),
-            ("a:\n  b: [1, 2\n", "f:3:1: a.b"),
+            ("a:\n  b: [1, 2\n", "f:2:6: a.b: expected brackets in pairs"),
             ("- 1\n", "f:1:1: configuration: expected a mapping"),
             ("a:\n\tb: 1\n", "f:2:1: a: expected spaces, found a tab"),
             ("a:\n  b: 1\n \tc: 1\n", "f:3:2: a.b: expected spaces, found a tab"),
             ("a: &x 1\nb: *x\n", "f:2:4: b: expected the value itself"),
+            ("a: *x\n", "f:1:4: a: expected the value itself"),
+            ("a: 'x\nb: 1\n", "f:2:1: a: expected a quote"),
             ("a: 1\n---\nb: 1\n", "f:2:1: configuration: expected one document"),
-            ("a: b: c\n", "f:1:5: a: expected a value on one line"),
+            ("a: b: c\n", "f:1:5: a: expected one value, in quotes"),
             ("? [x]\n: 1\n", "f:1:3: configuration: expected a word"),
         ] {
             let (_, faults) = parse("f", text);
