@@ -1,6 +1,7 @@
 //! The command line: verbs, common options, exit codes.
 
 mod check;
+mod config;
 mod events;
 mod journal;
 mod keys;
@@ -35,7 +36,7 @@ pub mod exit {
     name = "auditmon",
     version,
     disable_help_subcommand = true,
-    after_help = "Without a verb: `auditmon run`.\n\nExamples:\n  auditmon                                  start on built-in defaults: event API and page on 127.0.0.1:7984\n  auditmon -c /etc/auditmon/auditmon.yaml   start on a configuration file\n  auditmon keys create billing              make an API key for an application\n  auditmon events --username alice          look for events\n  auditmon journal fsck                     check the journal on disk"
+    after_help = "Without a verb: `auditmon run`.\n\nExamples:\n  auditmon                                  start on built-in defaults: event API and page on 127.0.0.1:7984\n  auditmon -c /etc/auditmon/auditmon.yaml   start on a configuration file\n  auditmon check                            say what a start would do, and all faults of the configuration\n  auditmon keys create billing              make an API key for an application\n  auditmon events --username alice          look for events\n  auditmon journal fsck                     check the journal on disk"
 )]
 struct Cli {
     /// Configuration file [default: /etc/auditmon/auditmon.yaml, then ./config/auditmon.yaml, if there]
@@ -54,6 +55,8 @@ enum Verb {
     Run(run::RunArgs),
     /// Validate the configuration as a start would
     Check(run::RunArgs),
+    /// Print the configuration in effect, an example file or the JSON Schema
+    Config(config::ConfigArgs),
     /// Show what the running agent does: plugins, journal, what waits for a restart
     Status(status::StatusArgs),
     /// Let the running agent read its configuration again
@@ -131,9 +134,16 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         print(&format!("auditmon {}\n", env!("CARGO_PKG_VERSION")))?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(Verb::Config(args)) = &cli.verb
+        && let Some(text) = args.made()
+    {
+        print(&text)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let verb = cli.verb.unwrap_or_else(|| Verb::Run(run::RunArgs::default()));
     let switches = match &verb {
         Verb::Run(args) | Verb::Check(args) => args.switches(),
+        Verb::Config(args) => args.run.switches(),
         _ => Vec::new(),
     };
     let request = Request {
@@ -155,6 +165,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Run(_) => run::run(context),
         Verb::Check(_) => check::run(&context),
+        Verb::Config(args) => config::run(&context, &args),
         Verb::Status(args) => status::status(&context, &args),
         Verb::Reload => status::reload(&context),
         Verb::Events(args) => events::run(&context, *args),

@@ -6,20 +6,28 @@ use auditmon_config::{Format, Logging};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
+/// Which lines are written.
+///
+/// # Errors
+/// The level is none; what would be right.
+pub fn filter(settings: &Logging) -> Result<EnvFilter, String> {
+    let level = settings.level.as_deref().unwrap_or("info");
+    let filter = EnvFilter::try_new(level)
+        .map_err(|_| "expected a level, or directives such as `info,auditmon_journal=debug`".to_owned())?;
+    // The database library tells of every slow statement at warn; the store tells its own story.
+    if level.contains("sqlx") {
+        Ok(filter)
+    } else {
+        Ok(filter.add_directive("sqlx=error".parse().map_err(|e| format!("{e}"))?))
+    }
+}
+
 /// Starts logging.
 ///
 /// # Errors
-/// The level is none.
+/// As [`filter`].
 pub fn start(settings: &Logging) -> Result<(), String> {
-    let level = settings.level.as_deref().unwrap_or("info");
-    let filter = EnvFilter::try_new(level)
-        .map_err(|_| format!("logging.level: `{level}` is none of error, warn, info, debug, trace"))?;
-    // The database library tells of every slow statement at warn; the store tells its own story.
-    let filter = if level.contains("sqlx") {
-        filter
-    } else {
-        filter.add_directive("sqlx=error".parse().map_err(|e| format!("{e}"))?)
-    };
+    let filter = filter(settings)?;
     let terminal = std::io::stderr().is_terminal();
     let format = settings
         .format

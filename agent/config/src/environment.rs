@@ -12,18 +12,19 @@ use auditmon_core::plugin::Entry;
 use config::{Map, Value, ValueKind};
 
 use crate::fault::{Fault, Place};
+use crate::layer::Layer;
 use crate::loaded::Warning;
 use crate::nearest;
 use crate::shape::{Node, Shape, Text};
 use crate::tree::{Tree, join};
-use crate::walk::{self, Below, Findings, Layer};
+use crate::walk::{self, Below, Findings};
 use crate::yaml;
 
 /// What the names of our variables begin with.
 pub(crate) const PREFIX: &str = "AUDITMON_";
 
 /// Variables that are read elsewhere: by tests, by measurements, while building.
-const OTHERS: [&str; 7] = ["BIN", "LONG", "REVISION", "RUSTC", "SEED", "TRACE", "TEST"];
+const OTHERS: [&str; 6] = ["BIN", "LONG", "REVISION", "RUSTC", "SEED", "TRACE"];
 
 /// What a variable is for.
 struct Target<'a> {
@@ -85,6 +86,28 @@ impl<'a> Names<'a> {
         if let Some(other) = self.known.insert(name.clone(), target) {
             self.twice.push(format!("{name}: {} and {path}", other.path));
         }
+    }
+
+    /// The nearest names to one that isn't known.
+    fn near(&self, name: &str) -> Vec<String> {
+        let mut known: Vec<&str> = self.known.keys().map(String::as_str).collect();
+        let mut instances = Self {
+            known: BTreeMap::new(),
+            instances: Vec::new(),
+            twice: Vec::new(),
+        };
+        for (start, path, item) in &self.instances {
+            if let Some(key) = name.strip_prefix(start.as_str()) {
+                // What was left over is a key without the name of its instance.
+                return vec![format!("{start}NAME_{key}")];
+            }
+            instances.collect(item, &format!("{path}.NAME"));
+        }
+        known.extend(instances.known.keys().map(String::as_str));
+        // What all have in common says nothing about what is near.
+        let words = known.into_iter().map(|name| &name[PREFIX.len()..]);
+        let near = nearest::nearest(&name[PREFIX.len()..], words);
+        near.into_iter().map(|word| format!("{PREFIX}{word}")).collect()
     }
 
     /// The path of a variable and what may stand there. `present` has the names of instances by their plugin's path.
@@ -194,21 +217,19 @@ pub(crate) fn layer(
 
 fn unknown(names: &Names<'_>, name: &str, place: &Place) -> Option<Warning> {
     let word = &name[PREFIX.len()..];
-    if OTHERS.iter().any(|other| word == *other || word.starts_with("TEST_")) {
+    if OTHERS.contains(&word) || word.starts_with("TEST_") {
         return None;
     }
     let text = match word {
         "CONFIG" => "unknown variable: the configuration file is named by -c or --config".to_owned(),
         "HOSTS" => "unknown variable: `hosts` stands in the configuration file only".to_owned(),
-        _ => format!(
-            "unknown variable, it has no effect{}",
-            nearest::phrase(name, names.known.keys().map(String::as_str))
-        ),
+        _ => format!("unknown variable, it has no effect{}", nearest::ask(&names.near(name))),
     };
     Some(Warning {
         place: place.to_string(),
         path: String::new(),
         text,
+        no_effect: false,
     })
 }
 

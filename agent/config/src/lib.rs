@@ -10,6 +10,7 @@
 //! | `yaml` | the file, with positions, as values of the `config` crate |
 //! | `environment` | `AUDITMON_…` variables as a layer |
 //! | `walk` | holds one layer against the tree: faults, old names |
+//! | `layer` | what comes of that: values under their new names |
 //! | `legacy`, `translate` | keys of the Go service |
 //! | `overlay` | which `hosts:` entries are for this host |
 //! | `load` | layers, merged by the `config` crate; secrets, validation |
@@ -19,11 +20,13 @@
 mod changes;
 mod environment;
 mod fault;
+mod layer;
 mod legacy;
 mod load;
 mod loaded;
 mod nearest;
 mod overlay;
+mod print;
 mod settings;
 mod shape;
 mod translate;
@@ -36,6 +39,7 @@ pub use changes::{Changed, Changes, PluginChange, changes};
 pub use environment::variables;
 pub use load::{ReadFile, Request, SEARCHED, load, read_file};
 pub use loaded::{Class, Instance, Loaded, Warning};
+pub use print::{effective, example, schema};
 pub use settings::{Format, Http, Journal, Keep, Logging, Settings, Tls};
 
 /// Faults of a configuration, one a line: each names place, path and what would be right.

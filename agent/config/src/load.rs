@@ -1,6 +1,7 @@
 //! Loading: defaults < file < matching `hosts:` entries < environment < command line.
 
 mod assemble;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -12,10 +13,11 @@ use auditmon_core::plugin::Entry;
 use config::{Map, Value, ValueKind};
 
 use crate::fault::{Fault, Place};
+use crate::layer::Layer;
 use crate::loaded::{Loaded, Warning};
 use crate::shape::{Node, Shape};
 use crate::tree::{GROUPS, Match, Tree, join};
-use crate::walk::{self, Findings, Layer};
+use crate::walk::{self, Findings};
 use crate::{ConfigErrors, environment, nearest, overlay, values, yaml};
 
 use assemble::Assembly;
@@ -210,6 +212,7 @@ fn overlays(tree: &Tree, base: &mut Layer, found: &mut Findings) -> Vec<Overlay>
         let asks = format!("{entry}.match");
         if choice.name.is_none()
             && choice.labels.is_empty()
+            && !found.bad.iter().any(|bad| bad.starts_with(&asks))
             && let Some(at) = base.written.get(&asks)
         {
             let text = "expected `name` or `labels` or both, found none: give `name: \"*\"` for every host";
@@ -306,13 +309,17 @@ fn command_line(
             found.faults.push(Fault::new(&place, nearest::shown(name), text));
             continue;
         };
+        if request.switches.contains(&(name.clone(), !on)) {
+            if *on {
+                let text = "expected either --enable or --disable, found both";
+                found.faults.push(Fault::new(&place, name, text));
+            }
+            continue;
+        }
         let value = Value::new(Some(&place.to_string()), ValueKind::Boolean(*on));
         let table = environment::nested(&format!("{path}.enabled"), value, &place);
         let one = walk::layer(tree, &tree.body, table, "", &|_| None, found);
-        // The same again is no contradiction.
-        if values::get(&layer.tree, &format!("{path}.enabled"))
-            .is_none_or(|value| value.kind != ValueKind::Boolean(*on))
-        {
+        if !layer.has(&format!("{path}.enabled")) {
             layer.add(tree, one, found);
         }
     }

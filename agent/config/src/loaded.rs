@@ -57,6 +57,8 @@ pub struct Warning {
     pub path: String,
     /// What to know.
     pub text: String,
+    /// It says that a key does nothing (yet).
+    pub no_effect: bool,
 }
 
 /// What a change of a key takes.
@@ -101,6 +103,17 @@ impl Loaded {
     pub fn place(&self, section: &str, message: &str) -> String {
         nearest_written(&self.written, section, message)
             .map_or_else(|| Place::Default.to_string(), |(written, _)| written.place.to_string())
+    }
+
+    /// Paths of secrets that stand in the file itself, as they are written there.
+    #[must_use]
+    pub fn secrets_in_file(&self) -> Vec<String> {
+        let given = self.leaves.iter().filter(|leaf| leaf.secret && !leaf.value.is_null());
+        given
+            .filter_map(|leaf| self.written.get(&leaf.path.join(".")))
+            .filter(|written| matches!(written.place, Place::File(..)))
+            .map(|written| written.path.clone())
+            .collect()
     }
 
     /// A fault of the key at `path`, in the form of all others: place, path as it is written there, text.

@@ -59,22 +59,30 @@ pub(crate) fn to_json(value: &Value) -> Json {
         ValueKind::U128(n) => n.to_string().into(),
         ValueKind::Float(n) => (*n).into(),
         ValueKind::String(s) => s.as_str().into(),
-        ValueKind::Table(t) => Json::Object(t.iter().map(|(k, v)| (k.clone(), to_json(v))).collect()),
+        ValueKind::Table(t) => Json::Object(sorted(t).map(|(k, v)| (k.clone(), to_json(v))).collect()),
         ValueKind::Array(a) => Json::Array(a.iter().map(to_json).collect()),
     }
 }
 
-/// JSON of what somebody gave: without what comes from defaults. `None` if that is everything.
-pub(crate) fn given(value: &Value) -> Option<Json> {
+/// Tables of the `config` crate have no order; what is shown has to have one.
+fn sorted(table: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    let mut pairs: Vec<_> = table.iter().collect();
+    pairs.sort_unstable_by_key(|(key, _)| *key);
+    pairs.into_iter()
+}
+
+/// JSON of what somebody gave: without what comes from defaults. `None` if that is everything. `is_written` knows the
+/// paths that were given, since a merged table does not know where it is from.
+pub(crate) fn given(value: &Value, path: &str, is_written: &dyn Fn(&str) -> bool) -> Option<Json> {
     if let ValueKind::Table(table) = &value.kind {
-        let inner: serde_json::Map<String, Json> = table
-            .iter()
-            .filter_map(|(key, value)| Some((key.clone(), given(value)?)))
+        let inner: serde_json::Map<String, Json> = sorted(table)
+            .filter_map(|(key, value)| Some((key.clone(), given(value, &format!("{path}.{key}"), is_written)?)))
             .collect();
-        return (table.is_empty() || !inner.is_empty()).then_some(Json::Object(inner));
+        let empty = table.is_empty() && is_written(path);
+        return (empty || !inner.is_empty()).then_some(Json::Object(inner));
     }
-    let default = value.origin().map(Place::parse) == Some(Place::Default);
-    (!default).then(|| to_json(value))
+    let default = Place::Default.to_string();
+    (value.origin() != Some(&default)).then(|| to_json(value))
 }
 
 /// A value of JSON, all of it from one place.

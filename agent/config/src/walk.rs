@@ -7,22 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use config::{Map, Value, ValueKind};
 
 use crate::fault::{Fault, Place};
+use crate::layer::Layer;
 use crate::loaded::{Warning, Written};
 use crate::nearest;
 use crate::shape::{Node, Shape, Text};
 use crate::translate::Translation;
-use crate::tree::{FILE_SUFFIX, GROUPS, Old, Tree, join};
-use crate::{legacy, values};
-
-/// A layer under its new names, without what is faulty.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Layer {
-    pub(crate) tree: Map<String, Value>,
-    /// Of every key: where and as what it was given.
-    pub(crate) written: BTreeMap<String, Written>,
-    /// Old keys without effect.
-    old: BTreeMap<String, Place>,
-}
+use crate::tree::{GROUPS, Old, Tree, join};
 
 /// What is found beside the layers.
 #[derive(Debug, Default)]
@@ -122,123 +112,15 @@ pub(crate) fn layer(
     layer
 }
 
-impl Layer {
-    /// Adds a value at a path, unless it is there under another name.
-    fn put(&mut self, path: &str, value: Value, written: Written, found: &mut Findings) {
-        if let Some(first) = self.written.get(path) {
-            let (first, second) = if first.place <= written.place {
-                (first, &written)
-            } else {
-                (&written, first)
-            };
-            let text = format!("expected once, but `{}` at {} is the same key", first.path, first.place);
-            found.bad.insert(path.to_owned());
-            found.faults.push(Fault::new(&second.place, &second.path, text));
-            return;
-        }
-        let mut parts: Vec<&str> = path.split('.').collect();
-        let Some(last) = parts.pop() else { return };
-        let mut table = &mut self.tree;
-        for part in parts {
-            let entry = table
-                .entry(part.to_owned())
-                .or_insert_with(|| Value::new(None, ValueKind::Table(Map::new())));
-            if !matches!(entry.kind, ValueKind::Table(_)) {
-                entry.kind = ValueKind::Table(Map::new());
-            }
-            let ValueKind::Table(inner) = &mut entry.kind else {
-                return;
-            };
-            table = inner;
-        }
-        table.insert(last.to_owned(), value);
-        self.written.insert(path.to_owned(), written);
-    }
-
-    /// Takes over another layer of the same rank; what both give is a fault.
-    pub(crate) fn add(&mut self, tree: &Tree, other: Layer, found: &mut Findings) {
-        for (path, written) in &other.written {
-            let leaf = values::get(&other.tree, path).filter(|value| {
-                let table = matches!(value.kind, ValueKind::Table(_));
-                !table || tree.find(path).is_some_and(Node::is_leaf)
-            });
-            match leaf {
-                Some(value) => {
-                    let below_leaf = written_above(&other.written, tree, path);
-                    if !below_leaf {
-                        self.put(path, value.clone(), written.clone(), found);
-                    }
-                }
-                None => {
-                    self.written.entry(path.clone()).or_insert_with(|| written.clone());
-                }
-            }
-        }
-        self.old.extend(other.old);
-    }
-
-    /// Finds keys of which only one may be given.
-    pub(crate) fn settle(&self, tree: &Tree, found: &mut Findings) {
-        for (one, other) in legacy::TWINS {
-            if let (Some(first), Some(second)) = (self.old.get(one), self.old.get(other)) {
-                let ((first, one), (second, other)) = if first <= second {
-                    ((first, one), (second, other))
-                } else {
-                    ((second, other), (first, one))
-                };
-                let text = format!("expected once, but `{one}` at {first} is the same key");
-                found.faults.push(Fault::new(second, other, text));
-            }
-        }
-        for (path, file) in &self.written {
-            let Some(secret) = path.strip_suffix(FILE_SUFFIX) else {
-                continue;
-            };
-            let Some(plain) = self.written.get(secret) else {
-                continue;
-            };
-            if tree.find(secret).is_some_and(|node| node.secret) && self.has(secret) && self.has(path) {
-                let (first, second) = if plain.place <= file.place {
-                    (plain, file)
-                } else {
-                    (file, plain)
-                };
-                let text = format!(
-                    "expected either the secret or a file that holds it, but `{}` is at {}",
-                    first.path, first.place
-                );
-                found.bad.insert(path.to_owned());
-                found.faults.push(Fault::new(&second.place, &second.path, text));
-            }
-        }
-    }
-
-    /// Whether something is given at a path.
-    pub(crate) fn has(&self, path: &str) -> bool {
-        values::get(&self.tree, path).is_some_and(|value| !matches!(value.kind, ValueKind::Nil))
-    }
-}
-
-/// Whether a leaf above the path was given as a whole.
-fn written_above(written: &BTreeMap<String, Written>, tree: &Tree, path: &str) -> bool {
-    let mut above = path;
-    while let Some(end) = above.rfind(['.', '[']) {
-        above = &above[..end];
-        if written.contains_key(above) && tree.find(above).is_some_and(Node::is_leaf) {
-            return true;
-        }
-    }
-    false
-}
-
 impl Walk<'_> {
     fn fault(&mut self, at: &At, text: impl Into<String>) {
         self.found.bad.insert(at.path.clone());
         self.found.faults.push(Fault::new(&at.place, &at.written, text));
     }
 
-    fn warn(&mut self, at: &At, text: &str) {
+    fn warn(&mut self, at: &At, text: &str, no_effect: bool) {
         self.found.warnings.push(Warning {
+            no_effect,
             place: at.place.to_string(),
             path: at.written.clone(),
             text: text.to_owned(),
@@ -350,7 +232,7 @@ impl Walk<'_> {
         let Some((path, translation)) = &old.now else {
             self.old.insert(at.path.clone(), at.place.clone());
             if self.value(&old.node, value, at).is_some() {
-                self.warn(at, old.node.no_effect.as_deref().unwrap_or("has no effect"));
+                self.warn(at, old.node.no_effect.as_deref().unwrap_or("has no effect"), true);
             }
             return;
         };
@@ -365,12 +247,14 @@ impl Walk<'_> {
                     (Translation::BesideV2, ValueKind::String(file)) => self.warn(
                         at,
                         &format!("this database is left as it is; events are stored beside it, in {file}"),
+                        false,
                     ),
                     (Translation::Port, ValueKind::String(listen)) => self.warn(
                         at,
                         &format!(
                             "only the port is taken over, which makes {listen}; `http.listen` sets the address, too"
                         ),
+                        false,
                     ),
                     _ => {}
                 }
@@ -396,7 +280,7 @@ impl Walk<'_> {
         if let Some(why) = &node.no_effect
             && !self.tree.old.contains_key(&at.path)
         {
-            self.warn(at, why);
+            self.warn(at, why, true);
         }
         let origin = value.origin().map(str::to_owned);
         let rebuilt = |kind| Some(Value::new(origin.as_ref(), kind));
@@ -495,6 +379,9 @@ impl Walk<'_> {
         let known: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
         // The right key is missing where a wrong one stands.
         let free = known.iter().copied().filter(|name| !present.contains(*name));
+        if key == "hosts" && at.path == key {
+            return "unknown key here, expected at the top of the file only".to_owned();
+        }
         let text = says::unknown_key(key, free, &known);
         if text.contains("did you mean") || self.in_list {
             return text;

@@ -6,6 +6,8 @@ use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 use crate::fault::{Fault, Place};
 use crate::nearest;
 
+/// Longest path that a fault shows, in letters.
+const LONGEST_PATH: usize = 120;
 /// Deepest nesting of a configuration file.
 const MAX_DEPTH: usize = 64;
 
@@ -109,6 +111,10 @@ impl<'n> Builder<'n> {
 
     fn fault(&self, place: &Place, text: impl Into<String>) -> Fault {
         let path = if self.path.is_empty() { TOP } else { &self.path };
+        let path = match path.char_indices().nth(LONGEST_PATH) {
+            Some((end, _)) => format!("{}…", &path[..end]),
+            None => path.to_owned(),
+        };
         Fault::new(place, path, text)
     }
 
@@ -230,7 +236,8 @@ impl<'n> Builder<'n> {
 fn explained(error: &ScanError) -> String {
     use ErrorKind as E;
     let right = match error.kind() {
-        E::MappingValueNotAllowed | E::InvalidColonPlacement => "expected one value, in quotes where it holds `: `",
+        E::MappingValueNotAllowed => "expected one value, in quotes where it holds `: `",
+        E::InvalidColonPlacement => "expected brackets in pairs, and values in quotes where they hold `: `",
         E::MismatchedFlowCollectionEnd { .. }
         | E::UnclosedFlowCollection { .. }
         | E::MisplacedFlowCollectionEnd

@@ -57,7 +57,7 @@ pub(crate) fn with_enabled(mut schema: Schema, default: bool) -> Schema {
     let mut properties = serde_json::Map::new();
     properties.insert(
         "enabled".to_owned(),
-        json!({"type": "boolean", "default": default, "description": "Whether it runs."}),
+        json!({"type": "boolean", "default": default, "description": "Whether it runs on this host."}),
     );
     if let Some(Value::Object(own)) = object.remove("properties") {
         properties.extend(own);

@@ -46,9 +46,9 @@ fn failure(error: &StartError) -> Failure {
 
 /// Runs the agent until a signal.
 pub fn run(context: Context) -> Result<ExitCode, Failure> {
-    logging::start(&context.loaded.settings.logging).map_err(|message| Failure {
+    logging::start(&context.loaded.settings.logging).map_err(|says| Failure {
         code: exit::CONFIG,
-        message,
+        message: context.loaded.fault("logging.level", &says),
     })?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -56,8 +56,12 @@ pub fn run(context: Context) -> Result<ExitCode, Failure> {
         data_dir = %context.data_dir.display(),
         "auditmon starts"
     );
-    for warning in &context.loaded.warnings {
+    let (idle, other): (Vec<_>, Vec<_>) = context.loaded.warnings.iter().partition(|warning| warning.no_effect);
+    for warning in other {
         tracing::warn!("{warning}");
+    }
+    if !idle.is_empty() {
+        tracing::warn!("{} keys have no effect; `auditmon check` lists them", idle.len());
     }
     let setup = Setup {
         host: context.loaded.host.clone(),

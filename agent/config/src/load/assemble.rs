@@ -8,13 +8,15 @@ use config::{Config, Map, Value, ValueKind};
 use serde_json::Value as Json;
 
 use crate::fault::{Fault, Place};
+use crate::layer::Layer;
 use crate::loaded::{Class, Instance, Leaf, Loaded, Warning, Written, fault_of};
 use crate::settings::Settings;
 use crate::shape::{Node, Shape};
 use crate::tree::{FILE_SUFFIX, GROUPS, Tree, join};
-use crate::walk::{Findings, Layer, section};
+use crate::walk::{Findings, section};
 use crate::{ConfigErrors, values};
 
+use super::secrets::{Secrets, scrubbed, secrets_below};
 use super::{ReadFile, Source};
 
 /// Stands for all sections among those that have a fault.
@@ -108,6 +110,7 @@ impl Assembly<'_> {
         let mut secrets = Secrets {
             read,
             written: &written,
+            bad: &self.found.bad,
             faults: &mut faults,
         };
         secrets.table(&self.tree.body, &mut value, "");
@@ -205,7 +208,7 @@ impl Assembly<'_> {
                     vec![(entry.name, path, table)]
                 };
                 for (name, path, table) in found {
-                    let instance = instance(entry, name, path, table);
+                    let instance = instance(entry, name, path, table, written);
                     let hidden = secrets_below(leaves, &instance.path);
                     let at = |fault: auditmon_core::plugin::Fault| {
                         let path = if fault.path.is_empty() {
@@ -224,6 +227,7 @@ impl Assembly<'_> {
                             place: fault.place.to_string(),
                             path: fault.path,
                             text: fault.text,
+                            no_effect: false,
                         }));
                     }
                     plugins.push(instance);
@@ -254,14 +258,22 @@ impl Assembly<'_> {
     }
 }
 
-fn instance(entry: &Entry, name: &'static str, path: String, table: &Map<String, Value>) -> Instance {
+fn instance(
+    entry: &Entry,
+    name: &'static str,
+    path: String,
+    table: &Map<String, Value>,
+    written: &BTreeMap<String, Written>,
+) -> Instance {
     let enabled = table.get("enabled");
     let own: Map<String, Value> = table
         .iter()
         .filter(|(key, _)| *key != "enabled")
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    let section = values::given(&Value::new(None, ValueKind::Table(own)));
+    let section = values::given(&Value::new(None, ValueKind::Table(own)), &path, &|path| {
+        written.contains_key(path)
+    });
     Instance {
         entry: entry.name,
         name,
@@ -282,33 +294,6 @@ fn judge(entry: &Entry, section: Section) -> Vec<auditmon_core::plugin::Fault> {
     .unwrap_or_default()
 }
 
-fn secrets_below<'a>(leaves: &'a [Leaf], path: &str) -> Vec<&'a str> {
-    let below = format!("{path}.");
-    let mut found = Vec::new();
-    for leaf in leaves.iter().filter(|leaf| leaf.secret) {
-        if leaf.path.join(".").starts_with(&below) {
-            texts(&leaf.value, &mut found);
-        }
-    }
-    found
-}
-
-fn texts<'a>(value: &'a Json, found: &mut Vec<&'a str>) {
-    match value {
-        Json::String(text) if !text.is_empty() => found.push(text),
-        Json::Array(items) => items.iter().for_each(|item| texts(item, found)),
-        Json::Object(map) => map.values().for_each(|value| texts(value, found)),
-        _ => {}
-    }
-}
-
-/// A message of others, in which no secret may stand.
-fn scrubbed(message: String, secrets: &[&str]) -> String {
-    secrets
-        .iter()
-        .fold(message, |message, secret| message.replace(secret, "***"))
-}
-
 fn open_listener(settings: &Settings, written: &BTreeMap<String, Written>) -> Option<Warning> {
     let http = &settings.http;
     if !http.is_open() || !http.insecure {
@@ -323,86 +308,8 @@ fn open_listener(settings: &Settings, written: &BTreeMap<String, Written>) -> Op
         place: fault.place.to_string(),
         path: fault.path,
         text: fault.text,
+        no_effect: false,
     })
-}
-
-/// Puts the content of files into the secrets that they stand for.
-struct Secrets<'a> {
-    read: Option<&'a ReadFile>,
-    written: &'a BTreeMap<String, Written>,
-    faults: &'a mut Vec<Fault>,
-}
-
-impl Secrets<'_> {
-    fn table(&mut self, node: &Node, table: &mut Map<String, Value>, path: &str) {
-        match &node.shape {
-            Shape::Table(fields) => {
-                for (key, node) in fields {
-                    if let Some(secret) = &node.stands_for {
-                        self.take(table, key, secret, path);
-                    } else if let Some(value) = table.get_mut(key) {
-                        self.value(node, value, &join(path, key));
-                    }
-                }
-            }
-            Shape::Map { item, .. } => {
-                for (key, value) in table.iter_mut() {
-                    self.value(item, value, &join(path, key));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn value(&mut self, node: &Node, value: &mut Value, path: &str) {
-        match (&node.shape, &mut value.kind) {
-            (_, ValueKind::Table(table)) => self.table(node, table, path),
-            (Shape::List(item), ValueKind::Array(items)) => {
-                for (index, value) in items.iter_mut().enumerate() {
-                    self.value(item, value, &format!("{path}[{index}]"));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn take(&mut self, table: &mut Map<String, Value>, key: &str, secret: &str, path: &str) {
-        let Some(Value {
-            kind: ValueKind::String(file),
-            ..
-        }) = table.remove(key)
-        else {
-            return;
-        };
-        let path = join(path, key);
-        let content = match self.read {
-            None => Ok("secret".to_owned()),
-            Some(read) => content(read, Path::new(&file)),
-        };
-        match content {
-            Ok(content) => {
-                let at = fault_of(self.written, &path, "");
-                let origin = format!("{}, file {file}", at.place);
-                table.insert(secret.to_owned(), Value::new(Some(&origin), ValueKind::String(content)));
-            }
-            Err(why) => {
-                let text = format!("expected a file that holds a secret, but {file} {why}");
-                self.faults.push(fault_of(self.written, &path, &text));
-            }
-        }
-    }
-}
-
-/// A secret's file without the end of its last line.
-fn content(read: &ReadFile, file: &Path) -> Result<String, String> {
-    let bytes = read(file).map_err(|error| format!("can't be read: {error}"))?;
-    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
-    let text = text.trim_end_matches(['\n', '\r']);
-    if text.is_empty() {
-        Err("is empty".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
 }
 
 struct Leaves<'a> {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use auditmon_core::units::{Size, Span};
 use config::{Value, ValueKind};
 
-use crate::nearest::{ask, listed, nearest, phrase, shown};
+use crate::nearest::{ask, listed, nearest, phrase, shown, shown_key};
 use crate::shape::{Node, Shape, Text};
 
 /// Whether a text is what the format asks for.
@@ -22,7 +22,14 @@ pub(super) fn is_text(text: Text, word: &str) -> bool {
 pub(super) fn wrong(node: &Node, kind: &ValueKind) -> String {
     let hidden = node.holds_secret();
     let meant = if hidden { String::new() } else { ask(&meant(node, kind)) };
-    format!("expected {}, found {}{meant}", expected(node), found(kind, hidden))
+    let text = match (&node.shape, kind) {
+        // What is wrong with `"4096"` is its quotes.
+        (Shape::Integer { .. } | Shape::Number, ValueKind::String(word)) if !hidden => {
+            format!("the text `{}`", shown(word))
+        }
+        _ => found(kind, hidden),
+    };
+    format!("expected {}, found {text}{meant}", expected(node))
 }
 
 /// What should stand there.
@@ -190,6 +197,8 @@ fn address(word: &str) -> Vec<String> {
 
 /// `unknown key`, with the nearest one that is not there yet, else the nearest one, else all.
 pub(super) fn unknown_key<'a>(key: &str, free: impl Iterator<Item = &'a str>, known: &[&str]) -> String {
+    let key = shown_key(key);
+    let key = key.trim_end_matches('…');
     let near = nearest(key, free);
     if !near.is_empty() {
         return format!("unknown key{}", ask(&near));

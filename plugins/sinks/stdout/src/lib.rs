@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-/// `sinks.stdout`; there is nothing to set yet.
+/// Events as lines of JSON on standard output, for eyes and pipes: it begins with what comes next and holds nothing back.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StdoutConfig {}

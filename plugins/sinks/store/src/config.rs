@@ -28,7 +28,7 @@ pub enum Backend {
     Postgres,
 }
 
-/// `sinks.store`.
+/// The store: what the page, `GET /api/v1/events` and `auditmon events` read.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
@@ -131,36 +131,39 @@ impl PluginConfig for StoreConfig {
 
     fn validate(&self, faults: &mut Faults) {
         if self.backend == Backend::Postgres {
-            faults.add(
-                "backend",
-                "PostgreSQL comes with a later version; sqlite is what this one has",
-            );
+            faults.add("backend", "expected `sqlite`: PostgreSQL comes with a later version");
         }
         if self.url.is_some() {
             faults.add(
                 "url",
-                "is for PostgreSQL, which comes with a later version; sqlite takes `file`",
+                "expected none: it is for PostgreSQL, which comes with a later version; sqlite takes `file`",
             );
         }
         if let Some(file) = &self.file
             && file.as_os_str().is_empty()
         {
-            faults.add("file", "is empty; leave it out for events.db in the data directory");
+            faults.add(
+                "file",
+                "expected a file, found nothing; leave it out for events.db in the data directory",
+            );
         }
         if self.retention.interval.0 < MIN_INTERVAL {
-            faults.add("retention.interval", "is at least 1s");
+            faults.add(
+                "retention.interval",
+                format!("expected at least 1s, found {}", self.retention.interval),
+            );
         }
         for (kind, age, size) in self.retention.limits() {
             if age.is_some_and(|age| age.is_zero()) {
                 faults.add(
                     format!("retention.{kind}"),
-                    "would delete everything at once; null keeps for ever",
+                    "expected more than 0s, which would delete everything at once; null keeps for ever",
                 );
             }
             if size == Some(0) {
                 faults.add(
                     format!("retention.max_size.{kind}"),
-                    "would delete everything at once; null is no limit",
+                    "expected more than 0, which would delete everything at once; null is no limit",
                 );
             }
         }
@@ -245,25 +248,28 @@ mod tests {
         for (value, says) in [
             (
                 json!({"backend": "postgres"}),
-                "backend: PostgreSQL comes with a later version",
+                "backend: expected `sqlite`: PostgreSQL comes with a later version",
             ),
-            (json!({"url": "postgres://h/d"}), "url: is for PostgreSQL"),
+            (
+                json!({"url": "postgres://h/d"}),
+                "url: expected none: it is for PostgreSQL",
+            ),
             (json!({"backend": "mysql"}), "unknown variant `mysql`"),
             (json!({"fille": "x"}), "unknown field `fille`"),
             (
                 json!({"retention": {"kernel": "0s"}}),
-                "retention.kernel: would delete everything",
+                "retention.kernel: expected more than 0s",
             ),
             (
                 json!({"retention": {"max_size": {"kernel": 0}}}),
-                "retention.max_size.kernel: would delete",
+                "retention.max_size.kernel: expected more than 0, ",
             ),
             (
                 json!({"retention": {"interval": "1ms"}}),
-                "retention.interval: is at least 1s",
+                "retention.interval: expected at least 1s",
             ),
             (json!({"retention": {"kernel": 7}}), "has no unit"),
-            (json!({"file": ""}), "file: is empty"),
+            (json!({"file": ""}), "file: expected a file"),
         ] {
             let error = parse(value.clone()).unwrap_err();
             assert!(error.contains(says), "{value}: {error}");

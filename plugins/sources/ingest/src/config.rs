@@ -13,11 +13,11 @@ use crate::handler;
 /// Most events of one request: one frame of the journal holds no more.
 const MAX_EVENTS: u32 = auditmon_journal::format::MAX_EVENTS;
 
-/// `sources.ingest`.
+/// The event API: applications post events to it.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IngestConfig {
-    /// Largest body, as sent and after decompression; at most 16 MiB.
+    /// Largest body, as sent and after decompression; at most 16MiB.
     pub max_body: Size,
     /// Most events of a request; at most 10,000.
     pub max_events: u32,
@@ -25,7 +25,7 @@ pub struct IngestConfig {
     pub body_timeout: Span,
     /// How long a request waits for `http.memory`.
     pub memory_timeout: Span,
-    /// How long an event may wait for company before it is written, 0–2 ms.
+    /// How long an event may wait for company before it is written, at most 2ms.
     pub linger: Span,
 }
 

@@ -28,20 +28,23 @@ const DEMO: &[&str] = &[
     "-a always,exit -F arch=b32 -S execve,execveat -k auditmon-demo",
 ];
 
-/// `sources.kernel`.
+/// The kernel's audit records: the agent is this host's audit daemon.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KernelConfig {
-    /// The record socket's receive buffer as the kernel accounts it, 1 MiB to
-    /// 1 GiB; 16 MiB bridge a stop of 3 s at 8,000 records a second. More
+    /// The record socket's receive buffer as the kernel accounts it, 1MiB to
+    /// 1GiB; 16MiB bridge a stop of 3 s at 8,000 records a second. More
     /// than `net.core.rmem_max` needs CAP_NET_ADMIN.
     pub receive_buffer: Size,
-    /// Bytes of records that wait while the journal takes none, 1 MiB to 1 GiB.
+    /// Bytes of records that wait while the journal takes none, 1MiB to 1GiB; what
+    /// doesn't fit is dropped, counted and told.
     pub buffer: Size,
-    /// Records in the kernel's own queue, 0 is no limit. Without it (and
-    /// without `-b` in the rules) raised to 8192 where it is lower.
+    /// Records in the kernel's own queue, 0 is no limit. Default: what the rules
+    /// say (`-b`), else 8192 where the kernel has less.
     pub backlog_limit: Option<u32>,
-    /// The rules. Without this section: programs that start.
+    /// The rules. Without this section all programs that start are recorded:
+    /// `-a always,exit -F arch=b64 -S execve,execveat -k auditmon-demo`, and the
+    /// same for `arch=b32`; an empty section has no rules.
     pub rules: Option<RulesConfig>,
 }
 
