@@ -1,4 +1,5 @@
 //! The admin socket and the commands that speak through it.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;

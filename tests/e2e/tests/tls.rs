@@ -1,4 +1,5 @@
 //! TLS at the listener: own certificate, clients' certificates, renewal, and what has no place there.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
