@@ -10,6 +10,9 @@ use serde_json::Value as Json;
 use crate::fault::{Fault, Place};
 use crate::settings::Settings;
 
+/// What stands for a secret where values are shown.
+pub(crate) const HIDDEN: &str = "********";
+
 /// The configuration of this host: validated, with the origin of each value.
 #[derive(Clone)]
 pub struct Loaded {
@@ -27,6 +30,8 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// Every leaf in the order of the schema.
     pub(crate) leaves: Vec<Leaf>,
+    /// Paths of secrets that stand in the file, as written there.
+    pub(crate) secrets_in_file: Vec<String>,
     /// Of each path that was given: where, and as what.
     pub(crate) written: BTreeMap<String, Written>,
 }
@@ -80,7 +85,12 @@ pub(crate) struct Leaf {
     pub(crate) value: Json,
     pub(crate) origin: String,
     pub(crate) class: Class,
+    /// The whole value is one.
     pub(crate) secret: bool,
+    /// The value without the secrets that are inside of it, if there are any.
+    pub(crate) masked: Option<Json>,
+    /// All secrets that are in it.
+    pub(crate) secrets: Vec<String>,
 }
 
 /// Where a path was given, and as what: an old name, or below a `hosts:` entry.
@@ -108,12 +118,7 @@ impl Loaded {
     /// Paths of secrets that stand in the file itself, as they are written there.
     #[must_use]
     pub fn secrets_in_file(&self) -> Vec<String> {
-        let given = self.leaves.iter().filter(|leaf| leaf.secret && !leaf.value.is_null());
-        given
-            .filter_map(|leaf| self.written.get(&leaf.path.join(".")))
-            .filter(|written| matches!(written.place, Place::File(..)))
-            .map(|written| written.path.clone())
-            .collect()
+        self.secrets_in_file.clone()
     }
 
     /// A fault of the key at `path`, in the form of all others: place, path as it is written there, text.

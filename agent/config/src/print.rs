@@ -8,16 +8,14 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use crate::loaded::{Leaf, Loaded};
+use crate::loaded::{HIDDEN, Leaf, Loaded};
 
 pub use example::example;
 use scalar::{key, text};
 pub use schema::schema;
 
-/// What stands for a secret.
-const HIDDEN: &str = "********";
-
-/// Effective values of all keys as YAML, which loads again; secrets stand as remarks without their values. With
+/// Effective values of all keys as YAML, which loads again; secrets stand as remarks without their values, inside of
+/// lists as asterisks. With
 /// `origins` each line says where its value is from. `data_dir` is the directory that is used if none is set.
 #[must_use]
 pub fn effective(loaded: &Loaded, data_dir: &Path, origins: bool) -> String {
@@ -37,7 +35,7 @@ pub fn effective(loaded: &Loaded, data_dir: &Path, origins: bool) -> String {
         let shown = match leaf.path.join(".").as_str() {
             "data_dir" if leaf.value.is_null() => data_dir.display().to_string().into(),
             "host" if leaf.value.is_null() => loaded.host.clone().into(),
-            _ => leaf.value.clone(),
+            _ => leaf.masked.as_ref().unwrap_or(&leaf.value).clone(),
         };
         line(&mut out, leaf, name, &shown, above.len(), origins);
     }
@@ -51,7 +49,7 @@ fn line(out: &mut String, leaf: &Leaf, name: &str, value: &Json, depth: usize, o
     } else {
         String::new()
     };
-    if leaf.secret && !is_empty(value) {
+    if leaf.secret && !is_empty(&leaf.value) {
         *out += &format!("{indent}# {}: {HIDDEN}{origin}\n", key(name));
         return;
     }

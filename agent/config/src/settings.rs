@@ -43,7 +43,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Allows plain HTTP beyond loopback, where keys and events can be read on the way.
     pub insecure: bool,
-    /// Address under which users reach the page, such as `https://audit.example.org`. Default: the listener's own.
+    /// Where people and applications reach the agent, if not at `listen`, such as
+    /// `https://audit.example.org/auditmon`.
     #[schemars(extend("x-aliases" = ["server.root_url"]))]
     pub root_url: Option<String>,
     /// TLS of the listener; off without files.

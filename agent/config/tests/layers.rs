@@ -237,7 +237,7 @@ sources:
     assert!(!format!("{loaded:?}").contains("hunter2"));
     assert_eq!(
         loaded.secrets_in_file(),
-        ["sinks.webhook.open.token", "sinks.webhook.open.headers"]
+        ["sinks.webhook.open.headers", "sinks.webhook.open.token"]
     );
     // The higher layer has the say, whichever way it says it.
     let plain = trial.clone().env("AUDITMON_SINKS_WEBHOOK_SIEM_TOKEN", "other").good();

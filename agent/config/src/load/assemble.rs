@@ -16,7 +16,7 @@ use crate::tree::{FILE_SUFFIX, GROUPS, Tree, join};
 use crate::walk::{Findings, section};
 use crate::{ConfigErrors, values};
 
-use super::secrets::{Secrets, scrubbed, secrets_below};
+use super::secrets::{Secrets, masked, scrubbed, secrets_below};
 use super::{ReadFile, Source};
 
 /// Stands for all sections among those that have a fault.
@@ -121,7 +121,14 @@ impl Assembly<'_> {
         }
         let leaves = self.leaves(&value, &written);
         let plugins = self.plugins(&value, &written, &leaves, &mut faults, &mut warnings);
+        let in_file = written.iter().filter(|(path, written)| {
+            matches!(written.place, Place::File(..))
+                && self.tree.find(path).is_some_and(|node| node.secret)
+                && values::get(&value, path).is_some_and(|value| value.kind != ValueKind::Nil)
+        });
+        let secrets_in_file = in_file.map(|(_, written)| written.path.clone()).collect();
         let loaded = Loaded {
+            secrets_in_file,
             host: settings.host.clone().unwrap_or_else(|| self.machine.to_owned()),
             settings,
             plugins,
@@ -347,12 +354,17 @@ impl Leaves<'_> {
                 if let Some(written) = written.filter(|written| written.path != path) {
                     origin = format!("{origin} ({})", written.path);
                 }
+                let value = values::to_json(value);
+                let mut secrets = Vec::new();
+                let masked = masked(node, &value, &mut secrets);
                 self.out.push(Leaf {
                     path: self.path.clone(),
-                    value: values::to_json(value),
+                    masked: (masked != value).then_some(masked),
+                    value,
                     origin,
                     class,
                     secret: node.secret,
+                    secrets,
                 });
             }
         }

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::ReadFile;
 use crate::fault::Fault;
-use crate::loaded::{Leaf, Written, fault_of};
+use crate::loaded::{HIDDEN, Leaf, Written, fault_of};
 use crate::shape::{Node, Shape};
 use crate::tree::join;
 
@@ -98,18 +98,47 @@ fn content(read: &ReadFile, file: &Path) -> Result<String, String> {
 
 pub(super) fn secrets_below<'a>(leaves: &'a [Leaf], path: &str) -> Vec<&'a str> {
     let below = format!("{path}.");
-    let mut found = Vec::new();
-    for leaf in leaves.iter().filter(|leaf| leaf.secret) {
-        if leaf.path.join(".").starts_with(&below) {
-            texts(&leaf.value, &mut found);
-        }
-    }
-    found
+    leaves
+        .iter()
+        .filter(|leaf| !leaf.secrets.is_empty() && leaf.path.join(".").starts_with(&below))
+        .flat_map(|leaf| leaf.secrets.iter().map(String::as_str))
+        .collect()
 }
 
-fn texts<'a>(value: &'a Json, found: &mut Vec<&'a str>) {
+/// The value with something in place of each secret; these are collected.
+pub(super) fn masked(node: &Node, value: &Json, secrets: &mut Vec<String>) -> Json {
+    if node.secret {
+        let before = secrets.len();
+        texts(value, secrets);
+        return if secrets.len() > before {
+            HIDDEN.into()
+        } else {
+            value.clone()
+        };
+    }
+    match (&node.shape, value) {
+        (Shape::List(item), Json::Array(items)) => items.iter().map(|value| masked(item, value, secrets)).collect(),
+        (Shape::Table(_) | Shape::Map { .. }, Json::Object(map)) => {
+            let one = |(key, value): (&String, &Json)| {
+                let value = match node.field(key) {
+                    Some(node) => masked(node, value, secrets),
+                    None => value.clone(),
+                };
+                (key.clone(), value)
+            };
+            Json::Object(map.iter().map(one).collect())
+        }
+        // Which of the shapes it is was seen on the walk; one that holds a secret is enough.
+        (Shape::Union(nodes), _) => nodes
+            .iter()
+            .fold(value.clone(), |value, node| masked(node, &value, secrets)),
+        _ => value.clone(),
+    }
+}
+
+fn texts(value: &Json, found: &mut Vec<String>) {
     match value {
-        Json::String(text) if !text.is_empty() => found.push(text),
+        Json::String(text) if !text.is_empty() => found.push(text.clone()),
         Json::Array(items) => items.iter().for_each(|item| texts(item, found)),
         Json::Object(map) => map.values().for_each(|value| texts(value, found)),
         _ => {}

@@ -81,7 +81,7 @@ impl Http {
         {
             faults.add(
                 "http.root_url",
-                format!("expected an address such as https://audit.example.org, found {url:?}"),
+                format!("expected an address such as https://audit.example.org/auditmon, found {url:?}"),
             );
         }
         if self.memory.0 < 1 << 20 {
@@ -109,8 +109,8 @@ fn is_root_url(url: &str) -> bool {
         return false;
     };
     let host = rest.split('/').next().unwrap_or_default();
-    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#' | '@' | '"' | '<' | '>' | '\\');
-    !host.is_empty() && !host.starts_with(':') && !rest.contains(odd) && rest.is_ascii()
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]%".contains(&b);
+    !host.is_empty() && !host.starts_with(':') && rest.bytes().all(good)
 }
 
 impl Journal {
