@@ -17,6 +17,9 @@
 //! | `changes` | what a reload takes |
 //! | `print` | effective values, example file, JSON Schema |
 
+#[cfg(test)]
+extern crate self as auditmon_config;
+
 mod changes;
 mod environment;
 mod fault;
@@ -41,6 +44,10 @@ pub use load::{ReadFile, Request, SEARCHED, load, read_file};
 pub use loaded::{Class, Instance, Loaded, Warning};
 pub use print::{effective, example, schema};
 pub use settings::{Format, Http, Journal, Keep, Logging, Settings, Tls};
+
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod plugins;
 
 /// Faults of a configuration, one a line: each names place, path and what would be right.
 #[derive(Debug, thiserror::Error)]

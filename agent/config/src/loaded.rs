@@ -107,6 +107,27 @@ impl Loaded {
         self.plugins.iter().find(|plugin| plugin.name == name)
     }
 
+    /// All values of a plugin's section, defaults too, without `enabled`; secrets are in it.
+    #[must_use]
+    pub fn values(&self, plugin: &Instance) -> Section {
+        let mut all = Section::Object(serde_json::Map::new());
+        let depth = plugin.path.split('.').count();
+        let below = |leaf: &&Leaf| leaf.path.len() > depth && leaf.path[..depth].join(".") == plugin.path;
+        for leaf in self
+            .leaves
+            .iter()
+            .filter(below)
+            .filter(|leaf| leaf.path[depth..] != ["enabled"])
+        {
+            let mut here = &mut all;
+            for key in &leaf.path[depth..] {
+                here = &mut here[key.as_str()];
+            }
+            *here = leaf.value.clone();
+        }
+        all
+    }
+
     /// The place of a fault that a section's own reading found: the key that its message names in backticks, else
     /// the section, else what is above it.
     #[must_use]

@@ -322,7 +322,11 @@ impl Walk<'_> {
                 self.in_list = outer;
                 rebuilt(ValueKind::Array(out))
             }
-            (Shape::Overlay, ValueKind::Table(table)) => {
+            (Shape::Overlay, kind @ (ValueKind::Table(_) | ValueKind::Nil)) => {
+                let table = match kind {
+                    ValueKind::Table(table) => table,
+                    _ => Map::new(),
+                };
                 let found = (at.written.clone(), at.place.clone(), table);
                 self.found.overlays.push(found);
                 None

@@ -121,6 +121,11 @@ fn variables_are_typed_by_their_keys() {
     assert!(loaded.plugin("web").unwrap().enabled);
     let null = Trial::of("run_as: a").env("AUDITMON_RUN_AS", "null").good();
     assert_eq!(null.settings.run_as, None);
+    let values = loaded.values(loaded.plugin("store").unwrap());
+    assert_eq!(
+        (&values["retention"], &values["batch"]["events"], values.get("enabled")),
+        (&json!("7d"), &json!(1000), None)
+    );
     assert_eq!(origin(&null, "run_as"), "environment AUDITMON_RUN_AS");
 }
 

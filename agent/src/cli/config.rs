@@ -51,3 +51,6 @@ pub fn run(context: &Context, args: &ConfigArgs) -> Result<ExitCode, Failure> {
     ))?;
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests;

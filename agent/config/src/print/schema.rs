@@ -12,6 +12,8 @@ use crate::tree::Tree;
 const SIZE: &str = "^[0-9]+ *(|B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)$";
 /// What [`Span`](auditmon_core::units::Span) reads.
 const SPAN: &str = "^([0-9]+(ms|s|m|h|d))+$";
+/// The end of an address with a port; the rest has too many forms.
+const SOCKET_ADDRESS: &str = ":[0-9]{1,5}$";
 /// A name of an instance.
 const INSTANCE: &str = "^[a-z0-9_-]{1,40}$";
 
@@ -144,7 +146,7 @@ fn shape(node: &Node, in_list: bool) -> Json {
         Shape::Text(Text::Plain) => json!({"type": "string"}),
         Shape::Text(Text::Size) => json!({"type": ["string", "integer"], "pattern": SIZE, "minimum": 0}),
         Shape::Text(Text::Span) => json!({"type": "string", "pattern": SPAN}),
-        Shape::Text(Text::SocketAddress) => json!({"type": "string", "pattern": ":[0-9]{1,5}$"}),
+        Shape::Text(Text::SocketAddress) => json!({"type": "string", "pattern": SOCKET_ADDRESS}),
         Shape::Choice(words) if words.iter().all(|(_, meaning)| meaning.is_empty()) => {
             json!({"enum": words.iter().map(|(word, _)| word).collect::<Vec<_>>()})
         }
@@ -178,9 +180,19 @@ fn shape(node: &Node, in_list: bool) -> Json {
             out
         }
         Shape::Union(nodes) => {
-            json!({"anyOf": nodes.iter().map(|node| of(node, in_list)).collect::<Vec<_>>()})
+            let one = |node: &Node| {
+                let mut schema = of(node, in_list);
+                if matches!(node.shape, Shape::Table(_) | Shape::Map { .. }) && !node.nullable {
+                    schema["type"] = "object".into();
+                }
+                schema
+            };
+            json!({"anyOf": nodes.iter().map(one).collect::<Vec<_>>()})
         }
         Shape::Overlay => json!({"$ref": "#", "properties": {"hosts": false}}),
         Shape::Any => json!({}),
     }
 }
+
+#[cfg(test)]
+mod tests;
