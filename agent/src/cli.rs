@@ -80,6 +80,7 @@ enum Verb {
 }
 
 /// What every verb needs: configuration and data directory.
+#[derive(Clone)]
 pub struct Context {
     /// The configuration.
     pub loaded: Loaded,
@@ -147,10 +148,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         _ => Vec::new(),
     };
     let request = Request {
-        file: cli.config,
+        file: cli.config.clone(),
         environment: std::env::vars_os().collect(),
         data_dir: cli.data_dir,
         switches,
+        read: auditmon_runtime::privileges::reader(cli.config.as_deref()),
         ..Request::new(host_name())
     };
     let loaded = auditmon_config::load(&request, &registry::entries()).map_err(|errors| Failure {
@@ -164,7 +166,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let context = Context { loaded, data_dir };
     match verb {
         Verb::Run(_) => run::run(context),
-        Verb::Check(_) => check::run(&context),
+        Verb::Check(_) => check::check(&context),
         Verb::Config(args) => config::run(&context, &args),
         Verb::Status(args) => status::status(&context, &args),
         Verb::Reload => status::reload(&context),

@@ -25,6 +25,7 @@ use crate::delivery::{Delivery, Receipt};
 use crate::emitter::Emitter;
 use crate::health::HealthReporter;
 use crate::keys::Keys;
+use crate::privileged::{Control, Needs, files_of};
 use crate::reader::EventReader;
 use crate::subscription::Events;
 use crate::time::Nanos;
@@ -67,6 +68,8 @@ pub struct BuildContext {
     pub metrics: Registry,
     /// API keys and sessions.
     pub keys: Arc<dyn Keys>,
+    /// The one thread that has privileges, as far as [`PluginConfig::needs`] named them.
+    pub control: Control,
     /// The store's reader, if the store is on; it stays good when the store is built anew.
     pub reader: Option<Arc<dyn EventReader>>,
     /// How the plugin tells its state.
@@ -199,6 +202,11 @@ pub trait PluginConfig: Clone + Default + DeserializeOwned + JsonSchema + Send +
     fn validate(&self, faults: &mut Faults);
     /// Finds settings that work and may still surprise, for `auditmon check` and the log at start; pure.
     fn warn(&self, _warnings: &mut Faults) {}
+    /// Names what it needs beyond an ordinary process: capabilities, directories outside the data directory, files
+    /// that no key with [`FILE`](crate::schema::FILE) names. What is not named is gone before the plugin is built. Pure.
+    fn needs(&self, needs: &mut Needs) {
+        let _ = needs;
+    }
     /// Opens what the plugin needs; may do I/O, must not spawn.
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError>;
     /// For sinks: how the runtime hands over unless the section says otherwise.
@@ -245,6 +253,8 @@ impl Faults {
 /// A validated configuration, from which the plugin can be built as often as needed.
 #[async_trait]
 pub trait Plan<P>: Send + Sync {
+    /// What the plugin needs beyond an ordinary process.
+    fn needs(&self) -> Needs;
     /// Builds the plugin.
     async fn build(&self, cx: &mut BuildContext) -> Result<P, PluginError>;
 }
@@ -253,6 +263,15 @@ struct Planned<C>(C);
 
 #[async_trait]
 impl<C: PluginConfig> Plan<C::Plugin> for Planned<C> {
+    fn needs(&self) -> Needs {
+        let mut needs = Needs {
+            files: files_of(&self.0),
+            ..Needs::default()
+        };
+        self.0.needs(&mut needs);
+        needs
+    }
+
     async fn build(&self, cx: &mut BuildContext) -> Result<C::Plugin, PluginError> {
         self.0.clone().build(cx).await
     }

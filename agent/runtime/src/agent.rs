@@ -27,12 +27,13 @@ use crate::driver::Driver;
 use crate::lookup::Lookup;
 use crate::plan::{self, Planned};
 use crate::prefix::Prefix;
+use crate::privileges::{self, Privileges};
 use crate::routes::Shared;
 use crate::status::Status;
 use crate::supervisor::{self, Runnable};
 use crate::telemetry::{AgentCollector, Telemetry};
 use crate::tls::{ReadFile, Tls, TlsFiles};
-use crate::{listener, notes, routes};
+use crate::{listener, notes, routes, scratch};
 
 /// How long an orderly end may take.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -110,6 +111,32 @@ pub struct Started {
     pub plugins: BTreeMap<&'static str, auditmon_core::health::Health>,
 }
 
+/// A configuration that can work; nothing of the host has been touched.
+pub struct Prepared {
+    setup: Setup,
+    health: HealthBoard,
+    plans: Vec<Planned>,
+}
+
+/// Makes the plans of what is on; no I/O.
+///
+/// # Errors
+/// [`StartError::Config`] with all faults.
+pub fn prepare(setup: Setup) -> Result<Prepared, StartError> {
+    let health = HealthBoard::default();
+    let plans = plan::all(&setup.loaded, &setup.entries, &health)?;
+    Ok(Prepared { setup, health, plans })
+}
+
+impl Prepared {
+    /// What it is to run as and with.
+    #[must_use]
+    pub fn wanted(&self) -> privileges::Wanted {
+        let needs = self.plans.iter().map(Planned::needs).collect();
+        privileges::Wanted::new(&self.setup.loaded, &self.setup.data_dir, needs)
+    }
+}
+
 /// Makes the data directory, readable by its owner only.
 ///
 /// # Errors
@@ -132,18 +159,24 @@ pub fn make_data_dir(path: &std::path::Path) -> Result<(), StartError> {
 ///
 /// # Errors
 /// The agent could not start. An orderly end is `Ok`.
-pub async fn run(setup: Setup, stop: CancellationToken, started: impl FnOnce(Started)) -> Result<(), StartError> {
-    let health = HealthBoard::default();
-    let plans = plan::all(&setup.loaded, &setup.entries, &health)?;
+pub async fn run(
+    prepared: Prepared,
+    privileges: Privileges,
+    stop: CancellationToken,
+    started: impl FnOnce(Started),
+) -> Result<(), StartError> {
+    let Prepared { setup, health, plans } = prepared;
     make_data_dir(&setup.data_dir)?;
     let _lock = lock(&setup)?;
+    scratch::keep_in(&setup.data_dir).await;
     let settings = &setup.loaded.settings;
     let http = Arc::new(settings.http.clone());
-    let socket = TcpListener::bind(http.listen)
-        .await
-        .map_err(|error| other(format!("http.listen: {} can't be listened on: {error}", http.listen)))?;
+    // A port below 1024 needs privilege.
+    let socket = privileges.control.bind(http.listen).and_then(TcpListener::from_std);
+    let socket =
+        socket.map_err(|error| other(format!("http.listen: {} can't be listened on: {error}", http.listen)))?;
     let listen = socket.local_addr().map_err(other)?;
-    let tls = open_tls(&http).await?;
+    let tls = open_tls(&http, &privileges).await?;
     let prefix = match &http.root_url {
         Some(url) => Prefix::parse(url).map_err(|says| StartError::Config(format!("http.root_url: {says}")))?,
         None => Prefix::default(),
@@ -184,6 +217,7 @@ pub async fn run(setup: Setup, stop: CancellationToken, started: impl FnOnce(Sta
         telemetry: telemetry.clone(),
         health: health.clone(),
         keys: keys.clone(),
+        privileges,
         reader: None,
         memory: Arc::new(Semaphore::new(
             usize::try_from(http.memory.0).unwrap_or(usize::MAX >> 4) / MEMORY_PERMIT,
@@ -292,7 +326,7 @@ pub fn root_url(http: &Http, listen: std::net::SocketAddr) -> String {
 }
 
 /// Reads certificate and key, if there are to be any.
-async fn open_tls(http: &Http) -> Result<Option<Arc<Tls>>, StartError> {
+async fn open_tls(http: &Http, privileges: &Privileges) -> Result<Option<Arc<Tls>>, StartError> {
     let (Some(cert), Some(key)) = (&http.tls.cert_file, &http.tls.key_file) else {
         return Ok(None);
     };
@@ -301,7 +335,9 @@ async fn open_tls(http: &Http) -> Result<Option<Arc<Tls>>, StartError> {
         key: key.clone(),
         client_ca: http.tls.client_ca_file.clone(),
     };
-    let read: ReadFile = Arc::new(|path| std::fs::read(path));
+    // They may be root's alone, and are read again while the agent runs.
+    let control = privileges.control.clone();
+    let read: ReadFile = Arc::new(move |path| Ok(control.read_file(path)?));
     let tls = tokio::task::spawn_blocking(move || Tls::load(files, read))
         .await
         .map_err(other)?;
@@ -390,6 +426,7 @@ struct Parts {
     telemetry: Telemetry,
     health: HealthBoard,
     keys: Arc<accounts::KeyRing>,
+    privileges: Privileges,
     reader: Option<Arc<dyn EventReader>>,
     memory: Arc<Semaphore>,
     /// Emitters refuse from here on.
@@ -426,6 +463,7 @@ impl Parts {
             origin: self.origin.clone(),
             metrics: self.telemetry.registry.clone(),
             keys: self.keys.clone(),
+            control: self.privileges.control.clone(),
             reader: self.reader.clone(),
             health: self.health.reporter(name),
             memory: self.memory.clone(),

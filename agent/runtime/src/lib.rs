@@ -14,6 +14,8 @@
 //! | [`rest`] | what is left of a body that its handler did not read |
 //! | [`tls`] | certificates of a listener, followed while it runs |
 //! | [`prefix`] | the path under which a proxy shows the agent |
+//! | [`privileges`] | giving up privileges before the async runtime starts |
+//! | [`scratch`] | where SQLite puts what it can't hold in memory |
 //! | [`routes`] | the agent's own routes: probes, metrics, reading events |
 //! | [`status`] | what the agent says of itself |
 //! | [`telemetry`] | metrics of process, journal, plugins and HTTP |
@@ -28,8 +30,10 @@ mod lookup;
 mod notes;
 mod plan;
 mod prefix;
+pub mod privileges;
 mod rest;
 mod routes;
+mod scratch;
 mod status;
 mod supervisor;
 mod telemetry;

@@ -6,6 +6,7 @@ use auditmon_config::{Instance, Loaded};
 use auditmon_core::event::Kind;
 use auditmon_core::health::{HealthBoard, State};
 use auditmon_core::plugin::{Entry, Make, Plan, Service, SinkPlan, Source};
+use auditmon_core::privileged::Needs;
 
 use crate::agent::StartError;
 
@@ -14,6 +15,17 @@ pub(crate) enum Planned {
     Source(&'static str, Kind, Arc<dyn Plan<Box<dyn Source>>>),
     Sink(&'static str, SinkPlan),
     Service(&'static str, Arc<dyn Plan<Box<dyn Service>>>),
+}
+
+impl Planned {
+    /// Its name, and what it needs beyond an ordinary process.
+    pub(crate) fn needs(&self) -> (&'static str, Needs) {
+        match self {
+            Self::Source(name, _, plan) => (name, plan.needs()),
+            Self::Sink(name, plan) => (name, plan.plan.needs()),
+            Self::Service(name, plan) => (name, plan.needs()),
+        }
+    }
 }
 
 /// Plans of all plugins that are on, in the order in which they are started: sinks first, since the store's reader has

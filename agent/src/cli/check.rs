@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::cli::{Context, Failure, exit, print};
+use crate::cli::{Context, Failure, exit, print, run};
 use crate::logging;
 
 /// Descriptors that the agent keeps for itself beside connections.
 const OWN_FILES: u64 = 256;
 
 /// Says what would run. Most faults were found when the configuration was loaded.
-pub fn run(context: &Context) -> Result<ExitCode, Failure> {
+pub fn check(context: &Context) -> Result<ExitCode, Failure> {
     let loaded = &context.loaded;
     logging::filter(&loaded.settings.logging).map_err(|says| Failure {
         code: exit::CONFIG,
@@ -23,7 +23,8 @@ pub fn run(context: &Context) -> Result<ExitCode, Failure> {
     for warning in surroundings(context) {
         eprintln!("auditmon: warning: {warning}");
     }
-    print(&report(context))?;
+    let privileges = run::privileges(context.clone())?;
+    print(&report(context, &privileges))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -34,7 +35,7 @@ pub fn warn(context: &Context) {
     }
 }
 
-fn report(context: &Context) -> String {
+fn report(context: &Context, privileges: &[String]) -> String {
     let loaded = &context.loaded;
     let http = &loaded.settings.http;
     let mut out = String::new();
@@ -62,6 +63,11 @@ fn report(context: &Context) -> String {
             title,
             &format!("{:<width$}  {state:<3}  {}", plugin.name, plugin.enabled_by),
         );
+        title = "";
+    }
+    title = "privileges";
+    for line in privileges {
+        row(title, line);
         title = "";
     }
     out

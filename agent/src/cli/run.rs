@@ -3,7 +3,8 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use auditmon_runtime::agent::{self, FirstStart, Setup, StartError, Started};
+use auditmon_runtime::agent::{self, FirstStart, Prepared, Setup, StartError, Started};
+use auditmon_runtime::privileges;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,23 @@ fn failure(error: &StartError) -> Failure {
     }
 }
 
+/// What would run.
+pub fn prepare(context: Context) -> Result<Prepared, Failure> {
+    let setup = Setup {
+        host: context.loaded.host.clone(),
+        loaded: context.loaded,
+        data_dir: context.data_dir,
+        version: env!("CARGO_PKG_VERSION"),
+        entries: registry::entries(),
+    };
+    agent::prepare(setup).map_err(|error| failure(&error))
+}
+
+/// What it would run as, and whether its features have what they need: a line each.
+pub fn privileges(context: Context) -> Result<Vec<String>, Failure> {
+    privileges::report(&prepare(context)?.wanted()).map_err(|error| failure(&error))
+}
+
 /// Runs the agent until a signal.
 pub fn run(context: Context) -> Result<ExitCode, Failure> {
     logging::start(&context.loaded.settings.logging).map_err(|says| Failure {
@@ -63,13 +81,9 @@ pub fn run(context: Context) -> Result<ExitCode, Failure> {
     if !idle.is_empty() {
         tracing::warn!("{} keys have no effect; `auditmon check` lists them", idle.len());
     }
-    let setup = Setup {
-        host: context.loaded.host.clone(),
-        loaded: context.loaded,
-        data_dir: context.data_dir,
-        version: env!("CARGO_PKG_VERSION"),
-        entries: registry::entries(),
-    };
+    let prepared = prepare(context)?;
+    // Threads inherit what the one that starts them has: first the privileges go, then the runtime comes.
+    let privileges = privileges::give_up(&prepared.wanted()).map_err(|error| failure(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("auditmon")
@@ -78,7 +92,7 @@ pub fn run(context: Context) -> Result<ExitCode, Failure> {
     let result = runtime.block_on(async {
         let stop = CancellationToken::new();
         tokio::spawn(watch_signals(stop.clone()));
-        agent::run(setup, stop, started).await
+        agent::run(prepared, privileges, stop, started).await
     });
     // Threads that still wait for a disk or a database must not hold the end up.
     runtime.shutdown_background();

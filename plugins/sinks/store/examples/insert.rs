@@ -186,6 +186,7 @@ async fn with_sink(dir: &Path, batches: &[Events]) -> Result<Speed, Failure> {
         origin: Arc::from(batches[0].origin()),
         metrics: prometheus::Registry::new(),
         keys: Arc::new(NoKeys),
+        control: auditmon_core::privileged::Control::of_caller(Vec::new())?,
         reader: None,
         health: HealthBoard::default().reporter("store"),
         memory: Arc::new(tokio::sync::Semaphore::new(1)),

@@ -82,6 +82,7 @@ impl Processor {
         consumer: Consumer,
         emitter: Emitter,
         shared: Arc<Shared>,
+        users: Users,
         boot: &str,
         mark: Option<&Mark>,
     ) -> Processor {
@@ -91,7 +92,7 @@ impl Processor {
             outbox: Outbox::new(emitter, consumer.waker()),
             consumer,
             boot: boot.to_owned(),
-            users: Users::of_host(),
+            users,
             beats,
             reassembler: Reassembler::new(Limits::default()),
             encoder: Encoder::new(),

@@ -10,6 +10,7 @@ use auditmon_core::emitter::SourceMetrics;
 use auditmon_core::health::HealthBoard;
 use auditmon_core::keys::{Caller, Keys};
 use auditmon_core::plugin::{BuildContext, Faults, Memory, PluginConfig, PluginError, RunContext};
+use auditmon_core::privileged::{Control, files_of};
 use auditmon_core::{Data, Draft, Emitter, Kind};
 use auditmon_journal::format::Body;
 use auditmon_journal::{AgentNote, Handle, Item, Options, RealFs, Records};
@@ -83,6 +84,7 @@ impl Agent {
             origin: Arc::from("test/1"),
             metrics: self.registry.clone(),
             keys: Arc::new(NoKeys),
+            control: Control::of_caller(files_of(&config)).unwrap(),
             reader: None,
             health: health.clone(),
             memory: Arc::new(tokio::sync::Semaphore::new(1)),
