@@ -25,9 +25,10 @@ use crate::accounts::{self, AccountError, Accounts};
 use crate::admin::{self, Admin, Commands, Reloaded};
 use crate::driver::Driver;
 use crate::lookup::Lookup;
-use crate::plan::{self, Planned};
+use crate::plan::Planned;
 use crate::prefix::Prefix;
-use crate::privileges::{self, Privileges};
+use crate::prepare::Prepared;
+use crate::privileges::Privileges;
 use crate::routes::Shared;
 use crate::status::Status;
 use crate::supervisor::{self, Runnable};
@@ -109,32 +110,6 @@ pub struct Started {
     pub root_url: String,
     /// Plugins with their states.
     pub plugins: BTreeMap<&'static str, auditmon_core::health::Health>,
-}
-
-/// A configuration that can work; nothing of the host has been touched.
-pub struct Prepared {
-    setup: Setup,
-    health: HealthBoard,
-    plans: Vec<Planned>,
-}
-
-/// Makes the plans of what is on; no I/O.
-///
-/// # Errors
-/// [`StartError::Config`] with all faults.
-pub fn prepare(setup: Setup) -> Result<Prepared, StartError> {
-    let health = HealthBoard::default();
-    let plans = plan::all(&setup.loaded, &setup.entries, &health)?;
-    Ok(Prepared { setup, health, plans })
-}
-
-impl Prepared {
-    /// What it is to run as and with.
-    #[must_use]
-    pub fn wanted(&self) -> privileges::Wanted {
-        let needs = self.plans.iter().map(Planned::needs).collect();
-        privileges::Wanted::new(&self.setup.loaded, &self.setup.data_dir, needs)
-    }
 }
 
 /// Makes the data directory, readable by its owner only.

@@ -14,6 +14,7 @@
 //! | [`rest`] | what is left of a body that its handler did not read |
 //! | [`tls`] | certificates of a listener, followed while it runs |
 //! | [`prefix`] | the path under which a proxy shows the agent |
+//! | [`prepare`] | plans and needs, before anything of the host is touched |
 //! | [`privileges`] | giving up privileges before the async runtime starts |
 //! | [`scratch`] | where SQLite puts what it can't hold in memory |
 //! | [`routes`] | the agent's own routes: probes, metrics, reading events |
@@ -30,6 +31,7 @@ mod lookup;
 mod notes;
 mod plan;
 mod prefix;
+pub mod prepare;
 pub mod privileges;
 mod rest;
 mod routes;

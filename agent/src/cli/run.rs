@@ -3,7 +3,8 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use auditmon_runtime::agent::{self, FirstStart, Prepared, Setup, StartError, Started};
+use auditmon_runtime::agent::{self, FirstStart, Setup, StartError, Started};
+use auditmon_runtime::prepare::{self, Prepared};
 use auditmon_runtime::privileges;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,7 +55,7 @@ pub fn prepare(context: Context) -> Result<Prepared, Failure> {
         version: env!("CARGO_PKG_VERSION"),
         entries: registry::entries(),
     };
-    agent::prepare(setup).map_err(|error| failure(&error))
+    prepare::prepare(setup).map_err(|error| failure(&error))
 }
 
 /// What it would run as, and whether its features have what they need: a line each.
