@@ -12,7 +12,7 @@ use crate::core::Done;
 use crate::find::{self, Search};
 use crate::format::{LEAF, Position, leaf_hash};
 use crate::fs::read_full_at;
-use crate::options::PauseReason;
+use crate::options::{PauseReason, SourceStates};
 use crate::positions;
 use crate::reader::{Item, Reader};
 use crate::shared::{Metrics, Shared};
@@ -81,6 +81,14 @@ impl Handle {
     /// It must not wait.
     pub fn submit(&self, records: Records, linger: Linger, done: Done) {
         self.queue.submit(records, linger, done);
+    }
+
+    /// What a source remembers ([`source_hash`](crate::format::source_hash) of
+    /// its name): the states of every submission that was queued before and
+    /// accepted. `done` is called exactly once, on the writer's thread, and
+    /// must not wait; with `None` if the journal was closed.
+    pub fn states(&self, source: [u8; 8], done: impl FnOnce(Option<SourceStates>) + Send + 'static) {
+        self.queue.ask(source, Box::new(done));
     }
 
     /// All records below this seq are on disk and may be read.

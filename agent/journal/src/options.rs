@@ -153,9 +153,12 @@ pub struct StateValue {
     pub value: Vec<u8>,
 }
 
+/// Newest states of one source, by key.
+pub type SourceStates = BTreeMap<Vec<u8>, StateValue>;
+
 /// Newest states of all sources, by [`source_hash`](crate::format::source_hash)
 /// of the plugin's name, then by key.
-pub type StateMap = HashMap<[u8; 8], BTreeMap<Vec<u8>, StateValue>>;
+pub type StateMap = HashMap<[u8; 8], SourceStates>;
 
 /// What recovery knows about the journal.
 #[derive(Clone, Debug)]
