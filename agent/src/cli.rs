@@ -12,9 +12,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use auditmon_config::{Loaded, Request};
+use auditmon_core::plugin::Entry;
 use clap::{Parser, Subcommand};
-
-use crate::registry;
 
 /// Exit codes that scripts rely on.
 pub mod exit {
@@ -79,12 +78,16 @@ enum Verb {
     Version,
 }
 
-/// What every verb needs: configuration and data directory.
+/// What every verb needs: configuration, data directory, plugins.
 pub struct Context {
+    /// What the configuration is made from.
+    pub request: Request,
     /// The configuration.
     pub loaded: Loaded,
     /// The data directory.
     pub data_dir: PathBuf,
+    /// The registry.
+    pub entries: fn() -> Vec<Entry>,
 }
 
 impl Context {
@@ -116,9 +119,9 @@ impl Failure {
 }
 
 /// Runs the command line.
-pub fn main() -> ExitCode {
+pub fn main(entries: fn() -> Vec<Entry>) -> ExitCode {
     let cli = Cli::parse();
-    match dispatch(cli) {
+    match dispatch(cli, entries) {
         Ok(code) => code,
         Err(failure) => {
             for line in failure.message.lines() {
@@ -129,13 +132,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
+fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> {
     if let Some(Verb::Version) = cli.verb {
         print(&format!("auditmon {}\n", env!("CARGO_PKG_VERSION")))?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(Verb::Config(args)) = &cli.verb
-        && let Some(text) = args.made()
+        && let Some(text) = args.made(&entries())
     {
         print(&text)?;
         return Ok(ExitCode::SUCCESS);
@@ -153,7 +156,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         switches,
         ..Request::new(host_name())
     };
-    let loaded = auditmon_config::load(&request, &registry::entries()).map_err(|errors| Failure {
+    let loaded = auditmon_config::load(&request, &entries()).map_err(|errors| Failure {
         code: exit::CONFIG,
         message: errors.to_string(),
     })?;
@@ -161,7 +164,12 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Some(dir) => dir,
         None => default_data_dir()?,
     };
-    let context = Context { loaded, data_dir };
+    let context = Context {
+        request,
+        loaded,
+        data_dir,
+        entries,
+    };
     match verb {
         Verb::Run(_) => run::run(context),
         Verb::Check(_) => check::run(&context),

@@ -128,6 +128,11 @@ impl Handle {
         }
     }
 
+    /// From which seq on a durable sink still needs payloads, if it holds any.
+    pub fn hold(&self, name: &str) -> Option<u64> {
+        self.shared.holds.lock().get(name).copied()
+    }
+
     /// Streams committed records from `from` on.
     pub fn reader(&self, from: u64) -> Reader {
         Reader::new(Arc::clone(&self.shared), from)

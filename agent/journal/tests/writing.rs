@@ -180,7 +180,9 @@ fn what_a_source_remembers_is_told_as_it_is_on_disk() {
     assert_eq!(ask(), Some(Default::default()));
     let remember = |key: &[u8], expiry: u64, value: &[u8]| {
         let mut records = Records::new();
-        records.push_state("app", [0; 16], 1, [0; 16], key, expiry, value).unwrap();
+        records
+            .push_state("app", [0; 16], 1, [0; 16], key, expiry, value)
+            .unwrap();
         records
     };
     journal.submit(remember(b"gone", 1, b"v")).unwrap();
@@ -196,7 +198,9 @@ fn what_a_source_remembers_is_told_as_it_is_on_disk() {
     journal.submit(remember(b"kept", 0, b"")).unwrap();
     assert_eq!(keys(&ask().unwrap()), [b"late".to_vec()]);
     let (tell, told) = std::sync::mpsc::channel();
-    journal.handle.states(source_hash("other"), move |states| tell.send(states).unwrap());
+    journal
+        .handle
+        .states(source_hash("other"), move |states| tell.send(states).unwrap());
     assert_eq!(told.recv_timeout(common::WAIT).unwrap(), Some(Default::default()));
     assert!(journal.handle.close(common::WAIT));
     assert_eq!(ask(), None, "closed");

@@ -45,6 +45,14 @@ pub(crate) struct Driver {
     pub(crate) lag: Option<IntGauge>,
 }
 
+/// How a sink's run ended.
+pub(crate) enum DriverEnd {
+    /// Drained, or aborted.
+    Stopped,
+    /// It can't go on.
+    Failed(PluginError),
+}
+
 /// Where a sink goes on, and how its position is kept.
 struct Place {
     seq: u64,
@@ -54,19 +62,15 @@ struct Place {
 
 impl Driver {
     /// Runs until drained or aborted.
-    pub(crate) async fn run(mut self, mut sink: Box<dyn Sink>) {
+    pub(crate) async fn run(mut self, mut sink: Box<dyn Sink>) -> DriverEnd {
         self.telemetry.sink(self.name);
         let mut pause = BACKOFF.0;
-        loop {
+        let end = loop {
             match self.deliver(&mut *sink).await {
-                Ok(()) => break,
-                Err(PluginError::Permanent(reason)) => {
-                    tracing::error!(sink = self.name, "{reason}");
-                    self.health.failed(reason);
-                    // A sink that will never deliver must not fill the disk in silence: it goes on holding its
-                    // payloads until `journal.max_size`, and health and metrics say so.
-                    break;
-                }
+                Ok(()) => break DriverEnd::Stopped,
+                // A sink that will never deliver must not fill the disk in silence: it goes on holding its payloads
+                // until `journal.max_size`, and health and metrics say so.
+                Err(error @ PluginError::Permanent(_)) => break DriverEnd::Failed(error),
                 Err(PluginError::Transient(reason)) => {
                     tracing::warn!(
                         sink = self.name,
@@ -79,16 +83,17 @@ impl Driver {
                         .with_label_values(&[self.name, "retried"])
                         .inc();
                     tokio::select! {
-                        () = self.abort.cancelled() => break,
+                        () = self.abort.cancelled() => break DriverEnd::Stopped,
                         () = tokio::time::sleep(pause) => {}
                     }
                     pause = (pause * 2).min(BACKOFF.1);
                 }
             }
-        }
+        };
         if let Err(error) = sink.close().await {
             tracing::warn!(sink = self.name, %error, "the sink did not close in order");
         }
+        end
     }
 
     async fn place(&self, sink: &mut dyn Sink) -> Result<Place, PluginError> {

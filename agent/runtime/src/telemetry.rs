@@ -11,10 +11,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{
-    Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::plugins::View;
 
 /// The runtime's own metrics.
 #[derive(Clone)]
@@ -24,8 +23,43 @@ pub(crate) struct Telemetry {
     pub(crate) sink_events: IntCounterVec,
     pub(crate) sink_lag: IntGaugeVec,
     pub(crate) sink_latency: HistogramVec,
+    pub(crate) reload: ReloadMetrics,
     http_requests: IntCounterVec,
     http_duration: HistogramVec,
+}
+
+/// How the configuration was loaded last.
+#[derive(Clone)]
+pub(crate) struct ReloadMetrics {
+    successful: IntGauge,
+    success_time: Gauge,
+}
+
+impl ReloadMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            successful: IntGauge::new(
+                "auditmon_config_last_reload_successful",
+                "1 if the configuration that was loaded last is at work, save for what waits for a restart.",
+            )?,
+            success_time: Gauge::new(
+                "auditmon_config_last_reload_success_timestamp_seconds",
+                "When a configuration was loaded last and put to work, Unix time.",
+            )?,
+        };
+        registry.register(Box::new(metrics.successful.clone()))?;
+        registry.register(Box::new(metrics.success_time.clone()))?;
+        // The agent runs, so its start was a success.
+        metrics.loaded(true);
+        Ok(metrics)
+    }
+
+    pub(crate) fn loaded(&self, ok: bool) {
+        self.successful.set(ok.into());
+        if ok {
+            self.success_time.set(auditmon_core::time::now() as f64 / 1e9);
+        }
+    }
 }
 
 /// Seconds from below a millisecond to ten.
@@ -79,6 +113,7 @@ impl Telemetry {
                 "Time to the answer.",
                 &["route"],
             )?,
+            reload: ReloadMetrics::new(&registry)?,
             registry: registry.clone(),
         };
         registry.register(Box::new(telemetry.sink_lag.clone()))?;
@@ -132,22 +167,16 @@ pub(crate) async fn count_requests(
     response
 }
 
-/// The registry in Prometheus' text format.
-pub(crate) fn text(registry: &Registry) -> Result<Vec<u8>, prometheus::Error> {
-    let mut out = Vec::with_capacity(16 << 10);
-    TextEncoder::new().encode(&registry.gather(), &mut out)?;
-    Ok(out)
-}
-
 /// The journal's and plugins' metrics, made when asked for.
 pub(crate) struct AgentCollector {
-    pub(crate) journal: Handle,
-    pub(crate) health: HealthBoard,
+    journal: Handle,
+    health: HealthBoard,
+    plugins: View,
     descs: Vec<Desc>,
 }
 
 impl AgentCollector {
-    pub(crate) fn new(journal: Handle, health: HealthBoard) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(journal: Handle, health: HealthBoard, plugins: View) -> Result<Self, prometheus::Error> {
         // One name stands for all: a collector has to name something to be told apart.
         let desc = Desc::new(
             "auditmon_journal_durable_entries".to_owned(),
@@ -158,6 +187,7 @@ impl AgentCollector {
         Ok(Self {
             journal,
             health,
+            plugins,
             descs: vec![desc],
         })
     }
@@ -240,6 +270,19 @@ impl AgentCollector {
             }
         }
         families.extend(states.collect());
+        let restarts = IntCounterVec::new(
+            Opts::new(
+                "auditmon_plugin_restarts_total",
+                "Times that a plugin was started again after a fault.",
+            ),
+            &["plugin"],
+        )?;
+        for (plugin, seen) in &*self.plugins.lock() {
+            restarts
+                .with_label_values(&[*plugin])
+                .inc_by(seen.tally.counts().restarts);
+        }
+        families.extend(restarts.collect());
         Ok(families)
     }
 }

@@ -3,13 +3,13 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use auditmon_runtime::agent::{self, FirstStart, Setup, StartError, Started};
+use auditmon_runtime::agent::{Agent, FirstStart, Setup, StartError, Started};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Context, Failure, exit};
-use crate::{logging, registry};
+use crate::logging;
 
 /// Options of `run`, `check` and `config`.
 #[derive(Args, Clone, Default)]
@@ -46,7 +46,7 @@ fn failure(error: &StartError) -> Failure {
 
 /// Runs the agent until a signal.
 pub fn run(context: Context) -> Result<ExitCode, Failure> {
-    logging::start(&context.loaded.settings.logging).map_err(|says| Failure {
+    let set_logging = logging::start(&context.loaded.settings.logging).map_err(|says| Failure {
         code: exit::CONFIG,
         message: context.loaded.fault("logging.level", &says),
     })?;
@@ -68,7 +68,9 @@ pub fn run(context: Context) -> Result<ExitCode, Failure> {
         loaded: context.loaded,
         data_dir: context.data_dir,
         version: env!("CARGO_PKG_VERSION"),
-        entries: registry::entries(),
+        entries: (context.entries)(),
+        load: Box::new(move || auditmon_config::load(&context.request, &(context.entries)())),
+        set_logging,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -77,13 +79,33 @@ pub fn run(context: Context) -> Result<ExitCode, Failure> {
         .map_err(Failure::plain)?;
     let result = runtime.block_on(async {
         let stop = CancellationToken::new();
+        // Watched from here on: a signal during the start must not end it in the middle.
+        let hangup = signal(SignalKind::hangup()).map_err(|error| StartError::Other(error.to_string()))?;
         tokio::spawn(watch_signals(stop.clone()));
-        agent::run(setup, stop, started).await
+        let (agent, info) = Agent::start(setup).await?;
+        started(info);
+        follow(&agent, hangup, &stop).await;
+        agent.stop().await;
+        Ok(())
     });
     // Threads that still wait for a disk or a database must not hold the end up.
     runtime.shutdown_background();
     result.map_err(|error| failure(&error))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Loads the configuration again on each hang-up, until the end.
+async fn follow(agent: &Agent, mut hangup: Signal, stop: &CancellationToken) {
+    let reloads = async {
+        while hangup.recv().await.is_some() {
+            agent.reload("SIGHUP").await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = reloads => {}
+    }
 }
 
 /// The first signal ends the agent in order, a second one at once.
