@@ -12,11 +12,12 @@ mod agent;
 mod disk;
 mod http;
 mod load;
+mod reload;
 
 pub use agent::{Agent, BlockedStore, Builder, Output, binary, ended};
 pub use disk::SlowDisk;
 pub use http::{Answer, Http, Raw, Request, request};
-pub use load::{Obligation, Producers, cpu_share};
+pub use load::{Obligation, Producers, all_kept, cpu_share};
 
 use std::time::{Duration, Instant};
 

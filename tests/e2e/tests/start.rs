@@ -1,42 +1,17 @@
 //! Starting and stopping: what a newcomer sees, and what scripts rely on.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::HashMap;
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
 use auditmon_e2e::{
-    Agent, Builder, Obligation, PATIENCE, Producers, SlowDisk, cpu_share, event, eventually, is_root, request,
+    Agent, Builder, PATIENCE, Producers, SlowDisk, all_kept, cpu_share, event, eventually, is_root, request,
 };
 use rustix::process::Signal;
 use serde_json::Value;
 
 const NOBODY: u32 = 65534;
-
-/// Every promise is in the journal: once, at its place, in order.
-#[track_caller]
-fn all_kept(dump: &[Value], owed: &[Obligation]) {
-    let mut places: HashMap<u64, &str> = HashMap::new();
-    let mut names: HashMap<&str, u32> = HashMap::new();
-    for line in dump {
-        let name = line["event"]["event_name"].as_str().unwrap();
-        assert_eq!(
-            places.insert(line["seq"].as_u64().unwrap(), name),
-            None,
-            "two at one place"
-        );
-        *names.entry(name).or_default() += 1;
-    }
-    assert!(!owed.is_empty());
-    for promise in owed {
-        assert_eq!(promise.last_seq - promise.first_seq + 1, promise.names.len() as u64);
-        for (seq, name) in (promise.first_seq..).zip(&promise.names) {
-            assert_eq!(places.get(&seq), Some(&name.as_str()), "seq {seq}");
-            assert_eq!(names[name.as_str()], 1, "{name} is there once");
-        }
-    }
-}
 
 fn newcomer(builder: Builder) {
     let mut agent = builder.start();
