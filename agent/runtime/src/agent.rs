@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use auditmon_config::{Loaded, Settings};
+use auditmon_core::delivery::WhenBehind;
 use auditmon_core::emitter::Emitter;
 use auditmon_core::event::{Data, Draft, Kind, Outcome};
 use auditmon_core::health::{HealthBoard, State};
@@ -23,10 +24,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{self, AccountError, Accounts};
 use crate::driver::Driver;
+use crate::hot::Hot;
 use crate::routes::Shared;
 use crate::supervisor::{self, Runnable};
 use crate::telemetry::{AgentCollector, Telemetry};
-use crate::{listener, notes, routes};
+use crate::{hot, listener, notes, routes};
 
 /// How long an orderly end may take.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -259,13 +261,14 @@ pub async fn run(mut setup: Setup, stop: CancellationToken, started: impl FnOnce
     let (keys, follow) = accounts::follow(accounts).await?;
     let following = tokio::spawn(follow);
     let telemetry = Telemetry::new(setup.version).map_err(other)?;
-    let collector = AgentCollector::new(journal.clone(), health.clone()).map_err(other)?;
+    let collector = AgentCollector::new(journal.clone(), health.clone(), telemetry.sinks.clone()).map_err(other)?;
     telemetry.registry.register(Box::new(collector)).map_err(other)?;
 
     let mut parts = Parts {
         host: setup.host.as_str().into(),
         data_dir: setup.data_dir.clone(),
         origin: journal.origin().into(),
+        hot: Arc::new(Hot::new(journal.clone(), hot::DEFAULT_LIMIT)),
         journal: journal.clone(),
         states,
         durable,
@@ -383,8 +386,11 @@ fn open_journal(setup: &Setup, plans: &[Planned]) -> Result<(Handle, StateMap, w
     );
     // Retention may run before a sink has said where it goes on: until then it holds everything.
     for plan in plans {
-        if let Planned::Sink(name, _) = plan {
-            writer.set_hold(name, 0);
+        if let Planned::Sink(name, plan) = plan {
+            match plan.delivery.when_behind {
+                WhenBehind::Block => writer.set_hold(name, 0),
+                WhenBehind::Skip => writer.set_yielding_hold(name, 0),
+            }
         }
     }
     let (tell, durable) = watch::channel(opened.next_seq);
@@ -402,6 +408,7 @@ struct Parts {
     data_dir: PathBuf,
     origin: Arc<str>,
     journal: Handle,
+    hot: Arc<Hot>,
     states: StateMap,
     durable: watch::Receiver<u64>,
     telemetry: Telemetry,
@@ -484,17 +491,22 @@ impl Parts {
                     }
                     let driver = Driver {
                         name,
+                        delivery: plan.delivery.clone(),
                         journal: self.journal.clone(),
-                        origin: self.origin.clone(),
+                        hot: self.hot.clone(),
                         durable: self.durable.clone(),
                         drain: self.drain.clone(),
                         abort: self.abort.clone(),
                         health: cx.health,
                         telemetry: self.telemetry.clone(),
+                        state: self.telemetry.sinks.state(name),
                         emitter: self.emitter(name, Kind::Agent),
+                        data_dir: self.data_dir.clone(),
                         lag: built.lag,
                     };
-                    self.sinks.spawn(driver.run(built.sink));
+                    self.sinks.spawn(async move {
+                        driver.run(built.sink).await;
+                    });
                 }
             }
             Planned::Source(name, kind, plan) => {
