@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use auditmon_config::{Http, Loaded};
+use auditmon_core::delivery::WhenBehind;
 use auditmon_core::emitter::Emitter;
 use auditmon_core::event::{Data, Draft, Kind, Outcome};
 use auditmon_core::health::{HealthBoard, State};
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::{self, AccountError, Accounts};
 use crate::admin::{self, Admin, Commands, Reloaded};
 use crate::driver::Driver;
+use crate::hot::Hot;
 use crate::lookup::Lookup;
 use crate::plan::{self, Planned};
 use crate::prefix::Prefix;
@@ -171,13 +173,17 @@ pub async fn run(setup: Setup, stop: CancellationToken, started: impl FnOnce(Sta
     let (keys, follow) = accounts::follow(accounts).await?;
     let following = tokio::spawn(follow);
     let telemetry = Telemetry::new(setup.version).map_err(other)?;
-    let collector = AgentCollector::new(journal.clone(), health.clone()).map_err(other)?;
+    let collector = AgentCollector::new(journal.clone(), health.clone(), telemetry.sinks.clone()).map_err(other)?;
     telemetry.registry.register(Box::new(collector)).map_err(other)?;
 
     let mut parts = Parts {
         host: setup.host.as_str().into(),
         data_dir: setup.data_dir.clone(),
         origin: journal.origin().into(),
+        hot: Arc::new(Hot::new(
+            journal.clone(),
+            usize::try_from(settings.journal.hot.0).unwrap_or(usize::MAX),
+        )),
         journal: journal.clone(),
         states,
         durable,
@@ -366,8 +372,11 @@ fn open_journal(setup: &Setup, plans: &[Planned]) -> Result<(Handle, StateMap, w
     );
     // Retention may run before a sink has said where it goes on: until then it holds everything.
     for plan in plans {
-        if let Planned::Sink(name, _) = plan {
-            writer.set_hold(name, 0);
+        if let Planned::Sink(name, plan) = plan {
+            match plan.delivery.when_behind {
+                WhenBehind::Block => writer.set_hold(name, 0),
+                WhenBehind::Skip => writer.set_yielding_hold(name, 0),
+            }
         }
     }
     let (tell, durable) = watch::channel(opened.next_seq);
@@ -385,6 +394,7 @@ struct Parts {
     data_dir: PathBuf,
     origin: Arc<str>,
     journal: Handle,
+    hot: Arc<Hot>,
     states: StateMap,
     durable: watch::Receiver<u64>,
     telemetry: Telemetry,
@@ -467,17 +477,22 @@ impl Parts {
                     }
                     let driver = Driver {
                         name,
+                        delivery: plan.delivery.clone(),
                         journal: self.journal.clone(),
-                        origin: self.origin.clone(),
+                        hot: self.hot.clone(),
                         durable: self.durable.clone(),
                         drain: self.drain.clone(),
                         abort: self.abort.clone(),
                         health: cx.health,
                         telemetry: self.telemetry.clone(),
+                        state: self.telemetry.sinks.state(name),
                         emitter: self.emitter(name, Kind::Agent),
+                        data_dir: self.data_dir.clone(),
                         lag: built.lag,
                     };
-                    self.sinks.spawn(driver.run(built.sink));
+                    self.sinks.spawn(async move {
+                        driver.run(built.sink).await;
+                    });
                 }
             }
             Planned::Source(name, kind, plan) => {

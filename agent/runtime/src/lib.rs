@@ -6,7 +6,9 @@
 //! | [`admin`] | the socket through which commands speak to the running agent |
 //! | [`accounts`] | API keys, page sessions and one-time tokens in `accounts.db` |
 //! | `plan` | from the configuration to what can be built |
-//! | [`driver`] | the loop around a sink: reading, batching, positions, restarts |
+//! | [`driver`] | the loop around a sink: batching, deadlines, retries, positions, gaps |
+//! | [`hot`] | decoded parts near the journal's head, shared by all sinks |
+//! | [`dead_letters`] | what sinks refused for good: files, listing, replay |
 //! | [`supervisor`] | the loop around a source or service: restarts with backoff |
 //! | [`notes`] | what happened to the journal, as events |
 //! | [`listener`] | connections: limits, time-outs, shutdown |
@@ -21,8 +23,10 @@
 pub mod accounts;
 pub mod admin;
 pub mod agent;
+pub mod dead_letters;
 mod driver;
 mod guard;
+mod hot;
 mod listener;
 mod lookup;
 mod notes;

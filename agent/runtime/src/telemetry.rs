@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use auditmon_core::emitter::SourceMetrics;
 use auditmon_core::health::{HealthBoard, State};
-use auditmon_journal::{Handle, SYNC_BUCKETS};
+use auditmon_journal::{GapReason, Handle, SYNC_BUCKETS};
 use axum::extract::{MatchedPath, Request, State as AxumState};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -16,17 +16,24 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::driver::{Sinks, gap_word};
+
 /// The runtime's own metrics.
 #[derive(Clone)]
 pub(crate) struct Telemetry {
     pub(crate) registry: Registry,
     pub(crate) sources: SourceMetrics,
+    pub(crate) sinks: Sinks,
     pub(crate) sink_events: IntCounterVec,
-    pub(crate) sink_lag: IntGaugeVec,
+    pub(crate) sink_gaps: IntCounterVec,
     pub(crate) sink_latency: HistogramVec,
+    pub(crate) discarded: IntCounterVec,
     http_requests: IntCounterVec,
     http_duration: HistogramVec,
 }
+
+/// Reason of events that were in a dead-letter file and had to make room.
+pub(crate) const DEAD_LETTERS_FULL: &str = "overflow";
 
 /// Seconds from below a millisecond to ten.
 const DURATIONS: [f64; 13] = [
@@ -52,22 +59,26 @@ impl Telemetry {
         registry.register(Box::new(sources.append.clone()))?;
         let telemetry = Self {
             sources,
+            sinks: Sinks::default(),
             sink_events: counter(
                 "auditmon_sink_events_total",
                 "Events at a sink by result.",
                 &["sink", "result"],
             )?,
-            sink_lag: IntGaugeVec::new(
-                Opts::new(
-                    "auditmon_sink_lag_entries",
-                    "Journal entries that a sink has still to deliver.",
-                ),
-                &["sink"],
+            sink_gaps: counter(
+                "auditmon_sink_gap_entries_total",
+                "Journal entries that a sink never gets: their payloads are gone or damaged.",
+                &["sink", "reason"],
             )?,
             sink_latency: histogram(
                 "auditmon_sink_latency_seconds",
                 "From received to delivered, of the oldest event of each batch.",
                 &["sink"],
+            )?,
+            discarded: counter(
+                "auditmon_events_discarded_total",
+                "Events that a plugin gave up for good.",
+                &["plugin", "reason"],
             )?,
             http_requests: counter(
                 "auditmon_http_requests_total",
@@ -81,7 +92,6 @@ impl Telemetry {
             )?,
             registry: registry.clone(),
         };
-        registry.register(Box::new(telemetry.sink_lag.clone()))?;
         let build = GaugeVec::new(
             Opts::new("auditmon_build_info", "Always 1; what this is."),
             &["version", "revision", "rustc"],
@@ -106,8 +116,11 @@ impl Telemetry {
         for result in ["ok", "retried", "dead_letter"] {
             self.sink_events.with_label_values(&[name, result]);
         }
-        self.sink_lag.with_label_values(&[name]).set(0);
+        for reason in [GapReason::Expired, GapReason::Damaged] {
+            self.sink_gaps.with_label_values(&[name, gap_word(reason)]);
+        }
         self.sink_latency.with_label_values(&[name]);
+        self.discarded.with_label_values(&[name, DEAD_LETTERS_FULL]);
     }
 }
 
@@ -143,11 +156,12 @@ pub(crate) fn text(registry: &Registry) -> Result<Vec<u8>, prometheus::Error> {
 pub(crate) struct AgentCollector {
     pub(crate) journal: Handle,
     pub(crate) health: HealthBoard,
+    sinks: Sinks,
     descs: Vec<Desc>,
 }
 
 impl AgentCollector {
-    pub(crate) fn new(journal: Handle, health: HealthBoard) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(journal: Handle, health: HealthBoard, sinks: Sinks) -> Result<Self, prometheus::Error> {
         // One name stands for all: a collector has to name something to be told apart.
         let desc = Desc::new(
             "auditmon_journal_durable_entries".to_owned(),
@@ -158,6 +172,7 @@ impl AgentCollector {
         Ok(Self {
             journal,
             health,
+            sinks,
             descs: vec![desc],
         })
     }
@@ -240,6 +255,7 @@ impl AgentCollector {
             }
         }
         families.extend(states.collect());
+        families.extend(self.sinks.gather(&self.journal)?);
         Ok(families)
     }
 }
