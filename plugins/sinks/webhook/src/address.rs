@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 /// A web address whose path and query `Debug` does not show.
 #[derive(Clone, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct Address(pub(crate) String);
 
 impl fmt::Debug for Address {

@@ -363,6 +363,8 @@ mod tests {
         ] {
             assert!(properties.contains_key(key), "{key}");
         }
+        assert_eq!(properties["url"]["type"], json!(["string", "null"]));
+        assert_eq!(properties["headers"]["type"], "object");
         // What is a secret is known to whoever shows the configuration.
         for key in ["url", "headers"] {
             assert_eq!(properties[key]["x-secret"], true, "{key}");

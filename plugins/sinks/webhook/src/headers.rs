@@ -27,6 +27,7 @@ const OURS: [&str; 11] = [
 /// Headers by name; `Debug` shows the names.
 #[derive(Clone, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct Headers(pub(crate) BTreeMap<String, String>);
 
 impl fmt::Debug for Headers {

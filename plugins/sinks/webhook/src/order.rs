@@ -30,7 +30,7 @@ pub enum Order {
 }
 
 impl Order {
-    /// A number that is the same for events that must stay in order.
+    /// A number that is the same for events that must stay in order; with [`Order::Journal`] for all.
     pub(crate) fn key(self, canonical: &[u8]) -> u64 {
         if self == Self::Journal {
             return 0;

@@ -115,3 +115,69 @@ impl Round {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn later(reason: &str, seconds: Option<u64>, whole: bool) -> Later {
+        Later {
+            reason: reason.to_owned(),
+            after: seconds.map(Duration::from_secs),
+            whole,
+        }
+    }
+
+    fn end(round: Round) -> Result<Receipt, String> {
+        round.end(&Answered::default(), &Events::new("h/00".into()))
+    }
+
+    #[test]
+    fn the_first_reason_and_the_longest_time_count() {
+        for times in [
+            [Some(5), Some(9), None],
+            [Some(9), None, Some(5)],
+            [None, Some(5), Some(9)],
+        ] {
+            let round = Round::default();
+            for (number, seconds) in times.into_iter().enumerate() {
+                round.failure(later(&number.to_string(), seconds, false));
+            }
+            round.pending([3, 1].into_iter());
+            round.pending([2].into_iter());
+            let receipt = end(round).unwrap();
+            let retry = receipt.retry.unwrap();
+            assert_eq!(
+                (retry.reason.as_str(), retry.after),
+                ("0", Some(Duration::from_secs(9)))
+            );
+            assert_eq!(receipt.pending, [1, 2, 3]);
+        }
+    }
+
+    #[test]
+    fn what_ends_a_round() {
+        let round = Round::default();
+        for _ in 1..MAX_FAILURES {
+            round.failure(later("", None, false));
+            assert!(!round.stopped());
+        }
+        round.success();
+        for _ in 1..MAX_FAILURES {
+            round.failure(later("", None, false));
+        }
+        assert!(!round.stopped());
+        round.failure(later("", None, false));
+        assert!(round.stopped());
+
+        let round = Round::default();
+        round.failure(later("", None, true));
+        assert!(round.stopped());
+
+        let round = Round::default();
+        round.gone("no more".to_owned());
+        round.gone("of these".to_owned());
+        assert!(round.stopped());
+        assert_eq!(end(round), Err("no more".to_owned()));
+    }
+}

@@ -57,7 +57,7 @@ impl Webhook {
             format,
             framing,
             max_body,
-            workers: if order == Order::Journal { 1 } else { workers },
+            workers,
             order,
             answered: Answered::default(),
         }

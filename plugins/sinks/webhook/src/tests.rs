@@ -1,6 +1,7 @@
 //! The sink against real servers on this host.
 
 mod batches;
+mod building;
 mod network;
 mod order;
 mod receiver;

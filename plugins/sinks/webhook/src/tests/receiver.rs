@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -54,6 +55,7 @@ type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 /// A receiver; it ends with the test's runtime.
 pub struct Receiver {
     pub url: String,
+    connections: Arc<AtomicUsize>,
     got: Arc<Mutex<Vec<Received>>>,
 }
 
@@ -76,7 +78,8 @@ impl Receiver {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://localhost:{}/in", listener.local_addr().unwrap().port());
         let got = Arc::new(Mutex::new(Vec::new()));
-        let (keep, answer) = (got.clone(), Arc::new(answer));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (keep, answer, count) = (got.clone(), Arc::new(answer), connections.clone());
         let router = Router::new().fallback(move |request: Request| {
             let (keep, answer) = (keep.clone(), answer.clone());
             async move {
@@ -95,10 +98,16 @@ impl Receiver {
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(serve(stream, tls.clone(), router.clone()));
             }
         });
-        Self { url, got }
+        Self { url, connections, got }
+    }
+
+    /// How many connections were made until now.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// What came until now.

@@ -5,13 +5,12 @@ use std::time::{Duration, SystemTime};
 use auditmon_core::delivery::Receipt;
 use auditmon_core::plugin::{PluginError, Sink as _};
 use axum::http::{HeaderName, StatusCode, header};
-use axum::response::IntoResponse as _;
 use serde_json::json;
 
 use super::receiver::Receiver;
 use super::support::{events, reason, sink, write};
 
-/// Receipt for two events of one user, and how many requests were made.
+/// Receipt for an event of alice and one of bob from one worker, and how many requests were made.
 async fn receipt(status: u16, headers: &'static [(HeaderName, &'static str)], text: &'static str) -> (Receipt, usize) {
     let status = StatusCode::from_u16(status).unwrap();
     let receiver = Receiver::new(move |_| {
@@ -19,8 +18,8 @@ async fn receipt(status: u16, headers: &'static [(HeaderName, &'static str)], te
         (status, axum::response::AppendHeaders(headers), text)
     })
     .await;
-    let events = events(&["alice", "alice"]).await;
-    let receipt = write(&mut sink(&receiver.url, json!({})), &events).await;
+    let events = events(&["alice", "bob"]).await;
+    let receipt = write(&mut sink(&receiver.url, json!({"workers": 1})), &events).await;
     (receipt, receiver.got().len())
 }
 
@@ -45,8 +44,8 @@ async fn what_the_events_are_to_blame_for_goes_to_the_dead_letters() {
 }
 
 #[tokio::test]
-async fn what_a_person_has_to_mend_waits_and_is_asked_once() {
-    for status in [401, 403, 404, 405, 415] {
+async fn what_is_the_same_for_all_events_is_asked_once() {
+    for status in [401, 403, 404, 405, 415, 429] {
         let (receipt, requests) = receipt(status, &[], "").await;
         assert_eq!((requests, receipt.refused.len()), (1, 0), "{status}");
         assert_eq!(receipt.pending, [0, 1], "{status}");
@@ -55,11 +54,10 @@ async fn what_a_person_has_to_mend_waits_and_is_asked_once() {
 }
 
 #[tokio::test]
-async fn what_may_pass_waits() {
-    for status in [408, 425, 429, 500, 502, 503, 504, 599] {
+async fn what_may_be_due_to_an_event_leaves_others_alone() {
+    for status in [408, 425, 500, 502, 503, 504, 599] {
         let (receipt, requests) = receipt(status, &[], "").await;
-        // The second event is of the same user.
-        assert_eq!((requests, receipt.refused.len()), (1, 0), "{status}");
+        assert_eq!((requests, receipt.refused.len()), (2, 0), "{status}");
         assert_eq!(receipt.pending, [0, 1], "{status}");
         assert_eq!(receipt.retry.as_ref().unwrap().after, None, "{status}");
         assert!(reason(&receipt).contains(&format!("answered {status}")), "{receipt:?}");
@@ -78,26 +76,6 @@ async fn retry_after_in_seconds_and_as_a_date() {
     let receipt = write(&mut sink(&receiver.url, json!({})), &events(&["alice"]).await).await;
     let after = receipt.retry.unwrap().after.unwrap();
     assert!((1..=1_000).contains(&after.as_secs()), "{after:?}");
-}
-
-#[tokio::test]
-async fn the_longest_retry_after_counts() {
-    let receiver = Receiver::with(None, {
-        let both = std::sync::Arc::new(tokio::sync::Barrier::new(2));
-        move |received| {
-            let both = both.clone();
-            Box::pin(async move {
-                both.wait().await;
-                let after = if received.users() == ["alice"] { "9" } else { "5" };
-                (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, after)], "").into_response()
-            })
-        }
-    })
-    .await;
-    let events = events(&["alice", "bob"]).await;
-    let mut sink = sink(&receiver.url, json!({"order": "username", "workers": 64}));
-    let receipt = write(&mut sink, &events).await;
-    assert_eq!(receipt.retry.unwrap().after, Some(Duration::from_secs(9)));
 }
 
 #[tokio::test]

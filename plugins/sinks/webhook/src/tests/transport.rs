@@ -66,10 +66,11 @@ async fn receiver(tls: TlsAcceptor) -> Receiver {
 /// What is said of a server whose certificate is not good.
 async fn refused(tls: TlsAcceptor, ca_file: &PathBuf) -> String {
     let receiver = receiver(tls).await;
-    let mut sink = sink(&receiver.url, json!({"ca_file": ca_file}));
+    let mut sink = sink(&receiver.url, json!({"ca_file": ca_file, "workers": 1}));
     let receipt = write(&mut sink, &events(&["alice", "bob"]).await).await;
     assert_eq!(receipt.pending, [0, 1]);
     assert_eq!(receiver.got().len(), 0, "nothing may be sent to it");
+    assert_eq!(receiver.connections(), 1, "the same for all events");
     reason(&receipt).to_owned()
 }
 
