@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`format`] | [`Format`]: what an event looks like |
+//! | [`mod@format`] | [`Format`]: what an event looks like |
 //! | [`framing`] | [`Framing`]: how events stand in one body |
 //! | [`body`] | [`Body`]: events put together, within a limit |
 //!

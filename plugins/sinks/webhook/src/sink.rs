@@ -90,7 +90,7 @@ impl Webhook {
             if round.stopped() {
                 break;
             }
-            let (mut jobs, body) = self.fill(queue, &mut held, round);
+            let (mut jobs, body) = self.fill(queue, &held, round);
             if queue.is_empty() {
                 queues.pop();
             }
@@ -125,12 +125,7 @@ impl Webhook {
     }
 
     /// Takes as many events as one body holds, at least one unless all have to wait.
-    fn fill<'e>(
-        &self,
-        queue: &mut VecDeque<Job<'e>>,
-        held: &mut HashSet<u64>,
-        round: &Round,
-    ) -> (Vec<Job<'e>>, Body<'_>) {
+    fn fill<'e>(&self, queue: &mut VecDeque<Job<'e>>, held: &HashSet<u64>, round: &Round) -> (Vec<Job<'e>>, Body<'_>) {
         let new = |limit| Body::new(&self.format, self.framing, limit);
         let (mut jobs, mut body) = (Vec::new(), new(self.max_body));
         while let Some(job) = queue.pop_front() {
