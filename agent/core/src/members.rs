@@ -5,8 +5,26 @@
 
 use std::borrow::Cow;
 
-use crate::event::{MEMBERS, Outcome, Severity};
+use crate::event::{Outcome, Severity};
 use crate::json;
+
+/// The members of the canonical form, in its order.
+const MEMBERS: [&str; 14] = [
+    "event_id",
+    "event_time",
+    "event_name",
+    "username",
+    "resource",
+    "event_source",
+    "source_ip_address",
+    "request_id",
+    "read_only",
+    "kind",
+    "host",
+    "outcome",
+    "severity",
+    "event_data",
+];
 
 /// What stands before each value.
 const HEADS: [&[u8]; MEMBERS.len()] = [

@@ -156,7 +156,7 @@ mod tests {
             text,
             "auditmon 0.1.0, pid 7, since 2026-01-01T00:00:00Z\n\
              journal h/1: 12 records, 3.0 GiB free\n\n\
-             kernel        failed    no [31m capability\n\
+             kernel        failed    no  [31m capability\n\
              webhook.siem  ok        3 behind\n\n\
              needs a restart of the agent: http.listen\n"
         );
