@@ -277,7 +277,7 @@ impl Commands for Control {
 
     async fn reload(&self) -> Reloaded {
         Reloaded {
-            errors: vec!["this version can't reload".to_owned()],
+            errors: vec!["this version can't reload; restart the agent".to_owned()],
             ..Reloaded::default()
         }
     }
