@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod dlq;
 mod events;
 mod journal;
 mod keys;
@@ -59,6 +60,7 @@ enum Verb {
     /// Show what the running agent does: plugins, journal, what waits for a restart
     Status(status::StatusArgs),
     /// Let the running agent read its configuration again
+    #[command(hide = true)]
     Reload,
     /// Search stored events, or follow those that come
     Events(Box<events::EventsArgs>),
@@ -66,6 +68,11 @@ enum Verb {
     Keys {
         #[command(subcommand)]
         verb: keys::KeysVerb,
+    },
+    /// List events that a sink refused for good, or hand them over again
+    Dlq {
+        #[command(subcommand)]
+        verb: dlq::DlqVerb,
     },
     /// Check or print the journal's files; works beside a running agent
     Journal {
@@ -178,6 +185,7 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
         Verb::Reload => status::reload(&context),
         Verb::Events(args) => events::run(&context, *args),
         Verb::Keys { verb } => keys::run(&context, verb),
+        Verb::Dlq { verb } => dlq::run(&context, verb),
         Verb::Journal { verb } => journal::run(&context, verb),
         Verb::Page => keys::page(&context),
         Verb::Version => Ok(ExitCode::SUCCESS),

@@ -25,6 +25,7 @@ pub struct Settings {
     pub labels: BTreeMap<String, String>,
     /// User that the agent works as when it is started as root. Default: the data directory's owner, or, if that is
     /// root, the user `auditmon` where there is one.
+    #[schemars(extend("x-no-effect" = "giving up privileges comes with a later version; start the agent as the user that it shall be"))]
     pub run_as: Option<String>,
     /// The HTTP listener: page, event API, probes, metrics.
     pub http: Http,

@@ -13,7 +13,7 @@ use crate::core::{Core, Done, Refused, Submission, Time};
 use crate::handle::Handle;
 use crate::options::SourceStates;
 use crate::seal::{SealJob, SealResult};
-use crate::shared::Shared;
+use crate::shared::{Hold, Shared};
 
 /// How long a submission may wait for company.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,7 +67,12 @@ impl Writer {
     /// Says from which seq on a durable sink still needs payloads, before
     /// retention first runs; see [`Handle::set_hold`].
     pub fn set_hold(&self, name: &str, seq: u64) {
-        self.core.shared.holds.lock().insert(name.to_owned(), seq);
+        self.core.shared.set_hold(name, Some(Hold { seq, yields: false }));
+    }
+
+    /// The same for a sink that yields; see [`Handle::set_yielding_hold`].
+    pub fn set_yielding_hold(&self, name: &str, seq: u64) {
+        self.core.shared.set_hold(name, Some(Hold { seq, yields: true }));
     }
 
     /// The logic alone, to be driven without a thread.

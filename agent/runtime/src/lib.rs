@@ -8,7 +8,8 @@
 //! | `plugins`, `slot` | all plugins; one: built, run, built again, ended |
 //! | `supervisor` | when a plugin that has ended is started again |
 //! | `teller` | plugins that fail and recover, as events |
-//! | `driver` | the loop around a sink: reading, batching, positions |
+//! | `driver`, `hot` | the loop around a sink: batching, deadlines, retries, positions, gaps; decoded parts that all sinks share |
+//! | [`dead_letters`] | what sinks refused for good: files, listing, replay |
 //! | [`reload`], `files` | loading the configuration again; files that sections name |
 //! | [`status`] | how everything is |
 //! | [`admin`] | the socket through which commands speak to the running agent |
@@ -24,10 +25,12 @@
 pub mod accounts;
 pub mod admin;
 pub mod agent;
+pub mod dead_letters;
 mod driver;
 mod expose;
 mod files;
 mod guard;
+mod hot;
 mod listener;
 mod lookup;
 mod mounts;

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::expose::Registries;
+use crate::hot::Hot;
 use crate::mounts::Mounts;
 use crate::reader::StoreReader;
 use crate::telemetry::Telemetry;
@@ -26,6 +27,7 @@ pub(crate) struct Parts {
     pub(crate) data_dir: PathBuf,
     pub(crate) origin: Arc<str>,
     pub(crate) journal: Handle,
+    pub(crate) hot: Arc<Hot>,
     /// Everything below is on disk.
     pub(crate) durable: watch::Receiver<u64>,
     pub(crate) telemetry: Telemetry,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use auditmon_core::delivery::Delivery;
 use auditmon_core::event::Kind;
 use auditmon_core::health::{HealthReporter, State};
 use auditmon_core::plugin::{BuildContext, BuiltSink, Change, PluginError, RunContext, Service, Source};
@@ -179,7 +180,7 @@ struct Keeper {
 /// A built plugin.
 enum Built {
     Source(Box<dyn Source>),
-    Sink(BuiltSink),
+    Sink(BuiltSink, Delivery),
     Service(Box<dyn Service>),
 }
 
@@ -187,13 +188,13 @@ enum Built {
 async fn build(name: &'static str, recipe: &Recipe, cx: &mut BuildContext) -> Result<Built, PluginError> {
     let mut built = match recipe {
         Recipe::Source(_, plan) => Built::Source(plan.build(cx).await?),
-        Recipe::Sink(plan) => Built::Sink(plan.plan.build(cx).await?),
+        Recipe::Sink(plan) => Built::Sink(plan.plan.build(cx).await?, plan.delivery.clone()),
         Recipe::Service(plan) => Built::Service(plan.build(cx).await?),
     };
     let probe = async {
         match &mut built {
             Built::Source(source) => source.probe().await,
-            Built::Sink(sink) => sink.sink.probe().await,
+            Built::Sink(sink, _) => sink.sink.probe().await,
             Built::Service(service) => service.probe().await,
         }
     };
@@ -211,12 +212,15 @@ async fn build(name: &'static str, recipe: &Recipe, cx: &mut BuildContext) -> Re
     }
 }
 
+/// What is said of a plugin whose code panicked.
+const PANICKED: &str = "a fault of the program ended it; the log has more";
+
 fn broken(name: &'static str, error: &JoinError) -> End {
     if error.is_cancelled() {
         return End::Stopped;
     }
     tracing::error!(plugin = name, %error, "a fault of the program");
-    End::Broken("a fault of the program ended it; the log has more".to_owned())
+    End::Broken(PANICKED.to_owned())
 }
 
 impl Keeper {
@@ -257,23 +261,28 @@ impl Keeper {
     async fn run(&self, built: Built, cx: BuildContext) -> End {
         let health = cx.health;
         match built {
-            Built::Sink(built) => {
+            Built::Sink(built, delivery) => {
+                let parts = &self.parts;
                 let driver = Driver {
                     name: self.name,
-                    journal: self.parts.journal.clone(),
-                    origin: self.parts.origin.clone(),
-                    durable: self.parts.durable.clone(),
+                    delivery,
+                    journal: parts.journal.clone(),
+                    hot: parts.hot.clone(),
+                    durable: parts.durable.clone(),
                     drain: self.shared.stop.clone(),
                     abort: self.shared.kill.clone(),
                     health,
-                    telemetry: self.parts.telemetry.clone(),
-                    emitter: self.parts.emitter(self.name, Kind::Agent, self.parts.refuse.clone()),
+                    telemetry: parts.telemetry.clone(),
+                    state: parts.telemetry.sinks.state(self.name),
+                    emitter: parts.emitter(self.name, Kind::Agent, parts.refuse.clone()),
+                    data_dir: parts.data_dir.clone(),
                     lag: built.lag,
                 };
                 let task = tokio::spawn(async move {
                     match driver.run(built.sink).await {
                         DriverEnd::Stopped => Ok(()),
                         DriverEnd::Failed(error) => Err(error.into()),
+                        DriverEnd::Panicked => Err(End::Broken(PANICKED.to_owned())),
                     }
                 });
                 // A sink that is aborted ends by itself, and closes.
@@ -358,9 +367,12 @@ impl Life for Keeper {
             return end;
         }
         self.parts.registries.set(self.name, cx.metrics.clone());
-        if let Built::Sink(BuiltSink {
-            reader: Some(reader), ..
-        }) = &built
+        if let Built::Sink(
+            BuiltSink {
+                reader: Some(reader), ..
+            },
+            _,
+        ) = &built
         {
             let lookup = Lookup::new(reader.clone(), self.parts.journal.clone());
             self.parts.reader.set(self.name, Arc::new(lookup));

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use auditmon_config::{Http, Loaded};
+use auditmon_core::delivery::WhenBehind;
 use auditmon_core::event::{Kind, Outcome, Severity};
 use auditmon_core::health::{HealthBoard, State};
 use auditmon_core::plugin::MEMORY_PERMIT;
@@ -22,6 +23,7 @@ use crate::accounts::{self, Accounts};
 use crate::admin::{self, Admin, Commands, Reloaded};
 use crate::agent::{Agent, FirstStart, Inner, Running, Setup, StartError, Started, tell};
 use crate::expose::Registries;
+use crate::hot::Hot;
 use crate::mounts::Mounts;
 use crate::parts::Parts;
 use crate::plan::{self, Plans, Recipe};
@@ -104,6 +106,10 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
         host: setup.host.as_str().into(),
         data_dir: setup.data_dir.clone(),
         origin: journal.origin().into(),
+        hot: Arc::new(Hot::new(
+            journal.clone(),
+            usize::try_from(loaded.settings.journal.hot.0).unwrap_or(usize::MAX),
+        )),
         journal: journal.clone(),
         durable,
         registries: Registries::new(telemetry.registry.clone()),
@@ -130,7 +136,13 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
     // First, so that no plugin can take their place.
     parts.mounts.set("", routes::router(shared)).map_err(other)?;
     let mut plugins = Plugins::new(parts.clone());
-    let collector = AgentCollector::new(journal, parts.health.clone(), plugins.view()).map_err(other)?;
+    let collector = AgentCollector::new(
+        journal,
+        parts.health.clone(),
+        plugins.view(),
+        parts.telemetry.sinks.clone(),
+    )
+    .map_err(other)?;
     let registry = &parts.telemetry.registry;
     registry.register(Box::new(collector)).map_err(other)?;
 
@@ -215,7 +227,15 @@ impl Commands for Control {
     }
 
     async fn replay(&self, sink: &str) -> Result<(), String> {
-        Err(format!("there is no sink `{sink}`"))
+        let poked = self
+            .0
+            .upgrade()
+            .is_some_and(|inner| inner.parts.telemetry.sinks.poke(sink));
+        if poked {
+            Ok(())
+        } else {
+            Err(format!("there is no sink `{sink}` at work"))
+        }
     }
 }
 
@@ -313,8 +333,11 @@ fn open_journal(
     );
     // Retention may run before a sink has said where it goes on: until then it holds everything.
     for planned in &plans.on {
-        if matches!(planned.recipe, Recipe::Sink(_)) {
-            writer.set_hold(planned.name, 0);
+        if let Recipe::Sink(plan) = &planned.recipe {
+            match plan.delivery.when_behind {
+                WhenBehind::Block => writer.set_hold(planned.name, 0),
+                WhenBehind::Skip => writer.set_yielding_hold(planned.name, 0),
+            }
         }
     }
     let (tell, durable) = watch::channel(opened.next_seq);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use auditmon_core::emitter::SourceMetrics;
 use auditmon_core::health::{HealthBoard, State};
-use auditmon_journal::{Handle, SYNC_BUCKETS};
+use auditmon_journal::{GapReason, Handle, SYNC_BUCKETS};
 use axum::extract::{MatchedPath, Request, State as AxumState};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -13,6 +13,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::driver::{Sinks, gap_word};
 use crate::plugins::View;
 
 /// The runtime's own metrics.
@@ -20,10 +21,12 @@ use crate::plugins::View;
 pub(crate) struct Telemetry {
     pub(crate) registry: Registry,
     pub(crate) sources: SourceMetrics,
+    pub(crate) sinks: Sinks,
     pub(crate) sink_events: IntCounterVec,
-    pub(crate) sink_lag: IntGaugeVec,
+    pub(crate) sink_gaps: IntCounterVec,
     pub(crate) sink_latency: HistogramVec,
     pub(crate) reload: ReloadMetrics,
+    pub(crate) discarded: IntCounterVec,
     http_requests: IntCounterVec,
     http_duration: HistogramVec,
 }
@@ -62,6 +65,9 @@ impl ReloadMetrics {
     }
 }
 
+/// Reason of events that were in a dead-letter file and had to make room.
+pub(crate) const DEAD_LETTERS_FULL: &str = "overflow";
+
 /// Seconds from below a millisecond to ten.
 const DURATIONS: [f64; 13] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0,
@@ -86,22 +92,26 @@ impl Telemetry {
         registry.register(Box::new(sources.append.clone()))?;
         let telemetry = Self {
             sources,
+            sinks: Sinks::default(),
             sink_events: counter(
                 "auditmon_sink_events_total",
                 "Events at a sink by result.",
                 &["sink", "result"],
             )?,
-            sink_lag: IntGaugeVec::new(
-                Opts::new(
-                    "auditmon_sink_lag_entries",
-                    "Journal entries that a sink has still to deliver.",
-                ),
-                &["sink"],
+            sink_gaps: counter(
+                "auditmon_sink_gap_entries_total",
+                "Journal entries that a sink never gets: their payloads are gone or damaged.",
+                &["sink", "reason"],
             )?,
             sink_latency: histogram(
                 "auditmon_sink_latency_seconds",
                 "From received to delivered, of the oldest event of each batch.",
                 &["sink"],
+            )?,
+            discarded: counter(
+                "auditmon_events_discarded_total",
+                "Events that a plugin gave up for good.",
+                &["plugin", "reason"],
             )?,
             http_requests: counter(
                 "auditmon_http_requests_total",
@@ -116,7 +126,6 @@ impl Telemetry {
             reload: ReloadMetrics::new(&registry)?,
             registry: registry.clone(),
         };
-        registry.register(Box::new(telemetry.sink_lag.clone()))?;
         let build = GaugeVec::new(
             Opts::new("auditmon_build_info", "Always 1; what this is."),
             &["version", "revision", "rustc"],
@@ -141,8 +150,11 @@ impl Telemetry {
         for result in ["ok", "retried", "dead_letter"] {
             self.sink_events.with_label_values(&[name, result]);
         }
-        self.sink_lag.with_label_values(&[name]).set(0);
+        for reason in [GapReason::Expired, GapReason::Damaged] {
+            self.sink_gaps.with_label_values(&[name, gap_word(reason)]);
+        }
         self.sink_latency.with_label_values(&[name]);
+        self.discarded.with_label_values(&[name, DEAD_LETTERS_FULL]);
     }
 }
 
@@ -172,11 +184,17 @@ pub(crate) struct AgentCollector {
     journal: Handle,
     health: HealthBoard,
     plugins: View,
+    sinks: Sinks,
     descs: Vec<Desc>,
 }
 
 impl AgentCollector {
-    pub(crate) fn new(journal: Handle, health: HealthBoard, plugins: View) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(
+        journal: Handle,
+        health: HealthBoard,
+        plugins: View,
+        sinks: Sinks,
+    ) -> Result<Self, prometheus::Error> {
         // One name stands for all: a collector has to name something to be told apart.
         let desc = Desc::new(
             "auditmon_journal_durable_entries".to_owned(),
@@ -188,6 +206,7 @@ impl AgentCollector {
             journal,
             health,
             plugins,
+            sinks,
             descs: vec![desc],
         })
     }
@@ -283,6 +302,7 @@ impl AgentCollector {
                 .inc_by(seen.tally.counts().restarts);
         }
         families.extend(restarts.collect());
+        families.extend(self.sinks.gather(&self.journal)?);
         Ok(families)
     }
 }

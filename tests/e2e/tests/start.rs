@@ -210,7 +210,7 @@ fn a_wrong_key_in_the_configuration_is_named_with_its_place() {
         (
             "services: {web: {enabled: 3}}\n",
             "services.web.enabled",
-            "true or false",
+            "`true` or `false`",
         ),
         ("data_dirr: /x\n", ":1:1: data_dirr", "data_dir"),
         (
@@ -218,7 +218,7 @@ fn a_wrong_key_in_the_configuration_is_named_with_its_place() {
             ":1:8: http.listen",
             "http.insecure",
         ),
-        ("a: 1\na: 2\n", ":2:1", "a"),
+        ("host: a\nhost: b\n", ":2:1: host", "duplicate"),
     ];
     for (text, place, says) in cases {
         let mut agent = Agent::builder().config(text).place();
@@ -236,19 +236,10 @@ fn a_wrong_key_in_the_configuration_is_named_with_its_place() {
                 says,
             ],
         );
-        for verb in [&["check"][..], &["keys", "list"], &["journal", "fsck"]] {
-            // Verbs that need no plugin don't look into plugins' sections.
-            let output = agent.run(verb);
-            assert!(output.code == 78 || verb[0] != "check", "{verb:?}: {output:?}");
-            assert!(
-                output.code == 78 || text.starts_with('s'),
-                "{text}: {verb:?}: {output:?}"
-            );
+        for verb in [&["check"][..], &["keys", "list"], &["journal", "fsck"], &["config"]] {
+            let _ = agent.run(verb).expect(78);
         }
-        assert!(
-            !agent.data_dir().exists() || text.starts_with('s'),
-            "nothing is made on a wrong configuration"
-        );
+        assert!(!agent.data_dir().exists(), "nothing is made on a wrong configuration");
     }
     let mut agent = Agent::builder().env("AUDITMON_HTTP_LISTEN", "here").place();
     fails(&mut agent, 78, &["AUDITMON_HTTP_LISTEN"]);

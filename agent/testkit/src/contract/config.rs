@@ -8,6 +8,11 @@ use super::plan;
 /// Checks that the defaults of `C` are written as they are read, that they can work, that they fit the schema of
 /// `entry` and are those that it names, that every key is described, and that a key that is none is refused.
 pub fn config<C: PluginConfig>(entry: &Entry) {
+    config_that_needs::<C>(entry, &json!({}));
+}
+
+/// The same for a plugin that can't work on defaults alone: `needed` holds what a user has to say.
+pub fn config_that_needs<C: PluginConfig>(entry: &Entry, needed: &Section) {
     let name = entry.name;
     let read = |section: &Section| -> C {
         serde_json::from_value(section.clone()).unwrap_or_else(|error| panic!("{name}: {section}: {error}"))
@@ -25,8 +30,11 @@ pub fn config<C: PluginConfig>(entry: &Entry) {
     described(name, &all, &schema, &schema);
 
     all.as_object_mut().unwrap().remove("enabled");
+    for (key, value) in needed.as_object().into_iter().flatten() {
+        all[key] = value.clone();
+    }
     works(entry, all.clone());
-    works(entry, json!({}));
+    works(entry, needed.clone());
     for path in mappings(&all, String::new()) {
         let mut wrong = all.clone();
         let here = wrong.pointer_mut(&path).unwrap().as_object_mut().unwrap();

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use auditmon_core::plugin::{BuildContext, BuiltSink, Entry, Fault, Make, Plan, Section, Service, Source};
 
-pub use config::config;
+pub use config::{config, config_that_needs};
 pub use running::Running;
 pub use sink::Sink;
 
