@@ -1,5 +1,7 @@
 //! What every plugin keeps, against a receiver on this host.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
