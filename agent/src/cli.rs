@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod dlq;
 mod events;
 mod journal;
 mod keys;
@@ -12,9 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use auditmon_config::{Loaded, Request};
+use auditmon_core::plugin::Entry;
 use clap::{Parser, Subcommand};
-
-use crate::registry;
 
 /// Exit codes that scripts rely on.
 pub mod exit {
@@ -60,6 +60,7 @@ enum Verb {
     /// Show what the running agent does: plugins, journal, what waits for a restart
     Status(status::StatusArgs),
     /// Let the running agent read its configuration again
+    #[command(hide = true)]
     Reload,
     /// Search stored events, or follow those that come
     Events(Box<events::EventsArgs>),
@@ -67,6 +68,11 @@ enum Verb {
     Keys {
         #[command(subcommand)]
         verb: keys::KeysVerb,
+    },
+    /// List events that a sink refused for good, or hand them over again
+    Dlq {
+        #[command(subcommand)]
+        verb: dlq::DlqVerb,
     },
     /// Check or print the journal's files; works beside a running agent
     Journal {
@@ -79,13 +85,16 @@ enum Verb {
     Version,
 }
 
-/// What every verb needs: configuration and data directory.
-#[derive(Clone)]
+/// What every verb needs: configuration, data directory, plugins.
 pub struct Context {
+    /// What the configuration is made from.
+    pub request: Request,
     /// The configuration.
     pub loaded: Loaded,
     /// The data directory.
     pub data_dir: PathBuf,
+    /// The registry.
+    pub entries: fn() -> Vec<Entry>,
 }
 
 impl Context {
@@ -117,9 +126,9 @@ impl Failure {
 }
 
 /// Runs the command line.
-pub fn main() -> ExitCode {
+pub fn main(entries: fn() -> Vec<Entry>) -> ExitCode {
     let cli = Cli::parse();
-    match dispatch(cli) {
+    match dispatch(cli, entries) {
         Ok(code) => code,
         Err(failure) => {
             for line in failure.message.lines() {
@@ -130,13 +139,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
+fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> {
     if let Some(Verb::Version) = cli.verb {
         print(&format!("auditmon {}\n", env!("CARGO_PKG_VERSION")))?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(Verb::Config(args)) = &cli.verb
-        && let Some(text) = args.made()
+        && let Some(text) = args.made(&entries())
     {
         print(&text)?;
         return Ok(ExitCode::SUCCESS);
@@ -155,7 +164,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         read: auditmon_runtime::privileges::reader(cli.config.as_deref()),
         ..Request::new(host_name())
     };
-    let loaded = auditmon_config::load(&request, &registry::entries()).map_err(|errors| Failure {
+    let loaded = auditmon_config::load(&request, &entries()).map_err(|errors| Failure {
         code: exit::CONFIG,
         message: errors.to_string(),
     })?;
@@ -163,7 +172,12 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Some(dir) => dir,
         None => default_data_dir()?,
     };
-    let context = Context { loaded, data_dir };
+    let context = Context {
+        request,
+        loaded,
+        data_dir,
+        entries,
+    };
     match verb {
         Verb::Run(_) => run::run(context),
         Verb::Check(_) => check::check(&context),
@@ -172,6 +186,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Reload => status::reload(&context),
         Verb::Events(args) => events::run(&context, *args),
         Verb::Keys { verb } => keys::run(&context, verb),
+        Verb::Dlq { verb } => dlq::run(&context, verb),
         Verb::Journal { verb } => journal::run(&context, verb),
         Verb::Page => keys::page(&context),
         Verb::Version => Ok(ExitCode::SUCCESS),

@@ -3,8 +3,10 @@
 use std::io::IsTerminal as _;
 
 use auditmon_config::{Format, Logging};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
+use auditmon_runtime::agent::SetLogging;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 /// Which lines are written.
 ///
@@ -22,30 +24,55 @@ pub fn filter(settings: &Logging) -> Result<EnvFilter, String> {
     }
 }
 
-/// Starts logging.
-///
-/// # Errors
-/// As [`filter`].
-pub fn start(settings: &Logging) -> Result<(), String> {
-    let filter = filter(settings)?;
+/// How lines look, and where they go.
+fn lines(settings: &Logging) -> Lines {
     let terminal = std::io::stderr().is_terminal();
     let format = settings
         .format
         .unwrap_or(if terminal { Format::Text } else { Format::Json });
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let layer = fmt::layer().with_writer(std::io::stderr).with_timer(Clock);
     match format {
         Format::Text => {
             let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            builder.with_target(false).with_ansi(color).with_timer(Clock).init();
+            layer.with_target(false).with_ansi(color).boxed()
         }
-        Format::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_timer(Clock)
-            .init(),
+        Format::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
     }
-    Ok(())
+}
+
+type Lines = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Panics are logged like everything else, and where.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let said = panic.payload_as_str().unwrap_or("a panic");
+        tracing::error!(
+            place,
+            thread = std::thread::current().name(),
+            "a fault of the program: {said}"
+        );
+    }));
+}
+
+/// Starts logging; gives the way to change it.
+///
+/// # Errors
+/// As [`filter`].
+pub fn start(settings: &Logging) -> Result<SetLogging, String> {
+    let (lines_layer, set_lines) = reload::Layer::new(lines(settings));
+    let (filter_layer, set_filter) = reload::Layer::new(filter(settings)?);
+    tracing_subscriber::registry()
+        .with(lines_layer)
+        .with(filter_layer)
+        .init();
+    log_panics();
+    Ok(Box::new(move |settings| {
+        set_filter
+            .reload(filter(settings)?)
+            .map_err(|error| error.to_string())?;
+        set_lines.reload(lines(settings)).map_err(|error| error.to_string())
+    }))
 }
 
 /// UTC with milliseconds, as events have it.

@@ -1,11 +1,4 @@
-//! The agent `auditmon`: command line, registry of plugins.
-
-#![cfg_attr(not(test), warn(clippy::print_stdout))]
-
-mod admin;
-mod cli;
-mod logging;
-mod registry;
+//! The agent's binary.
 
 use std::process::ExitCode;
 
@@ -16,7 +9,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // What the agent keeps is for its owner only.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    cli::main()
+    auditmon::main_with(auditmon::entries)
 }

@@ -24,6 +24,9 @@ pub struct Loaded {
     pub plugins: Vec<Instance>,
     /// The file it is from, if any.
     pub file: Option<PathBuf>,
+    /// Files that loading opened, and opens again when it is repeated: `file`, and those of secrets that are given as
+    /// files.
+    pub opened: Vec<PathBuf>,
     /// Places of the `hosts:` entries that apply to this host, in order.
     pub overlays: Vec<String>,
     /// What works and may still surprise; a line each.
@@ -187,6 +190,7 @@ impl fmt::Debug for Loaded {
             .field("host", &self.host)
             .field("plugins", &self.plugins)
             .field("file", &self.file)
+            .field("opened", &self.opened)
             .field("overlays", &self.overlays)
             .field("warnings", &self.warnings)
             .finish_non_exhaustive()

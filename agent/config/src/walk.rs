@@ -277,7 +277,9 @@ impl Walk<'_> {
                 path: at.written.clone(),
             },
         );
+        // `null` is the same as leaving the key out.
         if let Some(why) = &node.no_effect
+            && !matches!(value.kind, ValueKind::Nil)
             && !self.tree.old.contains_key(&at.path)
         {
             self.warn(at, why, true);

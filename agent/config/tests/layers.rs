@@ -244,6 +244,9 @@ sources:
         loaded.secrets_in_file(),
         ["sinks.webhook.open.headers", "sinks.webhook.open.token"]
     );
+    let mut opened: Vec<_> = loaded.opened.iter().map(|path| path.to_str().unwrap()).collect();
+    opened.sort_unstable();
+    assert_eq!(opened, ["/run/password", "/run/token", "auditmon.yaml"]);
     // The higher layer has the say, whichever way it says it.
     let plain = trial.clone().env("AUDITMON_SINKS_WEBHOOK_SIEM_TOKEN", "other").good();
     assert_eq!(plain.plugin("webhook.siem").unwrap().section["token"], "other");

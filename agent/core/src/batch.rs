@@ -61,6 +61,13 @@ impl Batch {
         }
     }
 
+    /// A batch outside of any agent, received now: for tests of sinks, see
+    /// [`Events::of_batch`](crate::subscription::Events::of_batch).
+    #[must_use]
+    pub fn detached(plugin: &'static str, kind: Kind, host: &str, event_source: &str) -> Self {
+        Self::new(plugin, kind, host, event_source, Vec::new())
+    }
+
     /// The name that its events carry as `event_source`.
     #[must_use]
     pub fn event_source(&self) -> &str {

@@ -28,7 +28,7 @@ pub struct Delivery {
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchLimits {
-    /// Most events, 1 to 10,000; one frame of the journal may hold more.
+    /// Most events, 1 to 10,000.
     #[schemars(range(min = 1, max = 10_000))]
     pub events: u32,
     /// Most bytes in canonical form, up to 16 MiB; one event may be larger.

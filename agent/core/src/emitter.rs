@@ -33,8 +33,8 @@ pub enum Refused {
     /// The disk did not take the batch.
     #[error("the disk failed to store the batch")]
     SyncFailed,
-    /// The agent is stopping.
-    #[error("the agent is stopping")]
+    /// The agent is stopping, or the plugin is down and about to be started again.
+    #[error("the agent, or this part of it, is being stopped or started")]
     Draining,
     /// The batch can never be accepted: over the limits of a frame, or empty.
     #[error("the batch is larger than one frame of the journal allows, or empty")]

@@ -164,7 +164,7 @@ fn remember<'a>(level: &mut Level<'a>, name: Cow<'a, str>) -> bool {
 }
 
 /// The index behind the string's closing quote.
-fn string_end(bytes: &[u8], start: usize) -> usize {
+pub(crate) fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while at < bytes.len() {
         match bytes[at] {
@@ -176,7 +176,7 @@ fn string_end(bytes: &[u8], start: usize) -> usize {
     bytes.len()
 }
 
-fn unescape(inner: &str) -> Result<Cow<'_, str>, ()> {
+pub(crate) fn unescape(inner: &str) -> Result<Cow<'_, str>, ()> {
     if !inner.contains('\\') {
         return Ok(Cow::Borrowed(inner));
     }

@@ -7,6 +7,7 @@
 //! | [`batch`] | events and state that are accepted together: one frame of the journal |
 //! | [`emitter`] | how a source hands a batch over and gets its answer |
 //! | [`subscription`] | how a sink is given what was accepted |
+//! | [`members`] | the members of a stored event, found without parsing its JSON |
 //! | [`delivery`] | how a sink is handed events, and what it answers |
 //! | [`schema`] | what a configuration's schema tells the runtime |
 //! | [`plugin`] | the traits of source, sink and service, their contexts and the registry entry |
@@ -29,6 +30,7 @@ pub mod http;
 pub mod inbound;
 pub mod json;
 pub mod keys;
+pub mod members;
 pub mod memory;
 pub mod plugin;
 pub mod privileged;

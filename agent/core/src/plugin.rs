@@ -33,10 +33,11 @@ use crate::time::Nanos;
 /// Why a plugin can't go on.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
-    /// May pass by itself: the runtime tries again.
+    /// May pass by itself, even if a person has to do something elsewhere: the plugin is built and run again, after
+    /// pauses of up to a minute.
     #[error("{0}")]
     Transient(String),
-    /// Needs a person: the plugin is failed until the agent starts anew.
+    /// Needs a change here: the plugin is failed until the configuration is loaded again or the agent starts anew.
     #[error("{0}")]
     Permanent(String),
 }
@@ -53,7 +54,7 @@ impl PluginError {
     }
 }
 
-/// What a source committed to remember, as it was when the agent started: value and expiry by key.
+/// What a source has committed to remember: value and expiry by key.
 pub type Memory = BTreeMap<Vec<u8>, (Vec<u8>, Option<Nanos>)>;
 
 /// What a plugin is given to be built.
@@ -64,7 +65,8 @@ pub struct BuildContext {
     pub data_dir: PathBuf,
     /// The journal's origin.
     pub origin: Arc<str>,
-    /// A registry of this plugin's own, shown by `/metrics` as long as it runs; each building gets a new one.
+    /// A registry of this plugin's own, shown by `/metrics` until the plugin is built again or turned off; each
+    /// building gets a new one.
     pub metrics: Registry,
     /// API keys and sessions.
     pub keys: Arc<dyn Keys>,
@@ -78,7 +80,7 @@ pub struct BuildContext {
     pub memory: Arc<tokio::sync::Semaphore>,
     /// Routes for the agent's listener; what a plugin leaves here is mounted.
     pub routes: Router,
-    /// For sources and services: the way into the journal.
+    /// For sources and services: the way into the journal. It refuses once this instance has failed.
     pub emitter: Option<Emitter>,
 }
 
@@ -89,7 +91,7 @@ pub const MEMORY_PERMIT: usize = 1024;
 pub struct RunContext {
     /// The way into the journal.
     pub emitter: Emitter,
-    /// What it committed to remember.
+    /// What it has committed to remember by now.
     pub memory: Memory,
     /// Fires when it has to end; it then hands over what it still holds.
     pub stop: CancellationToken,
@@ -213,6 +215,10 @@ pub trait PluginConfig: Clone + Default + DeserializeOwned + JsonSchema + Send +
     fn delivery() -> Delivery {
         Delivery::default()
     }
+    /// For sinks: whether what is built can be read ([`BuiltSink::reader`]).
+    fn readable() -> bool {
+        false
+    }
 }
 
 /// Impossible settings, each with its path below the section.
@@ -259,17 +265,23 @@ pub trait Plan<P>: Send + Sync {
     async fn build(&self, cx: &mut BuildContext) -> Result<P, PluginError>;
 }
 
+/// What a plugin with this configuration needs: files of its keys, and what it names itself.
+#[must_use]
+pub fn needs_of<C: PluginConfig>(config: &C) -> Needs {
+    let mut needs = Needs {
+        files: files_of(config),
+        ..Needs::default()
+    };
+    config.needs(&mut needs);
+    needs
+}
+
 struct Planned<C>(C);
 
 #[async_trait]
 impl<C: PluginConfig> Plan<C::Plugin> for Planned<C> {
     fn needs(&self) -> Needs {
-        let mut needs = Needs {
-            files: files_of(&self.0),
-            ..Needs::default()
-        };
-        self.0.needs(&mut needs);
-        needs
+        needs_of(&self.0)
     }
 
     async fn build(&self, cx: &mut BuildContext) -> Result<C::Plugin, PluginError> {
@@ -321,6 +333,8 @@ fn warnings<C: PluginConfig>(mut section: Section) -> Vec<Fault> {
 pub struct SinkPlan {
     /// How the runtime hands over.
     pub delivery: Delivery,
+    /// Whether what is built can be read.
+    pub readable: bool,
     /// Builds the sink.
     pub plan: Arc<dyn Plan<BuiltSink>>,
 }
@@ -332,7 +346,11 @@ fn plan_sink<C: PluginConfig<Plugin = BuiltSink>>(mut section: Section) -> Resul
     let mut faults = Faults::default();
     delivery.validate(&mut faults);
     match plan::<C>(section) {
-        Ok(plan) if faults.is_empty() => Ok(SinkPlan { delivery, plan }),
+        Ok(plan) if faults.is_empty() => Ok(SinkPlan {
+            delivery,
+            readable: C::readable(),
+            plan,
+        }),
         Ok(_) => Err(faults.into_vec()),
         Err(more) => Err(faults.into_vec().into_iter().chain(more).collect()),
     }

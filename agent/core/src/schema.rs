@@ -33,20 +33,44 @@ pub const NO_EFFECT: &str = "x-no-effect";
 /// Schema of a sink's section: its own keys and those of [`Delivery`], with the sink's defaults of these.
 pub(crate) fn of_sink<C: PluginConfig>() -> Schema {
     let mut schema = schemars::schema_for!(C);
-    let common = schemars::schema_for!(Delivery);
+    let common = schemars::schema_for!(Delivery).to_value();
     let defaults = serde_json::to_value(C::delivery()).unwrap_or_default();
     for part in ["properties", "$defs"] {
-        let Some(Value::Object(more)) = common.get(part).cloned() else {
+        let Some(Value::Object(more)) = common.get(part) else {
             continue;
         };
         let own = schema.ensure_object().entry(part).or_insert_with(|| json!({}));
         let Some(own) = own.as_object_mut() else { continue };
-        for (key, mut value) in more {
-            if let (Some(value), Some(default)) = (value.as_object_mut(), defaults.get(&key)) {
-                value.insert("default".to_owned(), default.clone());
-            }
-            own.insert(key, value);
+        for (key, value) in more {
+            let default = defaults.get(key).filter(|_| part == "properties");
+            let value = default.map(|default| with_default(value, &common, default));
+            own.insert(key.clone(), value.unwrap_or_else(|| more[key].clone()));
         }
+    }
+    schema
+}
+
+/// The same with another default; those of a mapping's keys are part of it, so it is no reference any more.
+fn with_default(schema: &Value, root: &Value, default: &Value) -> Value {
+    let mut schema = schema.clone();
+    let reference = schema.get("$ref").and_then(Value::as_str);
+    let target = reference.and_then(|reference| root.pointer(reference.strip_prefix('#')?));
+    if let (Some(target), Some(keys)) = (target, default.as_object()) {
+        let mut whole = target.clone();
+        for (key, default) in keys {
+            if let Some(below) = whole.pointer_mut(&format!("/properties/{key}")) {
+                *below = with_default(below, root, default);
+            }
+        }
+        // What stands beside the reference is said of this key.
+        if let (Some(whole), Some(beside)) = (whole.as_object_mut(), schema.as_object()) {
+            whole.extend(beside.iter().map(|(key, value)| (key.clone(), value.clone())));
+            whole.remove("$ref");
+        }
+        schema = whole;
+    }
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("default".to_owned(), default.clone());
     }
     schema
 }

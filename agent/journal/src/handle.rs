@@ -12,10 +12,10 @@ use crate::core::Done;
 use crate::find::{self, Search};
 use crate::format::{LEAF, Position, leaf_hash};
 use crate::fs::read_full_at;
-use crate::options::PauseReason;
+use crate::options::{PauseReason, SourceStates};
 use crate::positions;
 use crate::reader::{Item, Reader};
-use crate::shared::{Metrics, Shared};
+use crate::shared::{Hold, Metrics, Shared};
 use crate::writer::{Linger, Queue};
 
 /// The journal as sources, sinks and the runtime see it.
@@ -83,6 +83,14 @@ impl Handle {
         self.queue.submit(records, linger, done);
     }
 
+    /// What a source remembers ([`source_hash`](crate::format::source_hash) of
+    /// its name): the states of every submission that was queued before and
+    /// accepted. `done` is called exactly once, on the writer's thread, and
+    /// must not wait; with `None` if the journal was closed.
+    pub fn states(&self, source: [u8; 8], done: impl FnOnce(Option<SourceStates>) + Send + 'static) {
+        self.queue.ask(source, Box::new(done));
+    }
+
     /// All records below this seq are on disk and may be read.
     pub fn durable(&self) -> u64 {
         self.shared.durable()
@@ -106,18 +114,27 @@ impl Handle {
     /// Says from which seq on a durable sink still needs payloads; `None` for
     /// one that holds nothing back. Segments from the lowest on are kept.
     pub fn set_hold(&self, name: &str, seq: Option<u64>) {
-        let mut holds = self.shared.holds.lock();
-        match seq {
-            Some(seq) => match holds.get_mut(name) {
-                Some(hold) => *hold = seq,
-                None => {
-                    holds.insert(name.to_owned(), seq);
-                }
-            },
-            None => {
-                holds.remove(name);
-            }
-        }
+        let hold = seq.map(|seq| Hold { seq, yields: false });
+        self.shared.set_hold(name, hold);
+    }
+
+    /// The same for a sink that would rather lose the oldest payloads than have
+    /// submissions refused: where the journal or the volume is full, its hold
+    /// counts for nothing, and its reader comes upon a gap.
+    pub fn set_yielding_hold(&self, name: &str, seq: Option<u64>) {
+        let hold = seq.map(|seq| Hold { seq, yields: true });
+        self.shared.set_hold(name, hold);
+    }
+
+    /// About how many bytes the records from `seq` on take on disk; exactly 0
+    /// where there are none.
+    pub fn bytes_from(&self, seq: u64) -> u64 {
+        self.shared.bytes_from(seq)
+    }
+
+    /// From which seq on a durable sink still needs payloads, if it holds any.
+    pub fn hold(&self, name: &str) -> Option<u64> {
+        self.shared.holds.lock().get(name).map(|hold| hold.seq)
     }
 
     /// Streams committed records from `from` on.

@@ -42,7 +42,8 @@ pub use crate::fs::{Fs, FsFile, RealFs};
 pub use crate::handle::{Handle, PositionVerdict, Status};
 pub use crate::lock::{DirLock, LockError, holder};
 pub use crate::options::{
-    AgentEvent, AgentNote, Entropy, Finding, OpenError, Opened, Options, PauseReason, StateMap, StateValue,
+    AgentEvent, AgentNote, Entropy, Finding, OpenError, Opened, Options, PauseReason, SourceStates, StateMap,
+    StateValue,
 };
 pub use crate::reader::{Batch, Entry, Gap, GapReason, Item, Reader};
 pub use crate::records::{PushError, Records};

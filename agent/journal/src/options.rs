@@ -26,8 +26,8 @@ pub struct Options {
     /// Bytes of the file `reserve`, which is given up when the disk is full; may be 0.
     pub reserve: u64,
     /// Bytes that segments and leaves may have together, at least four segments;
-    /// beyond it confirmed payloads go before their time, and if there are none
-    /// submissions are refused.
+    /// beyond it confirmed payloads go before their time, then those that only
+    /// yielding sinks need, and if there are none submissions are refused.
     pub max_size: u64,
     /// How long payloads are kept, unless `keep_size` is less.
     pub keep_age: Duration,
@@ -153,9 +153,12 @@ pub struct StateValue {
     pub value: Vec<u8>,
 }
 
+/// Newest states of one source, by key.
+pub type SourceStates = BTreeMap<Vec<u8>, StateValue>;
+
 /// Newest states of all sources, by [`source_hash`](crate::format::source_hash)
 /// of the plugin's name, then by key.
-pub type StateMap = HashMap<[u8; 8], BTreeMap<Vec<u8>, StateValue>>;
+pub type StateMap = HashMap<[u8; 8], SourceStates>;
 
 /// What recovery knows about the journal.
 #[derive(Clone, Debug)]

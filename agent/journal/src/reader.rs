@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::Records;
 use crate::core::FIRST_FRAME;
 use crate::format::{Record, RecordIter};
 use crate::scan::{Finder, FrameReader, Piece, Probe};
@@ -66,6 +67,20 @@ impl Batch {
             first_seq,
             next_seq,
         }
+    }
+
+    /// Records as if they had been read, the first of them with this seq.
+    pub fn from_records(first_seq: u64, records: &Records) -> Self {
+        Self::of(
+            first_seq,
+            first_seq.saturating_add(records.records().into()),
+            records.as_bytes(),
+        )
+    }
+
+    /// The records one behind the other, as they are on disk.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Seq of the first record.
@@ -265,6 +280,8 @@ impl Cursor {
             }
         }
         if batch.next_seq > from {
+            // Batches near the head are kept for all sinks: no room that is not used.
+            batch.bytes.shrink_to_fit();
             Ok(Found::Records(batch))
         } else {
             Ok(Found::Gap(end_seq))

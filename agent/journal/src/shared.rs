@@ -55,12 +55,38 @@ impl Segment {
         }
     }
 
+    /// Bytes in front of `seq`, estimated between the frames around it whose places are known; `next_seq` is that
+    /// behind the last record.
+    pub(crate) fn bytes_before(&self, seq: u64, next_seq: u64) -> u64 {
+        let used = match self.end.load(Ordering::Acquire) {
+            u64::MAX => self.bytes.load(Ordering::Relaxed),
+            end => end,
+        };
+        let index = self.index.lock();
+        let behind = index.partition_point(|(first, _)| *first <= seq);
+        let before = behind.checked_sub(1).and_then(|at| index.get(at)).copied();
+        let (low_seq, low) = before.unwrap_or((self.first_seq, 0));
+        let (high_seq, high) = index.get(behind).copied().unwrap_or((next_seq, used));
+        let records = u128::from(high_seq.saturating_sub(low_seq).max(1));
+        let share =
+            u128::from(high.saturating_sub(low)) * u128::from(seq.saturating_sub(low_seq).min(high_seq)) / records;
+        low.saturating_add(u64::try_from(share).unwrap_or(u64::MAX)).min(used)
+    }
+
     /// A frame's seq and offset at or before `seq`.
     pub(crate) fn nearest(&self, seq: u64) -> Option<(u64, u64)> {
         let index = self.index.lock();
         let behind = index.partition_point(|(first, _)| *first <= seq);
         index.get(behind.checked_sub(1)?).copied()
     }
+}
+
+/// From where on a sink needs payloads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hold {
+    pub(crate) seq: u64,
+    /// Gives way where the journal or the volume is full.
+    pub(crate) yields: bool,
 }
 
 /// Counts for metrics; all only grow.
@@ -106,7 +132,7 @@ pub(crate) struct Shared {
     pub(crate) leaves: RwLock<BTreeMap<u64, u64>>,
     /// What is known of the ids in each `.leaf`, by first seq.
     pub(crate) spans: Mutex<BTreeMap<u64, Span>>,
-    pub(crate) holds: Mutex<BTreeMap<String, u64>>,
+    pub(crate) holds: Mutex<BTreeMap<String, Hold>>,
     pub(crate) metrics: Mutex<Metrics>,
     pub(crate) paused: Mutex<Option<PauseReason>>,
 }
@@ -137,9 +163,27 @@ impl Shared {
         self.durable.store(seq, Ordering::Release);
     }
 
-    /// Seq that the slowest durable sink wants next.
-    pub(crate) fn lowest_hold(&self) -> u64 {
-        self.holds.lock().values().copied().min().unwrap_or(u64::MAX)
+    /// Seq that the slowest durable sink wants next; without those that yield if `full`.
+    pub(crate) fn lowest_hold(&self, full: bool) -> u64 {
+        let holds = self.holds.lock();
+        let counting = holds.values().filter(|hold| !(full && hold.yields));
+        counting.map(|hold| hold.seq).min().unwrap_or(u64::MAX)
+    }
+
+    /// Sets or lifts a hold.
+    pub(crate) fn set_hold(&self, name: &str, hold: Option<Hold>) {
+        let mut holds = self.holds.lock();
+        match hold {
+            Some(hold) => match holds.get_mut(name) {
+                Some(held) => *held = hold,
+                None => {
+                    holds.insert(name.to_owned(), hold);
+                }
+            },
+            None => {
+                holds.remove(name);
+            }
+        }
     }
 
     /// Where `seq` is, `seq < durable`. Leaves too say where a segment began,
@@ -167,6 +211,26 @@ impl Shared {
     pub(crate) fn oldest_payload(&self) -> u64 {
         let segments = self.segments.read();
         segments.keys().next().copied().unwrap_or_else(|| self.durable())
+    }
+
+    /// About how many bytes the records from `seq` on take.
+    pub(crate) fn bytes_from(&self, seq: u64) -> u64 {
+        let durable = self.durable();
+        if seq >= durable {
+            return 0;
+        }
+        let segments = self.segments.read();
+        let mut bytes = 0_u64;
+        let mut next_seq = durable;
+        for (first, segment) in segments.iter().rev() {
+            let whole = segment.bytes_before(next_seq, next_seq);
+            if *first <= seq {
+                return bytes.saturating_add(whole.saturating_sub(segment.bytes_before(seq, next_seq)));
+            }
+            bytes = bytes.saturating_add(whole);
+            next_seq = *first;
+        }
+        bytes
     }
 
     /// Bytes of segments, and of leaves.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::format::{MAX_MEMORY, STATE_HEAD, StateRecord};
-use crate::options::{StateMap, StateValue};
+use crate::options::{SourceStates, StateMap, StateValue};
 
 /// The memory of all sources, with a way back for what isn't on disk yet.
 #[derive(Default)]
@@ -22,6 +22,15 @@ pub(crate) struct MemoryFull;
 impl States {
     pub(crate) fn map(&self) -> &StateMap {
         &self.map
+    }
+
+    /// What one source remembers, without what has expired at `now_ns`.
+    pub(crate) fn of(&self, source: [u8; 8], now_ns: u64) -> SourceStates {
+        let states = self.map.get(&source).into_iter().flatten();
+        states
+            .filter(|(_, state)| state.expiry_ns == 0 || state.expiry_ns > now_ns)
+            .map(|(key, state)| (key.clone(), state.clone()))
+            .collect()
     }
 
     /// A place to [`roll_back`](Self::roll_back) to.

@@ -11,8 +11,9 @@ use parking_lot::{Condvar, Mutex};
 use crate::Records;
 use crate::core::{Core, Done, Refused, Submission, Time};
 use crate::handle::Handle;
+use crate::options::SourceStates;
 use crate::seal::{SealJob, SealResult};
-use crate::shared::Shared;
+use crate::shared::{Hold, Shared};
 
 /// How long a submission may wait for company.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,7 +67,12 @@ impl Writer {
     /// Says from which seq on a durable sink still needs payloads, before
     /// retention first runs; see [`Handle::set_hold`].
     pub fn set_hold(&self, name: &str, seq: u64) {
-        self.core.shared.holds.lock().insert(name.to_owned(), seq);
+        self.core.shared.set_hold(name, Some(Hold { seq, yields: false }));
+    }
+
+    /// The same for a sink that yields; see [`Handle::set_yielding_hold`].
+    pub fn set_yielding_hold(&self, name: &str, seq: u64) {
+        self.core.shared.set_hold(name, Some(Hold { seq, yields: true }));
     }
 
     /// The logic alone, to be driven without a thread.
@@ -83,9 +89,17 @@ pub(crate) struct Queue {
     base: Instant,
 }
 
+/// What a source remembers is asked for.
+pub(crate) struct Question {
+    source: [u8; 8],
+    answer: Box<dyn FnOnce(Option<SourceStates>) + Send>,
+}
+
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Submission>,
+    /// Answered behind everything that waits.
+    questions: Vec<Question>,
     bytes: usize,
     /// When the first of them must go, on the queue's clock.
     due_ns: Option<u64>,
@@ -141,6 +155,20 @@ impl Queue {
         }
     }
 
+    pub(crate) fn ask(&self, source: [u8; 8], answer: Box<dyn FnOnce(Option<SourceStates>) + Send>) {
+        let mut state = self.state.lock();
+        if state.closing {
+            drop(state);
+            return answer(None);
+        }
+        state.questions.push(Question { source, answer });
+        // What waits for company goes first, and at once.
+        state.due_ns = state.due_ns.map(|_| 0);
+        state.sleeps_until = state.sleeps_until.map(|_| 0);
+        drop(state);
+        self.wake.notify_one();
+    }
+
     pub(crate) fn oldest_wait(&self) -> Option<Duration> {
         let now = self.now_ns();
         let state = self.state.lock();
@@ -179,7 +207,7 @@ impl Queue {
             let now = self.now_ns();
             let due = state.due_ns.is_some_and(|due| due <= now);
             let maintain = maintain_ns.is_some_and(|due| due <= now);
-            if due || maintain || state.closing || !state.sealed.is_empty() {
+            if due || maintain || state.closing || !state.sealed.is_empty() || !state.questions.is_empty() {
                 break;
             }
             let until = [state.due_ns, maintain_ns].into_iter().flatten().min();
@@ -205,6 +233,7 @@ impl Queue {
         state.oldest_taken = first.into_iter().chain(stranded).min();
         Work {
             group,
+            questions: std::mem::take(&mut state.questions),
             sealed: std::mem::take(&mut state.sealed),
             closing: state.closing,
         }
@@ -217,15 +246,20 @@ impl Queue {
         state.ended = true;
         state.oldest_taken = None;
         let waiting = std::mem::take(&mut state.waiting);
+        let questions = std::mem::take(&mut state.questions);
         drop(state);
         for submission in waiting {
             (submission.done)(Err(Refused::Closed));
+        }
+        for question in questions {
+            (question.answer)(None);
         }
     }
 }
 
 struct Work {
     group: VecDeque<Submission>,
+    questions: Vec<Question>,
     sealed: Vec<(SealJob, SealResult)>,
     closing: bool,
 }
@@ -253,6 +287,10 @@ impl Run {
             if !work.group.is_empty() {
                 self.core.commit(work.group, now);
                 self.show();
+            }
+            for question in work.questions {
+                // Nothing is staged between two groups: what is remembered now is on disk.
+                (question.answer)(Some(self.core.states.of(question.source, now.wall_ns)));
             }
             for (job, result) in work.sealed {
                 self.core.sealed(job, result, now);

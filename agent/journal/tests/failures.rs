@@ -108,6 +108,11 @@ fn after_a_failed_sync_nothing_of_it_comes_back() {
     lost.push_state("app", [0; 16], common::now_ns(), [0; 16], b"k", 0, b"lost")
         .unwrap();
     assert_eq!(journal.submit(lost), Err(Refused::SyncFailed));
+    let (tell, told) = std::sync::mpsc::channel();
+    let app = auditmon_journal::format::source_hash("app");
+    journal.handle.states(app, move |states| tell.send(states).unwrap());
+    let states = told.recv_timeout(common::WAIT).unwrap().unwrap();
+    assert_eq!(states[b"k".as_slice()].value, b"before");
     assert_eq!(files(dir.path(), ".seg"), [0, 2], "a new segment stands for it");
     journal.write(&["b"]);
     assert_eq!(journal.texts(), ["a", "b"]);

@@ -117,3 +117,81 @@ fn the_size_limit_blocks_until_a_sink_has_caught_up() {
     journal.close();
     assert!(fsck::check(&RealFs, dir.path()).unwrap().is_clean());
 }
+
+#[test]
+fn at_the_size_limit_a_sink_that_yields_loses_the_oldest() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.max_size = 40_000;
+    options.keep_age = Duration::ZERO;
+    let journal = Journal::with(RealFs, options);
+    journal.handle.set_yielding_hold("hook", Some(0));
+    let text = "x".repeat(900);
+    fill(&journal, 2, dir.path());
+    // Retention has looked at it meanwhile: until the limit is reached it is held.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(files(dir.path(), ".seg")[0], 0, "held");
+
+    for _ in 0..200 {
+        journal.submit(event(&text)).unwrap();
+        assert!(journal.handle.status().bytes <= 40_000 + 2048);
+    }
+    let oldest = journal.handle.status().oldest_payload;
+    let (records, gaps) = journal.read(0);
+    let reason = GapReason::Expired;
+    assert_eq!(
+        gaps,
+        [Gap {
+            first: 0,
+            last: oldest - 1,
+            reason
+        }]
+    );
+    assert_eq!(
+        records.iter().map(|(seq, ..)| *seq).collect::<Vec<_>>(),
+        (oldest..journal.handle.durable()).collect::<Vec<_>>()
+    );
+    journal.close();
+    assert!(fsck::check(&RealFs, dir.path()).unwrap().is_clean());
+}
+
+#[test]
+fn beside_a_sink_that_blocks_one_that_yields_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.max_size = 40_000;
+    let journal = Journal::with(RealFs, options);
+    journal.handle.set_yielding_hold("hook", Some(0));
+    journal.handle.set_hold("store", Some(12));
+    let text = "x".repeat(900);
+    let refused = (0..100).find_map(|_| journal.submit(event(&text)).err());
+    assert_eq!(refused, Some(Refused::SizeLimit));
+    let oldest = journal.handle.status().oldest_payload;
+    assert!(oldest > 0 && oldest <= 12, "what only `hook` needs is gone: {oldest}");
+    // A name has one hold: the sink now blocks nothing.
+    journal.handle.set_yielding_hold("store", Some(12));
+    wait_for("room again", || journal.submit(event(&text)).is_ok());
+    journal.close();
+}
+
+#[test]
+fn bytes_that_wait_are_estimated() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::held(options(dir.path()));
+    assert_eq!(journal.handle.bytes_from(0), 0);
+    fill(&journal, 3, dir.path());
+    let durable = journal.handle.durable();
+    let per_record = 900 + 59 + 28;
+    for seq in 0..=durable {
+        let bytes = journal.handle.bytes_from(seq);
+        let about = (durable - seq) * per_record;
+        // Segments have heads.
+        assert!(
+            bytes.abs_diff(about) <= 2_000 + about / 10,
+            "{seq}: {bytes}, about {about}"
+        );
+        assert!(bytes >= journal.handle.bytes_from(seq + 1));
+    }
+    assert_eq!(journal.handle.bytes_from(durable), 0);
+    journal.close();
+}

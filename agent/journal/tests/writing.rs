@@ -167,6 +167,46 @@ fn a_segment_begins_with_all_states_that_have_not_expired() {
 }
 
 #[test]
+fn what_a_source_remembers_is_told_as_it_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path());
+    let app = source_hash("app");
+    let ask = || {
+        let (tell, told) = std::sync::mpsc::channel();
+        journal.handle.states(app, move |states| tell.send(states).unwrap());
+        told.recv_timeout(common::WAIT).unwrap()
+    };
+    let keys = |states: &auditmon_journal::SourceStates| -> Vec<Vec<u8>> { states.keys().cloned().collect() };
+    assert_eq!(ask(), Some(Default::default()));
+    let remember = |key: &[u8], expiry: u64, value: &[u8]| {
+        let mut records = Records::new();
+        records
+            .push_state("app", [0; 16], 1, [0; 16], key, expiry, value)
+            .unwrap();
+        records
+    };
+    journal.submit(remember(b"gone", 1, b"v")).unwrap();
+    journal.submit(remember(b"kept", 0, b"v")).unwrap();
+    // Queued before, and in no hurry: it is waited for, and its wait ends.
+    let patient = Linger {
+        max_wait: Duration::from_secs(3600),
+        max_bytes: 1 << 20,
+    };
+    let answer = journal.send(remember(b"late", 0, b"v"), patient);
+    assert_eq!(keys(&ask().unwrap()), [b"kept".to_vec(), b"late".to_vec()]);
+    answer.recv_timeout(common::WAIT).unwrap().unwrap();
+    journal.submit(remember(b"kept", 0, b"")).unwrap();
+    assert_eq!(keys(&ask().unwrap()), [b"late".to_vec()]);
+    let (tell, told) = std::sync::mpsc::channel();
+    journal
+        .handle
+        .states(source_hash("other"), move |states| tell.send(states).unwrap());
+    assert_eq!(told.recv_timeout(common::WAIT).unwrap(), Some(Default::default()));
+    assert!(journal.handle.close(common::WAIT));
+    assert_eq!(ask(), None, "closed");
+}
+
+#[test]
 fn more_states_than_a_frame_may_have_are_repeated_in_several() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path());

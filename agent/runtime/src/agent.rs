@@ -1,43 +1,33 @@
-//! Start and end of the agent: journal, plugins, listener, one deadline.
+//! The agent: what the binary starts, asks, changes and stops.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use async_trait::async_trait;
-use auditmon_config::{Http, Loaded};
+use auditmon_config::{ConfigErrors, Loaded, Logging};
 use auditmon_core::emitter::Emitter;
-use auditmon_core::event::{Data, Draft, Kind, Outcome};
-use auditmon_core::health::{HealthBoard, State};
-use auditmon_core::plugin::{BuildContext, Entry, MEMORY_PERMIT, Memory, RunContext};
-use auditmon_core::reader::EventReader;
-use auditmon_core::time;
-use auditmon_journal::{DirLock, Handle, Linger, LockError, RealFs, StateMap};
-use axum::Router;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use auditmon_core::event::{Data, Draft, Outcome, Severity};
+use auditmon_core::plugin::Entry;
+use auditmon_core::time::Nanos;
+use auditmon_journal::{DirLock, Linger};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::accounts::{self, AccountError, Accounts};
-use crate::admin::{self, Admin, Commands, Reloaded};
-use crate::driver::Driver;
-use crate::lookup::Lookup;
-use crate::plan::Planned;
-use crate::prefix::Prefix;
+use crate::accounts::AccountError;
+use crate::parts::Parts;
+use crate::plugins::{Plugins, View};
 use crate::prepare::Prepared;
 use crate::privileges::Privileges;
-use crate::routes::Shared;
-use crate::status::Status;
-use crate::supervisor::{self, Runnable};
-use crate::telemetry::{AgentCollector, Telemetry};
-use crate::tls::{ReadFile, Tls, TlsFiles};
-use crate::{listener, notes, routes, scratch};
+use crate::reload::Reloads;
+use crate::status::{self, Status};
+use crate::tls::Tls;
+use crate::{start, stop};
 
-/// How long an orderly end may take.
-pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
+pub use crate::start::{make_data_dir, root_url};
+pub use crate::stop::DEADLINE as STOP_DEADLINE;
 
 /// Why the agent could not start.
 #[derive(Debug, thiserror::Error)]
@@ -74,22 +64,24 @@ impl From<AccountError> for StartError {
     }
 }
 
-fn other(error: impl std::fmt::Display) -> StartError {
-    StartError::Other(error.to_string())
-}
+/// Reads the configuration anew; files may be readable by the control thread only, so it reads them with
+/// [`Privileges::reader`].
+pub type Load = Box<dyn Fn(&Privileges) -> Result<Loaded, ConfigErrors> + Send + Sync>;
+/// Changes the agent's own log; tells what is wrong if it can't.
+pub type SetLogging = Box<dyn Fn(&Logging) -> Result<(), String> + Send + Sync>;
 
 /// What the binary hands over.
 pub struct Setup {
-    /// The configuration, with places for errors.
-    pub loaded: Loaded,
-    /// The data directory.
-    pub data_dir: PathBuf,
-    /// Host name for events.
-    pub host: String,
+    /// What is to run.
+    pub prepared: Prepared,
+    /// What is left of the privileges of the start.
+    pub privileges: Privileges,
     /// The agent's version.
     pub version: &'static str,
-    /// The registry.
-    pub entries: Vec<Entry>,
+    /// Reads the configuration anew, for a reload.
+    pub load: Load,
+    /// Changes the log, for a reload.
+    pub set_logging: SetLogging,
 }
 
 /// What is printed once, on the first start in a data directory.
@@ -112,474 +104,100 @@ pub struct Started {
     pub plugins: BTreeMap<&'static str, auditmon_core::health::Health>,
 }
 
-/// Makes the data directory, readable by its owner only.
-///
-/// # Errors
-/// [`StartError::DataDir`].
-pub fn make_data_dir(path: &std::path::Path) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let fail = |why: std::io::Error| StartError::DataDir {
-        path: path.to_owned(),
-        why: why.to_string(),
-    };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(fail)?;
-    rustix::fs::access(path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).map_err(|e| fail(e.into()))
+/// A running agent. Clones are the same agent.
+#[derive(Clone)]
+pub struct Agent(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) version: &'static str,
+    pub(crate) since: Nanos,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) load: Load,
+    pub(crate) set_logging: SetLogging,
+    pub(crate) parts: Arc<Parts>,
+    /// For events about the agent itself.
+    pub(crate) own: Emitter,
+    /// `http.protect` names `metrics`.
+    pub(crate) protect_metrics: Arc<AtomicBool>,
+    /// Fires when the agent begins to end.
+    pub(crate) stopping: CancellationToken,
+    pub(crate) view: View,
+    pub(crate) reloads: Mutex<Reloads>,
+    /// Who changes plugins holds it: a reload, the end.
+    pub(crate) running: tokio::sync::Mutex<Running>,
 }
 
-/// Runs the agent until `stop` fires; `started` is told once it is at work.
-///
-/// # Errors
-/// The agent could not start. An orderly end is `Ok`.
-pub async fn run(
-    prepared: Prepared,
-    privileges: Privileges,
-    stop: CancellationToken,
-    started: impl FnOnce(Started),
-) -> Result<(), StartError> {
-    let Prepared { setup, health, plans } = prepared;
-    make_data_dir(&setup.data_dir)?;
-    let _lock = lock(&setup)?;
-    scratch::keep_in(&setup.data_dir).await;
-    let settings = &setup.loaded.settings;
-    let http = Arc::new(settings.http.clone());
-    // A port below 1024 needs privilege.
-    let socket = privileges.control.bind(http.listen).and_then(TcpListener::from_std);
-    let socket =
-        socket.map_err(|error| other(format!("http.listen: {} can't be listened on: {error}", http.listen)))?;
-    let listen = socket.local_addr().map_err(other)?;
-    let tls = open_tls(&http, &privileges).await?;
-    let prefix = match &http.root_url {
-        Some(url) => Prefix::parse(url).map_err(|says| StartError::Config(format!("http.root_url: {says}")))?,
-        None => Prefix::default(),
-    };
+/// What is changed by a reload and ended at the end.
+pub(crate) struct Running {
+    /// The configuration that the agent started with.
+    pub(crate) started: Arc<Loaded>,
+    /// The one whose live keys are at work.
+    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) plugins: Plugins,
+    /// Ends the listener and the admin socket.
+    pub(crate) close: CancellationToken,
+    pub(crate) serving: Vec<AbortOnDropHandle<()>>,
+    /// The listener's certificates, if it has any.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// End with the agent.
+    pub(crate) helpers: Vec<AbortOnDropHandle<()>>,
+    pub(crate) lock: Option<DirLock>,
+}
 
-    let root = root_url(&http, listen);
-    let admin_socket = admin::bind(&setup.data_dir).map_err(|error| StartError::DataDir {
-        path: setup.data_dir.join(admin::SOCKET),
-        why: error.to_string(),
-    })?;
-
-    let (journal, states, durable) = open_journal(&setup, &plans)?;
-
-    // After everything that may fail: a key that was made and never shown would be lost.
-    let mut accounts = Accounts::open(&setup.data_dir).await?;
-    let first = if accounts.is_empty().await? {
-        let key = accounts.create("default", true, true).await?;
-        Some(FirstStart {
-            key,
-            token: accounts.page_token().await?,
-        })
-    } else {
-        None
-    };
-    let (keys, follow) = accounts::follow(accounts).await?;
-    let following = tokio::spawn(follow);
-    let telemetry = Telemetry::new(setup.version).map_err(other)?;
-    let collector = AgentCollector::new(journal.clone(), health.clone()).map_err(other)?;
-    telemetry.registry.register(Box::new(collector)).map_err(other)?;
-
-    let mut parts = Parts {
-        host: setup.host.as_str().into(),
-        data_dir: setup.data_dir.clone(),
-        origin: journal.origin().into(),
-        journal: journal.clone(),
-        states,
-        durable,
-        telemetry: telemetry.clone(),
-        health: health.clone(),
-        keys: keys.clone(),
-        privileges,
-        reader: None,
-        memory: Arc::new(Semaphore::new(
-            usize::try_from(http.memory.0).unwrap_or(usize::MAX >> 4) / MEMORY_PERMIT,
-        )),
-        refuse: CancellationToken::new(),
-        stop: CancellationToken::new(),
-        drain: CancellationToken::new(),
-        abort: CancellationToken::new(),
-        router: Router::new(),
-        sources: JoinSet::new(),
-        services: JoinSet::new(),
-        sinks: JoinSet::new(),
-    };
-    let own = parts.emitter("auditmon", Kind::Agent);
-    agent_event(&own, "agent.start", setup.version).await;
-    for plan in plans {
-        parts.start(plan).await;
+impl Agent {
+    /// Starts the agent; it is at work when this returns.
+    ///
+    /// # Errors
+    /// It could not start.
+    pub async fn start(setup: Setup) -> Result<(Self, Started), StartError> {
+        start::start(setup).await
     }
 
-    let stopping = Arc::new(AtomicBool::new(false));
-    let shared = Shared {
-        journal: journal.clone(),
-        health: health.clone(),
-        registry: telemetry.registry.clone(),
-        keys,
-        reader: parts.reader.clone(),
-        stopping: stopping.clone(),
-        protect_metrics: http.protect.iter().any(|word| word == "metrics"),
-    };
-    let router = routes::router(shared).merge(std::mem::take(&mut parts.router));
-    let router = router.layer(axum::middleware::from_fn_with_state(
-        Arc::new(telemetry),
-        crate::telemetry::count_requests,
-    ));
-    let close = CancellationToken::new();
-    let service = listener::Service {
-        router,
-        settings: http,
-        tls,
-        prefix,
-    };
-    let serving = tokio::spawn(listener::serve(socket, service, close.clone()));
-    let admin = Admin {
-        data_dir: setup.data_dir.clone(),
-        journal: journal.clone(),
-        durable: parts.durable.clone(),
-        keys: parts.keys.clone(),
-        commands: Arc::new(Control(Status {
-            version: setup.version,
-            since: time::now(),
-            journal: journal.clone(),
-            health: health.clone(),
-        })),
-        root_url: root.clone(),
-    };
-    let commanded = tokio::spawn(admin::serve(admin_socket, admin, close.clone()));
-    settle(&health).await;
-    started(Started {
-        first,
-        listen,
-        root_url: root,
-        plugins: health.all(),
-    });
-
-    stop.cancelled().await;
-    stopping.store(true, Ordering::Relaxed);
-    parts.end(&own, &journal, setup.version).await;
-    close.cancel();
-    // The listener ends by itself within its grace.
-    let _ = serving.await;
-    let _ = commanded.await;
-    following.abort();
-    tracing::info!("stopped");
-    Ok(())
-}
-
-/// What the admin socket may ask for.
-struct Control(Status);
-
-#[async_trait]
-impl Commands for Control {
-    fn status(&self) -> serde_json::Value {
-        self.0.json()
-    }
-
-    async fn reload(&self) -> Reloaded {
-        Reloaded {
-            errors: vec!["this version can't reload".to_owned()],
-            ..Reloaded::default()
-        }
-    }
-
-    async fn replay(&self, sink: &str) -> Result<(), String> {
-        Err(format!("there is no sink `{sink}`"))
-    }
-}
-
-/// Where people reach the agent, without a slash at its end.
-#[must_use]
-pub fn root_url(http: &Http, listen: std::net::SocketAddr) -> String {
-    match &http.root_url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
-        None if http.tls.cert_file.is_some() => format!("https://{listen}"),
-        None => format!("http://{listen}"),
-    }
-}
-
-/// Reads certificate and key, if there are to be any.
-async fn open_tls(http: &Http, privileges: &Privileges) -> Result<Option<Arc<Tls>>, StartError> {
-    let (Some(cert), Some(key)) = (&http.tls.cert_file, &http.tls.key_file) else {
-        return Ok(None);
-    };
-    let files = TlsFiles {
-        cert: cert.clone(),
-        key: key.clone(),
-        client_ca: http.tls.client_ca_file.clone(),
-    };
-    // They may be root's alone, and are read again while the agent runs.
-    let control = privileges.control.clone();
-    let read: ReadFile = Arc::new(move |path| Ok(control.read_file(path)?));
-    let tls = tokio::task::spawn_blocking(move || Tls::load(files, read))
-        .await
-        .map_err(other)?;
-    tls.map(|tls| Some(Arc::new(tls)))
-        .map_err(|error| StartError::Config(error.to_string()))
-}
-
-/// How long the start waits for plugins to say that they are at work, or why not, before it tells of them.
-const SETTLE: Duration = Duration::from_millis(500);
-
-async fn settle(health: &HealthBoard) {
-    let deadline = Instant::now() + SETTLE;
-    while health.all().values().any(|plugin| plugin.state == State::Starting) && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-fn lock(setup: &Setup) -> Result<DirLock, StartError> {
-    DirLock::acquire(&setup.data_dir).map_err(|error| match error {
-        LockError::Held { pid, command } => StartError::Held {
-            path: setup.data_dir.clone(),
-            pid,
-            command,
-        },
-        LockError::Io(error) => StartError::DataDir {
-            path: setup.data_dir.clone(),
-            why: error.to_string(),
-        },
-    })
-}
-
-/// Largest share of a volume that the journal takes unless told.
-const VOLUME_SHARE: f64 = 0.8;
-/// Largest journal unless told.
-const DEFAULT_MAX: u64 = 10 << 30;
-
-fn open_journal(setup: &Setup, plans: &[Planned]) -> Result<(Handle, StateMap, watch::Receiver<u64>), StartError> {
-    let settings = &setup.loaded.settings.journal;
-    let mut options =
-        auditmon_journal::Options::new(&setup.data_dir, setup.host.clone(), notes::writer(setup.host.clone()));
-    options.segment_size = settings.segment_size.0;
-    options.reserve = settings.reserve.0;
-    options.keep_age = settings.keep.age.0;
-    options.keep_size = settings.keep.size.0;
-    options.max_size = settings.max_size.map_or_else(
-        || {
-            let volume =
-                rustix::fs::statvfs(&setup.data_dir).map_or(u64::MAX, |v| v.f_blocks.saturating_mul(v.f_frsize));
-            DEFAULT_MAX.min((volume as f64 * VOLUME_SHARE) as u64)
-        },
-        |size| size.0,
-    );
-    let begin = Instant::now();
-    let (writer, opened) =
-        auditmon_journal::open(RealFs, options).map_err(|error| other(format!("journal: {error}")))?;
-    tracing::info!(
-        origin = opened.origin,
-        entries = opened.next_seq,
-        clean = opened.clean_stop,
-        ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "journal is open"
-    );
-    // Retention may run before a sink has said where it goes on: until then it holds everything.
-    for plan in plans {
-        if let Planned::Sink(name, _) = plan {
-            writer.set_hold(name, 0);
-        }
-    }
-    let (tell, durable) = watch::channel(opened.next_seq);
-    let handle = writer
-        .spawn(Box::new(move |seq| {
-            tell.send_replace(seq);
-        }))
-        .map_err(|error| other(format!("journal: its thread can't be started: {error}")))?;
-    Ok((handle, opened.states, durable))
-}
-
-/// Everything that is started and ended together.
-struct Parts {
-    host: Arc<str>,
-    data_dir: PathBuf,
-    origin: Arc<str>,
-    journal: Handle,
-    states: StateMap,
-    durable: watch::Receiver<u64>,
-    telemetry: Telemetry,
-    health: HealthBoard,
-    keys: Arc<accounts::KeyRing>,
-    privileges: Privileges,
-    reader: Option<Arc<dyn EventReader>>,
-    memory: Arc<Semaphore>,
-    /// Emitters refuse from here on.
-    refuse: CancellationToken,
-    /// Sources and services end.
-    stop: CancellationToken,
-    /// Sinks deliver what is left and end.
-    drain: CancellationToken,
-    /// Sinks end where they are.
-    abort: CancellationToken,
-    router: Router,
-    sources: JoinSet<()>,
-    services: JoinSet<()>,
-    sinks: JoinSet<()>,
-}
-
-impl Parts {
-    fn emitter(&self, plugin: &'static str, kind: Kind) -> Emitter {
-        let (journal, refuse) = (self.journal.clone(), self.refuse.clone());
-        Emitter::new(
-            plugin,
-            kind,
-            self.host.clone(),
-            journal,
-            refuse,
-            self.telemetry.sources.clone(),
+    /// How everything is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let inner = &self.0;
+        status::status(
+            inner.version,
+            inner.since,
+            &inner.parts,
+            &inner.view,
+            &inner.reloads.lock(),
         )
     }
 
-    fn build_context(&self, name: &'static str, emitter: Option<Emitter>) -> BuildContext {
-        BuildContext {
-            host: self.host.clone(),
-            data_dir: self.data_dir.clone(),
-            origin: self.origin.clone(),
-            metrics: self.telemetry.registry.clone(),
-            keys: self.keys.clone(),
-            control: self.privileges.control.clone(),
-            reader: self.reader.clone(),
-            health: self.health.reporter(name),
-            memory: self.memory.clone(),
-            routes: Router::new(),
-            emitter,
-        }
-    }
-
-    fn run_context(&self, name: &'static str, emitter: Emitter) -> RunContext {
-        let states = self.states.get(&auditmon_journal::format::source_hash(name));
-        let memory: Memory = states
-            .into_iter()
-            .flatten()
-            .map(|(key, state)| {
-                (
-                    key.clone(),
-                    (state.value.clone(), (state.expiry_ns > 0).then_some(state.expiry_ns)),
-                )
-            })
-            .collect();
-        RunContext {
-            emitter,
-            memory,
-            stop: self.stop.clone(),
-            health: self.health.reporter(name),
-            changes: tokio::sync::mpsc::channel(1).1,
-        }
-    }
-
-    /// Builds and starts a plugin; one that fails is reported, and the others go on.
-    async fn start(&mut self, plan: Planned) {
-        match plan {
-            Planned::Sink(name, plan) => {
-                let mut cx = self.build_context(name, None);
-                if let Some(built) = self.built(name, plan.plan.build(&mut cx).await) {
-                    self.router = std::mem::take(&mut self.router).merge(cx.routes);
-                    if let Some(store) = built.reader {
-                        self.reader = Some(Arc::new(Lookup::new(store, self.journal.clone())));
-                    }
-                    let driver = Driver {
-                        name,
-                        journal: self.journal.clone(),
-                        origin: self.origin.clone(),
-                        durable: self.durable.clone(),
-                        drain: self.drain.clone(),
-                        abort: self.abort.clone(),
-                        health: cx.health,
-                        telemetry: self.telemetry.clone(),
-                        emitter: self.emitter(name, Kind::Agent),
-                        lag: built.lag,
-                    };
-                    self.sinks.spawn(driver.run(built.sink));
-                }
-            }
-            Planned::Source(name, kind, plan) => {
-                let emitter = self.emitter(name, kind);
-                let mut cx = self.build_context(name, Some(emitter.clone()));
-                if let Some(source) = self.built(name, plan.build(&mut cx).await) {
-                    self.router = std::mem::take(&mut self.router).merge(cx.routes);
-                    let run = self.run_context(name, emitter);
-                    self.sources.spawn(supervisor::run(name, Runnable::Source(source), run));
-                }
-            }
-            Planned::Service(name, plan) => {
-                let emitter = self.emitter(name, Kind::Agent);
-                let mut cx = self.build_context(name, Some(emitter.clone()));
-                if let Some(service) = self.built(name, plan.build(&mut cx).await) {
-                    self.router = std::mem::take(&mut self.router).merge(cx.routes);
-                    let run = self.run_context(name, emitter);
-                    self.services
-                        .spawn(supervisor::run(name, Runnable::Service(service), run));
-                }
-            }
-        }
-    }
-
-    fn built<P>(&self, name: &'static str, result: Result<P, auditmon_core::plugin::PluginError>) -> Option<P> {
-        match result {
-            Ok(plugin) => Some(plugin),
-            Err(error) => {
-                tracing::error!(plugin = name, "{error}");
-                self.health.reporter(name).failed(error.to_string());
-                None
-            }
-        }
-    }
-
-    /// Sources first, then the journal, then the sinks, under one deadline.
-    async fn end(&mut self, own: &Emitter, journal: &Handle, version: &'static str) {
-        let deadline = tokio::time::Instant::now() + STOP_DEADLINE;
-        tracing::info!("stopping: sources hand over what they hold");
-        self.stop.cancel();
-        for group in [&mut self.sources, &mut self.services] {
-            let joined = async { while group.join_next().await.is_some() {} };
-            if tokio::time::timeout_at(deadline, joined).await.is_err() {
-                tracing::warn!("a source or service did not end in time and is left behind");
-                group.abort_all();
-            }
-        }
-        agent_event(own, "agent.stop", version).await;
-        self.refuse.cancel();
-        tracing::info!("stopping: the journal is closed");
-        let (handle, left) = (
-            journal.clone(),
-            deadline.saturating_duration_since(tokio::time::Instant::now()),
-        );
-        let closed = tokio::task::spawn_blocking(move || handle.close(left)).await;
-        if !closed.unwrap_or(false) {
-            tracing::warn!("the journal could not be closed in time; the next start recovers it");
-        }
-        tracing::info!("stopping: sinks deliver what is left");
-        self.drain.cancel();
-        let drained = async { while self.sinks.join_next().await.is_some() {} };
-        if tokio::time::timeout_at(deadline, drained).await.is_err() {
-            tracing::warn!("a sink did not deliver everything in time; it goes on at the next start");
-            self.abort.cancel();
-            let ended = async { while self.sinks.join_next().await.is_some() {} };
-            // One that hangs even now ends with the process.
-            let _ = tokio::time::timeout(Duration::from_secs(1), ended).await;
-        }
+    /// Ends it in order: sources hand over what they hold, the journal is closed, sinks deliver what is left; all
+    /// within [`STOP_DEADLINE`]. A second call waits for the first.
+    pub async fn stop(&self) {
+        stop::stop(&self.0).await;
     }
 }
 
-/// One event of the agent about itself; that it can't be stored is logged, nothing more.
-async fn agent_event(emitter: &Emitter, name: &str, version: &str) {
-    let mut batch = emitter.agent_batch();
-    let data = serde_json::json!({"version": version, "pid": std::process::id()}).to_string();
-    let draft = Draft {
-        outcome: Outcome::Success,
-        data: Data::Raw(&data),
-        ..Draft::new(name, "auditmon")
-    };
-    if batch.push(draft).is_err() {
-        return;
+impl Inner {
+    /// One event of the agent about itself; that it can't be stored is logged, nothing more.
+    pub(crate) async fn tell(&self, what: About<'_>, data: &serde_json::Value) {
+        tell(&self.own, what, data).await;
     }
-    let linger = Linger {
-        max_wait: Duration::ZERO,
-        max_bytes: 0,
+}
+
+/// Name, outcome and severity of an event of the agent about itself.
+pub(crate) type About<'a> = (&'a str, Outcome, Severity);
+
+/// See [`Inner::tell`].
+pub(crate) async fn tell(emitter: &Emitter, (name, outcome, severity): About<'_>, data: &serde_json::Value) {
+    let mut batch = emitter.agent_batch();
+    let pushed = {
+        let data = data.to_string();
+        let draft = Draft {
+            outcome,
+            severity,
+            data: Data::Raw(&data),
+            ..Draft::new(name, "auditmon")
+        };
+        batch.push(draft).is_ok()
     };
-    let stored = tokio::time::timeout(Duration::from_secs(2), emitter.emit(batch, linger)).await;
-    if !matches!(stored, Ok(Ok(_))) {
+    let stored = tokio::time::timeout(Duration::from_secs(2), emitter.emit(batch, Linger::NONE)).await;
+    if !pushed || !matches!(stored, Ok(Ok(_))) {
         tracing::warn!("the event {name} could not be stored");
     }
 }

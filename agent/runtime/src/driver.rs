@@ -1,282 +1,222 @@
-//! The loop around a sink: reading, batching, positions, retries.
+//! The loop around a sink: batching, deadlines, retries, positions, gaps, dead letters.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`life`] | the loop, from start to close |
+//! | [`batching`] | what is handed over next |
+//! | [`place`] | how far the sink is, and where that is remembered |
+//! | [`receipt`] | whether its answer fits what it was given |
+//! | [`backoff`] | pauses between attempts |
+//! | [`state`] | what outlives a restart, with the metrics made of it |
+//! | [`notes`] | log lines and events about the sink |
+//!
+//! Each sink has a thread of its own, on which its code and the loop around it run: one that computes for long or blocks
+//! against the rules holds up itself and nobody else. Whatever it starts with `tokio::spawn`, and all timers and
+//! sockets, live in the agent's runtime.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use auditmon_core::delivery::Delivery;
 use auditmon_core::emitter::Emitter;
-use auditmon_core::event::{Data, Draft, Outcome, Severity};
-use auditmon_core::health::HealthReporter;
-use auditmon_core::plugin::{PluginError, Sink, Start};
-use auditmon_core::subscription::Events;
-use auditmon_core::time;
-use auditmon_journal::format::Position;
-use auditmon_journal::{Gap, GapReason, Handle, Item, Linger, PositionVerdict, Reader};
+use auditmon_core::health::{HealthReporter, State};
+use auditmon_core::plugin::{PluginError, Sink};
+use auditmon_journal::Handle;
 use prometheus::IntGauge;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::hot::Hot;
 use crate::telemetry::Telemetry;
 
-/// Most events a sink is given at once.
-const MAX_EVENTS: usize = 5_000;
-/// Most bytes a sink is given at once; one frame may be larger.
-const MAX_BYTES: usize = 4 << 20;
-/// How long a durable sink waits for company: its commits then don't compete with the journal's.
-const LINGER: Duration = Duration::from_millis(200);
-/// First and longest pause after a fault that may pass.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+mod backoff;
+mod batching;
+mod life;
+mod notes;
+mod place;
+mod receipt;
+mod state;
 
-/// What a driver needs.
+use life::Life;
+use notes::Fault;
+pub(crate) use notes::gap_word;
+pub(crate) use state::{SinkState, Sinks};
+
+/// How long after its deadline a sink may take to come back before its thread counts as lost.
+const GRACE: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 5_000 });
+/// How often it is looked whether a sink should be back.
+const LOOK: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 10_000 });
+/// How long a sink may take to end after it was told to end where it is.
+const ABORT_GRACE: Duration = Duration::from_millis(500);
+/// Threads that one sink may take with it before it is not built again.
+const MAX_LOST: u32 = 3;
+
+/// What a driver needs; it can be used for as many lives of its sink as there are.
+#[derive(Clone)]
 pub(crate) struct Driver {
     pub(crate) name: &'static str,
+    pub(crate) delivery: Delivery,
     pub(crate) journal: Handle,
-    pub(crate) origin: Arc<str>,
+    pub(crate) hot: Arc<Hot>,
     /// Everything below is on disk.
     pub(crate) durable: watch::Receiver<u64>,
-    /// Fires when the journal is closed: the sink then drains what is left and ends.
+    /// Fires when the journal is closed or the sink is built anew: it then delivers what is there and ends.
     pub(crate) drain: CancellationToken,
     /// Fires at the deadline: the sink ends where it is.
     pub(crate) abort: CancellationToken,
     pub(crate) health: HealthReporter,
     pub(crate) telemetry: Telemetry,
+    pub(crate) state: Arc<SinkState>,
     /// For events about the sink.
     pub(crate) emitter: Emitter,
+    pub(crate) data_dir: PathBuf,
     /// A gauge of the sink's own.
     pub(crate) lag: Option<IntGauge>,
 }
 
-/// Where a sink goes on, and how its position is kept.
-struct Place {
-    seq: u64,
-    cursor: bool,
-    durable: bool,
+/// How a sink's life ended. Health, log and events have been told.
+#[derive(Debug)]
+pub(crate) enum DriverEnd {
+    /// Drained, or ended where it was.
+    Stopped,
+    /// It can't go on. A transient fault means that it may be built again: it did not give its thread back.
+    Failed(PluginError),
+    /// Its code panicked: it may be built again.
+    Panicked,
 }
 
 impl Driver {
-    /// Runs until drained or aborted.
-    pub(crate) async fn run(mut self, mut sink: Box<dyn Sink>) {
+    /// Runs until drained, aborted, or failed for good.
+    pub(crate) async fn run(self, sink: Box<dyn Sink>) -> DriverEnd {
         self.telemetry.sink(self.name);
-        let mut pause = BACKOFF.0;
-        loop {
-            match self.deliver(&mut *sink).await {
-                Ok(()) => break,
-                Err(PluginError::Permanent(reason)) => {
-                    tracing::error!(sink = self.name, "{reason}");
-                    self.health.failed(reason);
-                    // A sink that will never deliver must not fill the disk in silence: it goes on holding its
-                    // payloads until `journal.max_size`, and health and metrics say so.
-                    break;
-                }
-                Err(PluginError::Transient(reason)) => {
-                    tracing::warn!(
-                        sink = self.name,
-                        retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-                        "{reason}"
-                    );
-                    self.health.degraded(reason);
-                    self.telemetry
-                        .sink_events
-                        .with_label_values(&[self.name, "retried"])
-                        .inc();
-                    tokio::select! {
-                        () = self.abort.cancelled() => break,
-                        () = tokio::time::sleep(pause) => {}
-                    }
-                    pause = (pause * 2).min(BACKOFF.1);
-                }
+        let end = self.watch(sink).await;
+        let told = match &end {
+            DriverEnd::Stopped => {
+                self.health.set(State::Stopped, None);
+                return end;
             }
-        }
-        if let Err(error) = sink.close().await {
-            tracing::warn!(sink = self.name, %error, "the sink did not close in order");
-        }
-    }
-
-    async fn place(&self, sink: &mut dyn Sink) -> Result<Place, PluginError> {
-        let (position, cursor) = match sink.start(&self.origin).await? {
-            Start::Live => {
-                self.journal.set_hold(self.name, None);
-                return Ok(Place {
-                    seq: *self.durable.borrow(),
-                    cursor: false,
-                    durable: false,
-                });
+            DriverEnd::Failed(error) => {
+                let fault = match error {
+                    PluginError::Permanent(_) => Fault::Final,
+                    PluginError::Transient(_) => Fault::Broken,
+                };
+                (error.to_string(), fault)
             }
-            Start::Own(position) => (position, false),
-            Start::Cursor => (
-                self.journal.read_position(self.name).map_err(PluginError::transient)?,
-                true,
+            DriverEnd::Panicked => (
+                "a fault of the program ended the sink; the log has more".to_owned(),
+                Fault::Broken,
             ),
         };
-        let oldest = self.journal.status().oldest_payload;
-        let seq = match position {
-            None => oldest,
-            Some(position) => match self.journal.check_position(&position) {
-                // What it should have read next may be past retention: it is then told of the gap.
-                PositionVerdict::Ok | PositionVerdict::Gone => position.seq,
-                verdict => {
-                    return Err(PluginError::permanent(format!(
-                        "the journal is not the one that `{}` has read: it expects record {} next ({verdict:?}); \
-                         the journal was rolled back or rewritten. Nothing is delivered until that is cleared up",
-                        self.name, position.seq
-                    )));
-                }
-            },
-        };
-        self.journal.set_hold(self.name, Some(seq));
-        Ok(Place {
-            seq,
-            cursor,
-            durable: true,
-        })
+        // A sink that will never deliver must not fill the disk in silence: it goes on holding its payloads as
+        // `when_behind` says, and health, metrics and an event tell of it.
+        self.state.unattended();
+        self.state.notes.fault(&told.0, told.1);
+        self.state.notes.tell(&self.emitter);
+        self.health.failed(told.0);
+        end
     }
 
-    async fn deliver(&mut self, sink: &mut dyn Sink) -> Result<(), PluginError> {
-        let mut place = self.place(sink).await?;
-        let mut reader = self.journal.reader(place.seq);
-        self.health.ok();
+    /// Runs the sink on its thread, and looks whether it comes back.
+    async fn watch(&self, sink: Box<dyn Sink>) -> DriverEnd {
+        let (tell, mut ended) = oneshot::channel();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let (driver, left, runtime) = (self.clone(), Arc::clone(&abandoned), tokio::runtime::Handle::current());
+        let spawned = std::thread::Builder::new()
+            .name(format!("sink-{}", self.name))
+            .spawn(move || {
+                // Nobody waits for a sink that was given up.
+                let _ = tell.send(live(driver, sink, left, &runtime));
+            });
+        if let Err(error) = spawned {
+            return DriverEnd::Failed(PluginError::transient(format!("its thread can't be started: {error}")));
+        }
         loop {
-            let draining = self.drain.is_cancelled();
-            let durable = *self.durable.borrow_and_update();
-            let behind = lag(durable, place.seq);
-            self.telemetry.sink_lag.with_label_values(&[self.name]).set(behind);
-            if let Some(own) = &self.lag {
-                own.set(behind);
+            let now = Instant::now();
+            let due = self.state.call().map(|until| until + GRACE);
+            if due.is_some_and(|due| due <= now) {
+                abandoned.store(true, Ordering::Release);
+                self.state.leave();
+                return DriverEnd::Failed(self.lost());
             }
-            if place.seq >= durable {
-                if draining {
-                    return Ok(());
-                }
-                tokio::select! {
-                    () = self.abort.cancelled() => return Ok(()),
-                    () = self.drain.cancelled() => {}
-                    changed = self.durable.changed() => if changed.is_err() { return Ok(()) },
-                }
-                if place.durable && !draining {
-                    tokio::select! {
-                        () = self.drain.cancelled() => {}
-                        () = tokio::time::sleep(LINGER) => {}
-                    }
-                }
-                continue;
+            let look = now + LOOK;
+            tokio::select! {
+                end = &mut ended => return end.unwrap_or(DriverEnd::Panicked),
+                () = tokio::time::sleep_until(due.map_or(look, |due| due.min(look))) => {}
+                () = self.abort.cancelled() => break,
             }
-            let (back, read) = read(reader, self.origin.clone()).await?;
-            reader = back;
-            if self.abort.is_cancelled() {
-                return Ok(());
-            }
-            if let Some(end) = read.events.end() {
-                let oldest = read.events.iter().next().map(|event| event.received);
-                tokio::select! {
-                    () = self.abort.cancelled() => return Ok(()),
-                    written = sink.write(&read.events) => { written?; }
-                }
-                self.delivered(read.events.len(), oldest);
-                self.advance(&mut place, end).await?;
-                self.health.ok();
-            }
-            if let Some(gap) = read.gap {
-                self.tell_gap(&gap);
-                sink.gap(&gap).await?;
-                place.seq = gap.last + 1;
-                self.hold(&place);
+        }
+        match tokio::time::timeout(ABORT_GRACE, &mut ended).await {
+            Ok(end) => end.unwrap_or(DriverEnd::Panicked),
+            Err(_) => {
+                abandoned.store(true, Ordering::Release);
+                DriverEnd::Stopped
             }
         }
     }
 
-    /// One line and one event: these records never reach the sink.
-    fn tell_gap(&self, gap: &Gap) {
-        let reason = match gap.reason {
-            GapReason::Expired => "expired",
-            GapReason::Damaged => "damaged",
-        };
-        tracing::warn!(
-            sink = self.name,
-            first = gap.first,
-            last = gap.last,
-            reason,
-            "records can't be delivered"
+    fn lost(&self) -> PluginError {
+        let reason = format!(
+            "the sink blocks its thread: it was not back {} after its deadline",
+            humane(GRACE)
         );
-        let mut batch = self.emitter.agent_batch();
-        let data = format!(
-            "{{\"sink\":\"{}\",\"first_seq\":{},\"last_seq\":{},\"reason\":\"{reason}\"}}",
-            self.name, gap.first, gap.last
-        );
-        let draft = Draft {
-            severity: Severity::Error,
-            outcome: Outcome::Failure,
-            data: Data::Raw(&data),
-            ..Draft::new("sink.gap", "auditmon")
-        };
-        if batch.push(draft).is_ok() {
-            // If the journal takes nothing now, the log line has said it.
-            self.emitter.emit_with(batch, Linger::NONE, |_| ());
-        }
-    }
-
-    fn delivered(&self, events: usize, oldest: Option<u64>) {
-        self.telemetry
-            .sink_events
-            .with_label_values(&[self.name, "ok"])
-            .inc_by(events as u64);
-        if let Some(received) = oldest {
-            let seconds = time::now().saturating_sub(received) as f64 / 1e9;
-            self.telemetry
-                .sink_latency
-                .with_label_values(&[self.name])
-                .observe(seconds);
-        }
-    }
-
-    async fn advance(&self, place: &mut Place, end: Position) -> Result<(), PluginError> {
-        place.seq = end.seq;
-        if place.cursor {
-            let (journal, name) = (self.journal.clone(), self.name);
-            tokio::task::spawn_blocking(move || journal.write_position(name, &end))
-                .await
-                .map_err(PluginError::transient)?
-                .map_err(PluginError::transient)?;
-        }
-        self.hold(place);
-        Ok(())
-    }
-
-    fn hold(&self, place: &Place) {
-        if place.durable {
-            self.journal.set_hold(self.name, Some(place.seq));
+        if self.state.lost_threads.fetch_add(1, Ordering::Relaxed) + 1 < MAX_LOST {
+            PluginError::Transient(reason)
+        } else {
+            PluginError::Permanent(format!("{reason}, for the {MAX_LOST}rd time"))
         }
     }
 }
 
-fn lag(durable: u64, seq: u64) -> i64 {
-    i64::try_from(durable.saturating_sub(seq)).unwrap_or(i64::MAX)
+/// A span for people.
+fn humane(span: Duration) -> auditmon_core::units::Span {
+    auditmon_core::units::Span(span)
 }
 
-/// What came next.
-struct Read {
-    events: Events,
-    gap: Option<Gap>,
-}
-
-/// Reads on a thread that may wait for the disk.
-async fn read(mut reader: Reader, origin: Arc<str>) -> Result<(Reader, Read), PluginError> {
-    tokio::task::spawn_blocking(move || {
-        let mut read = Read {
-            events: Events::new(origin),
-            gap: None,
-        };
-        while read.events.len() < MAX_EVENTS && read.events.bytes() < MAX_BYTES {
-            match reader.next() {
-                Ok(Some(Item::Records(batch))) => read.events.push(batch),
-                Ok(Some(Item::Gap(gap))) => {
-                    read.gap = Some(gap);
-                    break;
-                }
-                Ok(None) => break,
-                Err(error) => return Err(PluginError::transient(format!("the journal can't be read: {error}"))),
-            }
+/// One life of a sink, on its own thread.
+fn live(
+    driver: Driver,
+    sink: Box<dyn Sink>,
+    abandoned: Arc<AtomicBool>,
+    runtime: &tokio::runtime::Handle,
+) -> DriverEnd {
+    let name = driver.name;
+    let mut life = Life::new(driver, sink, abandoned);
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async {
+            let result = life.run().await;
+            life.end().await;
+            result
+        })
+    }));
+    let end = match lived {
+        Ok(Ok(())) => DriverEnd::Stopped,
+        Ok(Err(error)) => DriverEnd::Failed(error),
+        Err(panic) => {
+            tracing::error!(sink = name, panic = panic_text(&*panic), "the sink panicked");
+            life.panicked();
+            DriverEnd::Panicked
         }
-        Ok((reader, read))
-    })
-    .await
-    .map_err(PluginError::transient)?
+    };
+    // What is left of a sink that panicked may do so again.
+    let _ = catch_unwind(AssertUnwindSafe(move || {
+        let _runtime = runtime.enter();
+        drop(life);
+    }));
+    end
 }
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a text")
+}
+
+#[cfg(test)]
+mod tests;

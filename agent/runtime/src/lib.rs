@@ -2,41 +2,58 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`agent`] | start and end of the agent: journal, plugins, listener, one deadline |
+//! | [`agent`] | the agent: what the binary starts, asks, changes and stops |
+//! | `start`, `stop` | the order of start and end |
+//! | `plan` | from configuration to plans: what is to run |
+//! | `plugins`, `slot` | all plugins; one: built, run, built again, ended |
+//! | `supervisor` | when a plugin that has ended is started again |
+//! | `teller` | plugins that fail and recover, as events |
+//! | `driver`, `hot` | the loop around a sink: batching, deadlines, retries, positions, gaps; decoded parts that all sinks share |
+//! | [`dead_letters`] | what sinks refused for good: files, listing, replay |
+//! | [`reload`], `files` | loading the configuration again; files that sections name |
+//! | [`status`] | how everything is |
 //! | [`admin`] | the socket through which commands speak to the running agent |
-//! | [`accounts`] | API keys, page sessions and one-time tokens in `accounts.db` |
-//! | `plan` | from the configuration to what can be built |
-//! | [`driver`] | the loop around a sink: reading, batching, positions, restarts |
-//! | [`supervisor`] | the loop around a source or service: restarts with backoff |
-//! | [`notes`] | what happened to the journal, as events |
-//! | [`listener`] | connections: limits, time-outs, shutdown |
-//! | [`guard`] | the time-outs of one connection |
-//! | [`rest`] | what is left of a body that its handler did not read |
-//! | [`tls`] | certificates of a listener, followed while it runs |
-//! | [`prefix`] | the path under which a proxy shows the agent |
-//! | [`prepare`] | plans and needs, before anything of the host is touched |
+//! | [`prepare`] | plans and needs, before anything of the host is changed |
 //! | [`privileges`] | giving up privileges before the async runtime starts |
-//! | [`scratch`] | where SQLite puts what it can't hold in memory |
-//! | [`routes`] | the agent's own routes: probes, metrics, reading events |
-//! | [`status`] | what the agent says of itself |
-//! | [`telemetry`] | metrics of process, journal, plugins and HTTP |
+//! | `parts`, `mounts`, `reader`, `expose` | what plugins share: contexts, routes, the store's reader, metrics |
+//! | `lookup` | single events by id: the store first, then the journal |
+//! | [`accounts`] | API keys, page sessions and one-time tokens in `accounts.db` |
+//! | `scratch` | where SQLite puts what it can't hold in memory |
+//! | `notes` | what happened to the journal, as events |
+//! | `listener`, `guard`, `rest` | connections: limits, time-outs, shutdown, bodies that nobody read |
+//! | `tls`, `prefix` | certificates of a listener, followed while it runs; the path under which a proxy shows the agent |
+//! | `routes` | the agent's own routes: probes, metrics, reading events |
+//! | `telemetry` | metrics of process, journal, plugins and HTTP |
 
 pub mod accounts;
 pub mod admin;
 pub mod agent;
+pub mod dead_letters;
 mod driver;
+mod expose;
+mod files;
 mod guard;
+mod hot;
 mod listener;
 mod lookup;
+mod mounts;
 mod notes;
+mod parts;
 mod plan;
+mod plugins;
 mod prefix;
 pub mod prepare;
 pub mod privileges;
+mod reader;
+pub mod reload;
 mod rest;
 mod routes;
 mod scratch;
-mod status;
+mod slot;
+mod start;
+pub mod status;
+mod stop;
 mod supervisor;
 mod telemetry;
+mod teller;
 mod tls;

@@ -4,67 +4,121 @@ use std::sync::Arc;
 
 use auditmon_config::{Instance, Loaded};
 use auditmon_core::event::Kind;
-use auditmon_core::health::{HealthBoard, State};
-use auditmon_core::plugin::{Entry, Make, Plan, Service, SinkPlan, Source};
+use auditmon_core::plugin::{Entry, Make, Plan, Section, Service, SinkPlan, Source};
 use auditmon_core::privileged::Needs;
 
-use crate::agent::StartError;
+use crate::files::{Files, Look};
 
-/// A plugin that can be built, under its name: `store`, `webhook.siem`.
-pub(crate) enum Planned {
-    Source(&'static str, Kind, Arc<dyn Plan<Box<dyn Source>>>),
-    Sink(&'static str, SinkPlan),
-    Service(&'static str, Arc<dyn Plan<Box<dyn Service>>>),
+/// How a plugin is made.
+#[derive(Clone)]
+pub(crate) enum Recipe {
+    Source(Kind, Arc<dyn Plan<Box<dyn Source>>>),
+    Sink(Arc<SinkPlan>),
+    Service(Arc<dyn Plan<Box<dyn Service>>>),
+}
+
+impl Recipe {
+    /// Whether it offers a reader.
+    pub(crate) fn is_readable(&self) -> bool {
+        matches!(self, Self::Sink(plan) if plan.readable)
+    }
+
+    /// The word for what it makes.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Source(..) => "source",
+            Self::Sink(_) => "sink",
+            Self::Service(_) => "service",
+        }
+    }
+}
+
+/// A plugin that is to run.
+#[derive(Clone)]
+pub(crate) struct Planned {
+    /// Its name everywhere but in the file: `store`, `webhook.siem`.
+    pub(crate) name: &'static str,
+    /// Its section's path in the file.
+    pub(crate) path: String,
+    /// The configuration that it is from.
+    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) recipe: Recipe,
+    /// The files that its section names, as they are now.
+    pub(crate) files: Files,
 }
 
 impl Planned {
+    /// All keys of its section but `enabled`, with defaults; secrets are in it.
+    pub(crate) fn values(&self) -> Section {
+        let instance = self.loaded.plugin(self.name);
+        instance
+            .map(|instance| self.loaded.values(instance))
+            .unwrap_or_default()
+    }
+
     /// Its name, and what it needs beyond an ordinary process.
     pub(crate) fn needs(&self) -> (&'static str, Needs) {
-        match self {
-            Self::Source(name, _, plan) => (name, plan.needs()),
-            Self::Sink(name, plan) => (name, plan.plan.needs()),
-            Self::Service(name, plan) => (name, plan.needs()),
-        }
+        let needs = match &self.recipe {
+            Recipe::Source(_, plan) => plan.needs(),
+            Recipe::Sink(plan) => plan.plan.needs(),
+            Recipe::Service(plan) => plan.needs(),
+        };
+        (self.name, needs)
     }
 }
 
-/// Plans of all plugins that are on, in the order in which they are started: sinks first, since the store's reader has
-/// to be there when the services are built. The others are told to be disabled. No I/O.
-pub(crate) fn all(loaded: &Loaded, entries: &[Entry], health: &HealthBoard) -> Result<Vec<Planned>, StartError> {
-    let mut planned = Vec::new();
+/// What is to run and what is not.
+#[derive(Clone, Default)]
+pub(crate) struct Plans {
+    /// Sinks first, then sources, then services.
+    pub(crate) on: Vec<Planned>,
+    pub(crate) off: Vec<&'static str>,
+}
+
+impl Plans {
+    /// Whether there is a sink that can be read.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.on.iter().any(|planned| planned.recipe.is_readable())
+    }
+
+    /// What those that are on need beyond an ordinary process.
+    pub(crate) fn needs(&self) -> Vec<(&'static str, Needs)> {
+        self.on.iter().map(Planned::needs).collect()
+    }
+}
+
+/// Plans of all plugins that are on; `look` looks at the files that they name.
+///
+/// # Errors
+/// All faults, a line each.
+pub(crate) fn all(loaded: &Arc<Loaded>, entries: &[Entry], look: &Look<'_>) -> Result<Plans, Vec<String>> {
+    let mut plans = Plans::default();
     let mut errors = Vec::new();
     for instance in &loaded.plugins {
         if !instance.enabled {
-            health.reporter(instance.name).set(State::Disabled, None);
+            plans.off.push(instance.name);
             continue;
         }
-        match one(loaded, instance, entries) {
-            Ok(plan) => planned.push(plan),
+        match one(loaded, instance, entries, look) {
+            Ok(planned) => plans.on.push(planned),
             Err(more) => errors.extend(more),
         }
     }
-    if errors.is_empty() {
-        Ok(planned)
-    } else {
-        Err(StartError::Config(errors.join("\n")))
-    }
+    if errors.is_empty() { Ok(plans) } else { Err(errors) }
 }
 
 /// The plan of one plugin. Loading has validated its section, so that faults are hardly to be expected here.
-///
-/// # Errors
-/// Its faults, a line each, in the form of the configuration's other ones.
-pub(crate) fn one(loaded: &Loaded, instance: &Instance, entries: &[Entry]) -> Result<Planned, Vec<String>> {
+fn one(loaded: &Arc<Loaded>, instance: &Instance, entries: &[Entry], look: &Look<'_>) -> Result<Planned, Vec<String>> {
     let Some(entry) = entries.iter().find(|entry| entry.name == instance.entry) else {
         return Err(vec![loaded.fault(&instance.path, "unknown plugin")]);
     };
     let section = instance.section.clone();
-    let result = match &entry.make {
-        Make::Source(kind, make) => make(section).map(|plan| Planned::Source(instance.name, *kind, plan)),
-        Make::Sink(make) => make(section).map(|plan| Planned::Sink(instance.name, plan)),
-        Make::Service(make) => make(section).map(|plan| Planned::Service(instance.name, plan)),
+    let recipe = match &entry.make {
+        Make::Source(kind, make) => make(section).map(|plan| Recipe::Source(*kind, plan)),
+        Make::Sink(make) => make(section).map(|plan| Recipe::Sink(Arc::new(plan))),
+        Make::Service(make) => make(section).map(Recipe::Service),
     };
-    result.map_err(|faults| {
+    let recipe = recipe.map_err(|faults| {
         let line = |fault: auditmon_core::plugin::Fault| {
             let path = if fault.path.is_empty() {
                 instance.path.clone()
@@ -73,6 +127,14 @@ pub(crate) fn one(loaded: &Loaded, instance: &Instance, entries: &[Entry]) -> Re
             };
             loaded.fault(&path, &fault.message)
         };
-        faults.into_iter().map(line).collect()
+        faults.into_iter().map(line).collect::<Vec<_>>()
+    })?;
+    let schema = entry.schema().to_value();
+    Ok(Planned {
+        name: instance.name,
+        path: instance.path.clone(),
+        files: Files::named(&schema, &loaded.values(instance), &instance.path, look),
+        loaded: loaded.clone(),
+        recipe,
     })
 }

@@ -73,7 +73,11 @@ impl Wanted {
         let settings = &loaded.settings;
         let run_as = settings.run_as.clone();
         let mut needs = vec![("auditmon", Self::of_agent(settings, loaded.file.as_deref()))];
-        needs.extend(plugins);
+        needs.extend(
+            plugins
+                .into_iter()
+                .map(|(name, needs)| (name, Self::with_reading(needs))),
+        );
         Self {
             data_dir: data_dir.to_owned(),
             run_as: run_as.map(|user| (user, loaded.place("run_as", ""))),
@@ -90,12 +94,20 @@ impl Wanted {
         if let Some(file) = file {
             needs.file(file);
         }
-        let [files, ports] = AGENT;
-        if !needs.files.is_empty() {
-            needs.capabilities.push(files);
-        }
+        let mut needs = Self::with_reading(needs);
+        let [_, ports] = AGENT;
         if (1..first_free_port()).contains(&settings.http.listen.port()) {
             needs.capabilities.push(ports);
+        }
+        needs
+    }
+
+    /// Whoever names files may find them closed to all but root.
+    fn with_reading(mut needs: Needs) -> Needs {
+        let [files, _] = AGENT;
+        let is_named = |need: &Need| need.capability == files.capability;
+        if !needs.files.is_empty() && !needs.capabilities.iter().any(is_named) {
+            needs.capabilities.push(files);
         }
         needs
     }
@@ -354,5 +366,21 @@ mod tests {
         if first_free_port() > 443 {
             assert_eq!(capabilities(443, file), ["CAP_DAC_READ_SEARCH", "CAP_NET_BIND_SERVICE"]);
         }
+    }
+
+    #[test]
+    fn who_names_files_needs_to_read_them_and_says_so_once() {
+        let mut needs = Needs::default();
+        assert_eq!(Wanted::with_reading(needs.clone()), needs);
+        needs.secret("/etc/auditmon/token");
+        let [reading, _] = AGENT;
+        assert_eq!(Wanted::with_reading(needs.clone()).capabilities, [reading]);
+        // A part that has a reason of its own for the same capability.
+        let own = Need {
+            feature: "rules",
+            ..reading
+        };
+        needs.capabilities.push(own);
+        assert_eq!(Wanted::with_reading(needs).capabilities, [own]);
     }
 }

@@ -4,32 +4,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use auditmon_core::health::HealthBoard;
 use auditmon_core::http::Problem;
-use auditmon_core::keys::{Keys, Scope, authorize};
+use auditmon_core::keys::{Scope, authorize};
 use auditmon_core::reader::{EventReader, Found, Query, ReadError};
-use auditmon_journal::Handle;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::notes::pause_word;
-use crate::{status, telemetry};
+use crate::parts::Parts;
+use crate::status;
 
 /// What the routes look at.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    pub(crate) journal: Handle,
-    pub(crate) health: HealthBoard,
-    pub(crate) registry: Registry,
-    pub(crate) keys: Arc<dyn Keys>,
-    pub(crate) reader: Option<Arc<dyn EventReader>>,
-    pub(crate) stopping: Arc<AtomicBool>,
-    pub(crate) protect_metrics: bool,
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) stopping: CancellationToken,
+    /// `http.protect` names `metrics`.
+    pub(crate) protect_metrics: Arc<AtomicBool>,
 }
 
 /// A batch that waits longer than this for the disk makes the agent not ready.
@@ -48,8 +44,8 @@ pub(crate) fn router(shared: Shared) -> Router {
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
-    let status = shared.journal.status();
-    let why = if shared.stopping.load(Ordering::Relaxed) {
+    let status = shared.parts.journal.status();
+    let why = if shared.stopping.is_cancelled() {
         Some("stopping".to_owned())
     } else if let Some(reason) = status.paused {
         Some(format!("paused: {}", pause_word(reason)))
@@ -67,19 +63,19 @@ async fn ready(State(shared): State<Shared>) -> Response {
 
 async fn health(State(shared): State<Shared>) -> Response {
     Json(serde_json::json!({
-        "plugins": shared.health.all(),
-        "journal": status::journal(&shared.journal),
+        "plugins": shared.parts.health.all(),
+        "journal": status::journal(&shared.parts.journal),
     }))
     .into_response()
 }
 
 async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    if shared.protect_metrics
-        && let Err(refused) = authorize(&headers, &*shared.keys, Scope::Read)
+    if shared.protect_metrics.load(Ordering::Relaxed)
+        && let Err(refused) = authorize(&headers, &*shared.parts.keys, Scope::Read)
     {
         return refused;
     }
-    match telemetry::text(&shared.registry) {
+    match shared.parts.registries.text() {
         Ok(text) => (
             [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
             text,
@@ -90,8 +86,8 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
 }
 
 fn reader(shared: &Shared, headers: &HeaderMap) -> Result<Arc<dyn EventReader>, Response> {
-    authorize(headers, &*shared.keys, Scope::Read)?;
-    shared.reader.clone().ok_or_else(|| {
+    authorize(headers, &*shared.parts.keys, Scope::Read)?;
+    shared.parts.reader.while_on().ok_or_else(|| {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "no_store",

@@ -5,28 +5,68 @@ use std::time::Instant;
 
 use auditmon_core::emitter::SourceMetrics;
 use auditmon_core::health::{HealthBoard, State};
-use auditmon_journal::{Handle, SYNC_BUCKETS};
+use auditmon_journal::{GapReason, Handle, SYNC_BUCKETS};
 use axum::extract::{MatchedPath, Request, State as AxumState};
 use axum::middleware::Next;
 use axum::response::Response;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{
-    Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::driver::{Sinks, gap_word};
+use crate::plugins::View;
 
 /// The runtime's own metrics.
 #[derive(Clone)]
 pub(crate) struct Telemetry {
     pub(crate) registry: Registry,
     pub(crate) sources: SourceMetrics,
+    pub(crate) sinks: Sinks,
     pub(crate) sink_events: IntCounterVec,
-    pub(crate) sink_lag: IntGaugeVec,
+    pub(crate) sink_gaps: IntCounterVec,
     pub(crate) sink_latency: HistogramVec,
+    pub(crate) reload: ReloadMetrics,
+    pub(crate) discarded: IntCounterVec,
     http_requests: IntCounterVec,
     http_duration: HistogramVec,
 }
+
+/// How the configuration was loaded last.
+#[derive(Clone)]
+pub(crate) struct ReloadMetrics {
+    successful: IntGauge,
+    success_time: Gauge,
+}
+
+impl ReloadMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            successful: IntGauge::new(
+                "auditmon_config_last_reload_successful",
+                "1 if the configuration that was loaded last is at work, save for what waits for a restart.",
+            )?,
+            success_time: Gauge::new(
+                "auditmon_config_last_reload_success_timestamp_seconds",
+                "When a configuration was loaded last and put to work, Unix time.",
+            )?,
+        };
+        registry.register(Box::new(metrics.successful.clone()))?;
+        registry.register(Box::new(metrics.success_time.clone()))?;
+        // The agent runs, so its start was a success.
+        metrics.loaded(true);
+        Ok(metrics)
+    }
+
+    pub(crate) fn loaded(&self, ok: bool) {
+        self.successful.set(ok.into());
+        if ok {
+            self.success_time.set(auditmon_core::time::now() as f64 / 1e9);
+        }
+    }
+}
+
+/// Reason of events that were in a dead-letter file and had to make room.
+pub(crate) const DEAD_LETTERS_FULL: &str = "overflow";
 
 /// Seconds from below a millisecond to ten.
 const DURATIONS: [f64; 13] = [
@@ -52,22 +92,26 @@ impl Telemetry {
         registry.register(Box::new(sources.append.clone()))?;
         let telemetry = Self {
             sources,
+            sinks: Sinks::default(),
             sink_events: counter(
                 "auditmon_sink_events_total",
                 "Events at a sink by result.",
                 &["sink", "result"],
             )?,
-            sink_lag: IntGaugeVec::new(
-                Opts::new(
-                    "auditmon_sink_lag_entries",
-                    "Journal entries that a sink has still to deliver.",
-                ),
-                &["sink"],
+            sink_gaps: counter(
+                "auditmon_sink_gap_entries_total",
+                "Journal entries that a sink never gets: their payloads are gone or damaged.",
+                &["sink", "reason"],
             )?,
             sink_latency: histogram(
                 "auditmon_sink_latency_seconds",
                 "From received to delivered, of the oldest event of each batch.",
                 &["sink"],
+            )?,
+            discarded: counter(
+                "auditmon_events_discarded_total",
+                "Events that a plugin gave up for good.",
+                &["plugin", "reason"],
             )?,
             http_requests: counter(
                 "auditmon_http_requests_total",
@@ -79,9 +123,9 @@ impl Telemetry {
                 "Time to the answer.",
                 &["route"],
             )?,
+            reload: ReloadMetrics::new(&registry)?,
             registry: registry.clone(),
         };
-        registry.register(Box::new(telemetry.sink_lag.clone()))?;
         let build = GaugeVec::new(
             Opts::new("auditmon_build_info", "Always 1; what this is."),
             &["version", "revision", "rustc"],
@@ -106,8 +150,11 @@ impl Telemetry {
         for result in ["ok", "retried", "dead_letter"] {
             self.sink_events.with_label_values(&[name, result]);
         }
-        self.sink_lag.with_label_values(&[name]).set(0);
+        for reason in [GapReason::Expired, GapReason::Damaged] {
+            self.sink_gaps.with_label_values(&[name, gap_word(reason)]);
+        }
         self.sink_latency.with_label_values(&[name]);
+        self.discarded.with_label_values(&[name, DEAD_LETTERS_FULL]);
     }
 }
 
@@ -132,22 +179,22 @@ pub(crate) async fn count_requests(
     response
 }
 
-/// The registry in Prometheus' text format.
-pub(crate) fn text(registry: &Registry) -> Result<Vec<u8>, prometheus::Error> {
-    let mut out = Vec::with_capacity(16 << 10);
-    TextEncoder::new().encode(&registry.gather(), &mut out)?;
-    Ok(out)
-}
-
 /// The journal's and plugins' metrics, made when asked for.
 pub(crate) struct AgentCollector {
-    pub(crate) journal: Handle,
-    pub(crate) health: HealthBoard,
+    journal: Handle,
+    health: HealthBoard,
+    plugins: View,
+    sinks: Sinks,
     descs: Vec<Desc>,
 }
 
 impl AgentCollector {
-    pub(crate) fn new(journal: Handle, health: HealthBoard) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(
+        journal: Handle,
+        health: HealthBoard,
+        plugins: View,
+        sinks: Sinks,
+    ) -> Result<Self, prometheus::Error> {
         // One name stands for all: a collector has to name something to be told apart.
         let desc = Desc::new(
             "auditmon_journal_durable_entries".to_owned(),
@@ -158,6 +205,8 @@ impl AgentCollector {
         Ok(Self {
             journal,
             health,
+            plugins,
+            sinks,
             descs: vec![desc],
         })
     }
@@ -240,6 +289,20 @@ impl AgentCollector {
             }
         }
         families.extend(states.collect());
+        let restarts = IntCounterVec::new(
+            Opts::new(
+                "auditmon_plugin_restarts_total",
+                "Times that a plugin was started again after a fault.",
+            ),
+            &["plugin"],
+        )?;
+        for (plugin, seen) in &*self.plugins.lock() {
+            restarts
+                .with_label_values(&[*plugin])
+                .inc_by(seen.tally.counts().restarts);
+        }
+        families.extend(restarts.collect());
+        families.extend(self.sinks.gather(&self.journal)?);
         Ok(families)
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use auditmon_core::privileged::ConfiguredFile;
 use parking_lot::Mutex;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -49,12 +50,19 @@ pub(crate) enum TlsError {
 
 /// TLS as it is at present.
 pub(crate) struct Tls {
-    files: TlsFiles,
     read: ReadFile,
     present: Mutex<Present>,
 }
 
+/// What files hold, found good.
+pub(crate) struct Checked {
+    files: TlsFiles,
+    config: Arc<ServerConfig>,
+    digest: [u8; 32],
+}
+
 struct Present {
+    files: TlsFiles,
     config: Arc<ServerConfig>,
     /// Of the files' contents.
     digest: [u8; 32],
@@ -67,11 +75,35 @@ impl Tls {
     pub(crate) fn load(files: TlsFiles, read: ReadFile) -> Result<Self, TlsError> {
         let (config, digest) = files.read(&read)?;
         let present = Mutex::new(Present {
+            files,
             config,
             digest,
             told: None,
         });
-        Ok(Self { files, read, present })
+        Ok(Self { read, present })
+    }
+
+    /// Reads other files, or the same again; blocking.
+    pub(crate) fn check(&self, files: TlsFiles) -> Result<Checked, TlsError> {
+        let (config, digest) = files.read(&self.read)?;
+        Ok(Checked { files, config, digest })
+    }
+
+    /// Puts them to work; tells whether they are others.
+    pub(crate) fn put(&self, new: Checked) -> bool {
+        let mut present = self.present.lock();
+        present.told = None;
+        present.files = new.files;
+        if present.digest == new.digest {
+            return false;
+        }
+        present.config = new.config;
+        present.digest = new.digest;
+        true
+    }
+
+    pub(crate) fn files(&self) -> TlsFiles {
+        self.present.lock().files.clone()
     }
 
     /// For the next connection.
@@ -81,15 +113,7 @@ impl Tls {
 
     /// Reads the files again; tells whether they changed. What is at work stays if they can't be used.
     pub(crate) fn renew(&self) -> Result<bool, TlsError> {
-        let (config, digest) = self.files.read(&self.read)?;
-        let mut present = self.present.lock();
-        present.told = None;
-        if present.digest == digest {
-            return Ok(false);
-        }
-        present.config = config;
-        present.digest = digest;
-        Ok(true)
+        self.check(self.files()).map(|checked| self.put(checked))
     }
 
     /// Follows the files until `stop`.
@@ -104,7 +128,7 @@ impl Tls {
     fn look(&self) {
         match self.renew() {
             Ok(false) => {}
-            Ok(true) => tracing::info!(cert = %self.files.cert.display(), "the certificate was renewed"),
+            Ok(true) => tracing::info!(cert = %self.files().cert.display(), "the certificate was renewed"),
             Err(error) => {
                 let text = error.to_string();
                 let told = self.present.lock().told.replace(text.clone());
@@ -118,6 +142,14 @@ impl Tls {
 }
 
 impl TlsFiles {
+    /// What is at work has to stay readable, whatever the configuration names by now.
+    pub(crate) fn configured(self) -> Vec<ConfiguredFile> {
+        let file = |path, secret| ConfiguredFile { path, secret };
+        let mut files = vec![file(self.cert, false), file(self.key, true)];
+        files.extend(self.client_ca.map(|path| file(path, false)));
+        files
+    }
+
     fn read(&self, read: &ReadFile) -> Result<(Arc<ServerConfig>, [u8; 32]), TlsError> {
         let open = |key: &'static str, path: &Path| {
             read(path).map_err(|error| TlsError::File {

@@ -23,7 +23,7 @@ pub fn check(context: &Context) -> Result<ExitCode, Failure> {
     for warning in surroundings(context) {
         eprintln!("auditmon: warning: {warning}");
     }
-    let privileges = run::privileges(context.clone())?;
+    let privileges = run::privileges(context)?;
     print(&report(context, &privileges))?;
     Ok(ExitCode::SUCCESS)
 }

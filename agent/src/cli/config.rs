@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
+use auditmon_core::plugin::Entry;
 use clap::Args;
 
 use crate::cli::run::RunArgs;
 use crate::cli::{Context, Failure, check, print};
-use crate::registry;
 
 /// Options of `auditmon config`.
 #[derive(Args)]
@@ -29,16 +29,16 @@ pub struct ConfigArgs {
 
 impl ConfigArgs {
     /// What needs no configuration, and so helps where it is broken.
-    pub fn made(&self) -> Option<String> {
+    pub fn made(&self, entries: &[Entry]) -> Option<String> {
         if self.schema {
-            return Some(schema());
+            return Some(schema(entries));
         }
-        self.example.then(|| auditmon_config::example(&registry::entries()))
+        self.example.then(|| auditmon_config::example(entries))
     }
 }
 
-fn schema() -> String {
-    format!("{:#}\n", auditmon_config::schema(&registry::entries()))
+fn schema(entries: &[Entry]) -> String {
+    format!("{:#}\n", auditmon_config::schema(entries))
 }
 
 /// Prints effective values.

@@ -3,15 +3,16 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use auditmon_runtime::agent::{self, FirstStart, Setup, StartError, Started};
+use auditmon_config::Request;
+use auditmon_runtime::agent::{Agent, FirstStart, Setup, StartError, Started};
 use auditmon_runtime::prepare::{self, Prepared};
 use auditmon_runtime::privileges;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Context, Failure, exit};
-use crate::{logging, registry};
+use crate::logging;
 
 /// Options of `run`, `check` and `config`.
 #[derive(Args, Clone, Default)]
@@ -47,25 +48,19 @@ fn failure(error: &StartError) -> Failure {
 }
 
 /// What would run.
-pub fn prepare(context: Context) -> Result<Prepared, Failure> {
-    let setup = Setup {
-        host: context.loaded.host.clone(),
-        loaded: context.loaded,
-        data_dir: context.data_dir,
-        version: env!("CARGO_PKG_VERSION"),
-        entries: registry::entries(),
-    };
-    prepare::prepare(setup).map_err(|error| failure(&error))
+fn prepare(context: &Context) -> Result<Prepared, Failure> {
+    let (loaded, data_dir) = (context.loaded.clone(), context.data_dir.clone());
+    prepare::prepare(loaded, data_dir, (context.entries)()).map_err(|error| failure(&error))
 }
 
 /// What it would run as, and whether its features have what they need: a line each.
-pub fn privileges(context: Context) -> Result<Vec<String>, Failure> {
+pub fn privileges(context: &Context) -> Result<Vec<String>, Failure> {
     privileges::report(&prepare(context)?.wanted()).map_err(|error| failure(&error))
 }
 
 /// Runs the agent until a signal.
 pub fn run(context: Context) -> Result<ExitCode, Failure> {
-    logging::start(&context.loaded.settings.logging).map_err(|says| Failure {
+    let set_logging = logging::start(&context.loaded.settings.logging).map_err(|says| Failure {
         code: exit::CONFIG,
         message: context.loaded.fault("logging.level", &says),
     })?;
@@ -82,9 +77,22 @@ pub fn run(context: Context) -> Result<ExitCode, Failure> {
     if !idle.is_empty() {
         tracing::warn!("{} keys have no effect; `auditmon check` lists them", idle.len());
     }
-    let prepared = prepare(context)?;
+    let prepared = prepare(&context)?;
     // Threads inherit what the one that starts them has: first the privileges go, then the runtime comes.
     let privileges = privileges::give_up(&prepared.wanted()).map_err(|error| failure(&error))?;
+    let setup = Setup {
+        prepared,
+        privileges,
+        version: env!("CARGO_PKG_VERSION"),
+        load: Box::new(move |privileges| {
+            let request = Request {
+                read: privileges.reader(context.request.file.as_deref()),
+                ..context.request.clone()
+            };
+            auditmon_config::load(&request, &(context.entries)())
+        }),
+        set_logging,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("auditmon")
@@ -92,13 +100,33 @@ pub fn run(context: Context) -> Result<ExitCode, Failure> {
         .map_err(Failure::plain)?;
     let result = runtime.block_on(async {
         let stop = CancellationToken::new();
+        // Watched from here on: a signal during the start must not end it in the middle.
+        let hangup = signal(SignalKind::hangup()).map_err(|error| StartError::Other(error.to_string()))?;
         tokio::spawn(watch_signals(stop.clone()));
-        agent::run(prepared, privileges, stop, started).await
+        let (agent, info) = Agent::start(setup).await?;
+        started(info);
+        follow(&agent, hangup, &stop).await;
+        agent.stop().await;
+        Ok(())
     });
     // Threads that still wait for a disk or a database must not hold the end up.
     runtime.shutdown_background();
     result.map_err(|error| failure(&error))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Loads the configuration again on each hang-up, until the end.
+async fn follow(agent: &Agent, mut hangup: Signal, stop: &CancellationToken) {
+    let reloads = async {
+        while hangup.recv().await.is_some() {
+            agent.reload("SIGHUP").await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = reloads => {}
+    }
 }
 
 /// The first signal ends the agent in order, a second one at once.

@@ -142,7 +142,7 @@ mod tests {
     fn a_status_is_readable() {
         let status = json!({
             "version": "0.1.0", "pid": 7, "since": "2026-01-01T00:00:00Z",
-            "journal": {"origin": "h/1", "entries": 12, "free_bytes": 3 << 30, "paused": null},
+            "journal": {"origin": "h/1", "entries": 12, "free_bytes": 3_u64 << 30, "paused": null},
             "plugins": {
                 "kernel": {"state": "failed", "reason": "no\u{1b}[31m capability", "since": "x"},
                 "webhook.siem": {"state": "ok", "reason": null, "since": "x"},

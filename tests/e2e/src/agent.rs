@@ -19,9 +19,11 @@ use crate::{PATIENCE, eventually};
 /// The agent's binary: `AUDITMON_BIN`, else the one beside this test's target directory.
 #[must_use]
 pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("AUDITMON_BIN") {
-        return PathBuf::from(path);
-    }
+    std::env::var_os("AUDITMON_BIN").map_or_else(|| beside("auditmon"), PathBuf::from)
+}
+
+/// A binary of this workspace.
+fn beside(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test
         .ancestors()
@@ -29,10 +31,10 @@ pub fn binary() -> PathBuf {
     let binary = profile
         .and_then(Path::parent)
         .unwrap_or_else(|| Path::new("."))
-        .join("auditmon");
+        .join(name);
     assert!(
         binary.exists(),
-        "{} is not there: run `cargo build -p auditmon` first, or set AUDITMON_BIN",
+        "{} is not there: run `cargo build -p {name}` first",
         binary.display()
     );
     binary
@@ -72,6 +74,7 @@ pub struct Builder {
     args: Vec<String>,
     uid: Option<u32>,
     kernel: bool,
+    test_plugins: bool,
     wrapper: Vec<String>,
     port: u16,
 }
@@ -116,6 +119,13 @@ impl Builder {
     #[must_use]
     pub fn kernel(mut self) -> Self {
         self.kernel = true;
+        self
+    }
+
+    /// Starts the binary that has the plugins of `tests/agent` beside its own.
+    #[must_use]
+    pub fn test_plugins(mut self) -> Self {
+        self.test_plugins = true;
         self
     }
 
@@ -308,7 +318,11 @@ impl Agent {
     // --- process
 
     fn command(&self, verb: &[&str]) -> Command {
-        let binary = binary();
+        let binary = if self.builder.test_plugins {
+            beside("auditmon-test-agent")
+        } else {
+            binary()
+        };
         let mut command = match self.builder.wrapper.split_first() {
             Some((wrapper, args)) if verb.first() == Some(&"run") => {
                 let mut command = Command::new(wrapper);

@@ -1,10 +1,13 @@
 //! Producers that post events as fast as they are answered and remember what they were promised.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::http::{Http, request};
 use crate::{PATIENCE, event};
@@ -102,6 +105,30 @@ fn produce(
         }
     }
     (owed, other)
+}
+
+/// Every promise is in the journal: once, at its place, in order.
+#[track_caller]
+pub fn all_kept(dump: &[Value], owed: &[Obligation]) {
+    let mut places: HashMap<u64, &str> = HashMap::new();
+    let mut names: HashMap<&str, u32> = HashMap::new();
+    for line in dump {
+        let name = line["event"]["event_name"].as_str().unwrap();
+        assert_eq!(
+            places.insert(line["seq"].as_u64().unwrap(), name),
+            None,
+            "two at one place"
+        );
+        *names.entry(name).or_default() += 1;
+    }
+    assert!(!owed.is_empty());
+    for promise in owed {
+        assert_eq!(promise.last_seq - promise.first_seq + 1, promise.names.len() as u64);
+        for (seq, name) in (promise.first_seq..).zip(&promise.names) {
+            assert_eq!(places.get(&seq), Some(&name.as_str()), "seq {seq}");
+            assert_eq!(names[name.as_str()], 1, "{name} is there once");
+        }
+    }
 }
 
 /// Processor time that a process used, for tests that it is idle.

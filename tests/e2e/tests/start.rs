@@ -1,42 +1,17 @@
 //! Starting and stopping: what a newcomer sees, and what scripts rely on.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::HashMap;
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
 use auditmon_e2e::{
-    Agent, Builder, Obligation, PATIENCE, Producers, SlowDisk, cpu_share, event, eventually, is_root, request,
+    Agent, Builder, PATIENCE, Producers, SlowDisk, all_kept, cpu_share, event, eventually, is_root, request,
 };
 use rustix::process::Signal;
 use serde_json::Value;
 
 const NOBODY: u32 = 65534;
-
-/// Every promise is in the journal: once, at its place, in order.
-#[track_caller]
-fn all_kept(dump: &[Value], owed: &[Obligation]) {
-    let mut places: HashMap<u64, &str> = HashMap::new();
-    let mut names: HashMap<&str, u32> = HashMap::new();
-    for line in dump {
-        let name = line["event"]["event_name"].as_str().unwrap();
-        assert_eq!(
-            places.insert(line["seq"].as_u64().unwrap(), name),
-            None,
-            "two at one place"
-        );
-        *names.entry(name).or_default() += 1;
-    }
-    assert!(!owed.is_empty());
-    for promise in owed {
-        assert_eq!(promise.last_seq - promise.first_seq + 1, promise.names.len() as u64);
-        for (seq, name) in (promise.first_seq..).zip(&promise.names) {
-            assert_eq!(places.get(&seq), Some(&name.as_str()), "seq {seq}");
-            assert_eq!(names[name.as_str()], 1, "{name} is there once");
-        }
-    }
-}
 
 fn newcomer(builder: Builder) {
     let mut agent = builder.start();
@@ -235,7 +210,7 @@ fn a_wrong_key_in_the_configuration_is_named_with_its_place() {
         (
             "services: {web: {enabled: 3}}\n",
             "services.web.enabled",
-            "true or false",
+            "`true` or `false`",
         ),
         ("data_dirr: /x\n", ":1:1: data_dirr", "data_dir"),
         (
@@ -243,7 +218,7 @@ fn a_wrong_key_in_the_configuration_is_named_with_its_place() {
             ":1:8: http.listen",
             "http.insecure",
         ),
-        ("a: 1\na: 2\n", ":2:1", "a"),
+        ("host: a\nhost: b\n", ":2:1: host", "duplicate"),
     ];
     for (text, place, says) in cases {
         let mut agent = Agent::builder().config(text).place();
@@ -261,19 +236,10 @@ fn a_wrong_key_in_the_configuration_is_named_with_its_place() {
                 says,
             ],
         );
-        for verb in [&["check"][..], &["keys", "list"], &["journal", "fsck"]] {
-            // Verbs that need no plugin don't look into plugins' sections.
-            let output = agent.run(verb);
-            assert!(output.code == 78 || verb[0] != "check", "{verb:?}: {output:?}");
-            assert!(
-                output.code == 78 || text.starts_with('s'),
-                "{text}: {verb:?}: {output:?}"
-            );
+        for verb in [&["check"][..], &["keys", "list"], &["journal", "fsck"], &["config"]] {
+            let _ = agent.run(verb).expect(78);
         }
-        assert!(
-            !agent.data_dir().exists() || text.starts_with('s'),
-            "nothing is made on a wrong configuration"
-        );
+        assert!(!agent.data_dir().exists(), "nothing is made on a wrong configuration");
     }
     let mut agent = Agent::builder().env("AUDITMON_HTTP_LISTEN", "here").place();
     fails(&mut agent, 78, &["AUDITMON_HTTP_LISTEN"]);

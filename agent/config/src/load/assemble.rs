@@ -110,10 +110,12 @@ impl Assembly<'_> {
         let mut secrets = Secrets {
             read,
             written: &written,
+            opened: self.file.map(Path::to_owned).into_iter().collect(),
             bad: &self.found.bad,
             faults: &mut faults,
         };
         secrets.table(&self.tree.body, &mut value, "");
+        let opened = secrets.opened;
         let settings = self.settings(&value, &written, &mut faults);
         let mut warnings = Vec::new();
         if let Some(warning) = open_listener(&settings, &written) {
@@ -129,6 +131,7 @@ impl Assembly<'_> {
         let secrets_in_file = in_file.map(|(_, written)| written.path.clone()).collect();
         let loaded = Loaded {
             secrets_in_file,
+            opened,
             host: settings.host.clone().unwrap_or_else(|| self.machine.to_owned()),
             settings,
             plugins,

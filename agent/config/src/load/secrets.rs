@@ -1,7 +1,7 @@
 //! Secrets: those that stand in files of their own are read, and none of them gets into a message.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use config::{Map, Value, ValueKind};
 use serde_json::Value as Json;
@@ -16,6 +16,8 @@ use crate::tree::join;
 pub(super) struct Secrets<'a> {
     pub(super) read: Option<&'a ReadFile>,
     pub(super) written: &'a BTreeMap<String, Written>,
+    /// Files that were read.
+    pub(super) opened: Vec<PathBuf>,
     /// Paths with a fault already.
     pub(super) bad: &'a BTreeSet<String>,
     pub(super) faults: &'a mut Vec<Fault>,
@@ -72,6 +74,7 @@ impl Secrets<'_> {
         };
         match content {
             Ok(content) => {
+                self.opened.push(PathBuf::from(&file));
                 let at = fault_of(self.written, &path, "");
                 let origin = format!("{}, file {file}", at.place);
                 table.insert(secret.to_owned(), Value::new(Some(&origin), ValueKind::String(content)));

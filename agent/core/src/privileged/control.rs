@@ -1,7 +1,7 @@
 //! The control thread and the handle to it.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -133,6 +133,19 @@ impl Files {
             patience: PATIENCE,
         };
         file::read(&file.path, control.open_any(file.clone())?)
+    }
+
+    /// Looks at a file that is not configured yet, without reading it; `None` if that can't be done.
+    #[must_use]
+    pub fn look(&self, path: &Path) -> Option<Metadata> {
+        let control = Control {
+            shared: self.0.clone(),
+            patience: PATIENCE,
+        };
+        let path = path.to_owned();
+        control
+            .run("looking at a configured file", move || std::fs::metadata(path).ok())
+            .ok()?
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Core, FIRST_FRAME, Time};
 use crate::options::PauseReason;
+use crate::shared::Hold;
 
 /// What happened, for tests that must know that it did.
 #[doc(hidden)]
@@ -30,7 +31,13 @@ impl Core {
     /// Sets a hold, as [`Handle::set_hold`](crate::Handle::set_hold) does.
     #[doc(hidden)]
     pub fn set_hold(&self, name: &str, seq: u64) {
-        self.shared.holds.lock().insert(name.to_owned(), seq);
+        self.shared.set_hold(name, Some(Hold { seq, yields: false }));
+    }
+
+    /// Sets a hold, as [`Handle::set_yielding_hold`](crate::Handle::set_yielding_hold) does.
+    #[doc(hidden)]
+    pub fn set_yielding_hold(&self, name: &str, seq: u64) {
+        self.shared.set_hold(name, Some(Hold { seq, yields: true }));
     }
 
     /// Why submissions are refused, if they are.

@@ -30,7 +30,7 @@ impl Core {
         let oldest_kept = self.now.wall_ns.saturating_sub(duration_ns(self.options.keep_age));
         let mut left = total;
         let mut expired = Vec::new();
-        for candidate in self.removable() {
+        for candidate in self.removable(false) {
             let bytes = candidate.segment.bytes.load(Relaxed);
             let newer = left.saturating_sub(bytes);
             let newest_ns = self.newest_ns(&candidate.segment);
@@ -45,7 +45,8 @@ impl Core {
     }
 
     /// Removes confirmed payloads ahead of their time, so that `wanted` bytes
-    /// fit below `max_size`; false if nothing could be removed.
+    /// fit below `max_size`, and those that only yielding sinks still need;
+    /// false if nothing could be removed.
     pub(crate) fn make_room(&mut self, wanted: u64) -> bool {
         let (payload, leaves) = self.shared.bytes();
         let limit = self
@@ -54,7 +55,7 @@ impl Core {
             .saturating_sub(leaves.min(self.options.max_size / 2));
         let mut left = payload;
         let mut expired = Vec::new();
-        for candidate in self.removable() {
+        for candidate in self.removable(true) {
             if left.saturating_add(wanted) <= limit {
                 break;
             }
@@ -64,17 +65,19 @@ impl Core {
         !expired.is_empty() && self.expire(expired)
     }
 
-    /// Removes the oldest confirmed payload ahead of its time, because the
-    /// volume is full; false if there is none.
+    /// Removes the oldest payload that nobody needs, or only yielding sinks do,
+    /// because the volume is full; false if there is none.
     pub(crate) fn remove_oldest(&mut self) -> bool {
-        let mut removable = self.removable();
+        let mut removable = self.removable(true);
         removable.truncate(1);
         self.expire(removable)
     }
 
-    /// The oldest segments that no sink needs and that are sealed, or never can be.
-    fn removable(&self) -> Vec<Candidate> {
-        let hold = self.shared.lowest_hold();
+    /// The oldest segments that no sink needs (if `full`, none that doesn't
+    /// yield) and that are sealed, or never can be. Oldest first, so what
+    /// nobody needs goes before what a sink loses.
+    fn removable(&self, full: bool) -> Vec<Candidate> {
+        let hold = self.shared.lowest_hold(full);
         let segments = self.shared.segments.read();
         let leaves = self.shared.leaves.read();
         let ends = segments.keys().skip(1).copied();

@@ -38,7 +38,7 @@ fn the_example_file_is_made_from_the_types() {
 fn the_schema_file_is_made_from_the_types() {
     assert_eq!(
         include_str!("../../../../docs/config.schema.json"),
-        schema(),
+        schema(&crate::entries()),
         "make it anew: auditmon config --schema > docs/config.schema.json"
     );
 }
@@ -148,7 +148,7 @@ proptest! {
     /// Any one slip in any key of the example is told at its line, with the right key.
     #[test]
     fn a_slip_in_a_key_is_told(key in any::<prop::sample::Index>(), (kind, at, letter) in a_slip()) {
-        let (number, indent, key, rest) = key.get(&*KEYS);
+        let (number, indent, key, rest) = key.get(&KEYS);
         let wrong = slip(key, kind, at, letter);
         // A slip may make another right word, or none of a word of one letter.
         prop_assume!(wrong != *key && !wrong.is_empty() && !WORDS.contains(&wrong));

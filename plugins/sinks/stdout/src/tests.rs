@@ -1,11 +1,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use auditmon_core::Emitter;
-use auditmon_core::batch::push_agent_event;
-use auditmon_core::emitter::SourceMetrics;
 use auditmon_core::event::{Draft, Kind};
-use auditmon_journal::{Item, Linger, Options, RealFs};
+use auditmon_testkit::TestJournal;
 
 use super::*;
 
@@ -34,38 +31,11 @@ impl Write for Out {
 }
 
 async fn three_events() -> Events {
-    let dir = tempfile::TempDir::new().unwrap();
-    let note = |_, records: &mut _| {
-        push_agent_event(records, "h", Draft::new("journal", "agent")).unwrap();
-    };
-    let options = Options {
-        segment_size: 1 << 20,
-        reserve: 0,
-        ..Options::new(dir.path(), "h", Box::new(note))
-    };
-    let (writer, _) = auditmon_journal::open(RealFs, options).unwrap();
-    let journal = writer.spawn(Box::new(|_| ())).unwrap();
-    let metrics = SourceMetrics::new().unwrap();
-    let stop = tokio_util::sync::CancellationToken::new();
-    let emitter = Emitter::new(
-        "ingest",
-        Kind::Application,
-        Arc::from("h"),
-        journal.clone(),
-        stop,
-        metrics,
-    );
-    let mut batch = emitter.batch();
-    for name in ["one", "two\nlines", "three"] {
-        batch.push(Draft::new(name, "alice")).unwrap();
-    }
-    emitter.emit(batch, Linger::NONE).await.unwrap();
-    let mut events = Events::new(Arc::from(journal.origin()));
-    let Some(Item::Records(batch)) = journal.reader(0).next().unwrap() else {
-        panic!()
-    };
-    events.push(batch);
-    events
+    let journal = TestJournal::new();
+    let names = ["one", "two\nlines", "three"];
+    let drafts = names.iter().map(|name| Draft::new(name, "alice")).collect();
+    journal.add(Kind::Application, drafts).await;
+    journal.events(0)
 }
 
 #[tokio::test]

@@ -196,6 +196,10 @@ impl PluginConfig for StoreConfig {
         }
     }
 
+    fn readable() -> bool {
+        true
+    }
+
     async fn build(self, cx: &mut BuildContext) -> Result<BuiltSink, PluginError> {
         let file = self.path(&cx.data_dir);
         let store = Store::build(file, self.retention, &cx.metrics).await?;

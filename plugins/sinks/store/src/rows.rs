@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use auditmon_core::event::{EventView, kind_str};
+use auditmon_core::event::kind_str;
 use auditmon_core::subscription::Event;
 use auditmon_core::time;
 use sqlx::Arguments as _;
@@ -91,8 +91,8 @@ impl Rows {
 
     fn push(&mut self, event: &Event<'_>, to: &mut SqliteArguments) -> Result<(), String> {
         let wrong = |what: &str| format!("record {} of {} is no event: {what}", event.seq, self.origin);
-        let view = EventView::parse(event.canonical).map_err(|error| wrong(&error.to_string()))?;
-        let happened = time::parse(&view.event_time).map_err(|error| wrong(&format!("event_time {error}")))?;
+        let view = event.members().ok_or_else(|| wrong("its members are not in place"))?;
+        let happened = time::parse(view.event_time()).map_err(|error| wrong(&format!("event_time {error}")))?;
         let place = place(self.number, event.seq).ok_or_else(|| wrong("its number is too large"))?;
         let nanos = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
         let mut bind = || -> Result<(), BoxDynError> {
@@ -101,16 +101,16 @@ impl Rows {
             to.add(nanos(event.received))?;
             to.add(nanos(happened))?;
             self.text(4, kind_str(event.kind), to)?;
-            self.text(5, &view.event_name, to)?;
-            self.text(6, &view.username, to)?;
-            self.optional(7, view.resource.as_deref(), to)?;
-            self.text(8, &view.event_source, to)?;
-            self.text(9, &view.source_ip_address, to)?;
-            self.optional(10, view.request_id.as_deref(), to)?;
-            to.add(view.read_only)?;
-            self.text(12, &view.host, to)?;
-            self.text(13, view.outcome.as_str(), to)?;
-            self.text(14, view.severity.as_str(), to)?;
+            self.text(5, &view.event_name(), to)?;
+            self.text(6, &view.username(), to)?;
+            self.optional(7, view.resource().as_deref(), to)?;
+            self.text(8, &view.event_source(), to)?;
+            self.text(9, view.source_ip_address(), to)?;
+            self.optional(10, view.request_id().as_deref(), to)?;
+            to.add(view.read_only())?;
+            self.text(12, &view.host(), to)?;
+            self.text(13, view.outcome().as_str(), to)?;
+            self.text(14, view.severity().as_str(), to)?;
             to.add(event.salt.as_slice())?;
             to.add(event.canonical)
         };

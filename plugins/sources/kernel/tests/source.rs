@@ -406,7 +406,7 @@ fn what_a_full_journal_costs_is_counted_exactly() {
                 quiet = Instant::now();
             }
             events.extend(more);
-            agent.handle.set_hold("sink", Some(watcher.seen));
+            agent.handle.set_hold("sink", Some(watcher.seq));
             assert!(started.elapsed() < Duration::from_secs(90), "{:?}", count(&events));
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -415,7 +415,7 @@ fn what_a_full_journal_costs_is_counted_exactly() {
         stop.cancel();
         while !run.is_finished() {
             events.extend(watcher.events());
-            agent.handle.set_hold("sink", Some(watcher.seen));
+            agent.handle.set_hold("sink", Some(watcher.seq));
             std::thread::sleep(Duration::from_millis(10));
         }
         run.join().unwrap().unwrap();

@@ -84,7 +84,8 @@ fn fits(root: &Json, schema: &Json, value: &Json) -> bool {
 }
 
 fn found(pattern: &str, text: &str) -> bool {
-    static KNOWN: LazyLock<Vec<(&str, DFA<Vec<u32>>)>> = LazyLock::new(|| {
+    type Pattern = (&'static str, DFA<Vec<u32>>);
+    static KNOWN: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
         let patterns = [SIZE, SPAN, INSTANCE, SOCKET_ADDRESS];
         patterns.map(|pattern| (pattern, DFA::new(pattern).unwrap())).to_vec()
     });

@@ -1,20 +1,15 @@
 //! A journal to take events from, and a store to put them into.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use auditmon_core::Emitter;
-use auditmon_core::batch::push_agent_event;
-use auditmon_core::emitter::SourceMetrics;
 use auditmon_core::event::{Draft, Kind};
 use auditmon_core::plugin::{PluginError, Sink as _};
 use auditmon_core::reader::{EventReader, Page, Query};
-use auditmon_core::subscription::Events;
 use auditmon_core::time::Nanos;
-use auditmon_journal::{Handle, Item, Linger, Options, RealFs};
+use auditmon_journal::Linger;
+use auditmon_testkit::TestJournal;
 use prometheus::Registry;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::Retention;
 use crate::sink::Store;
@@ -23,40 +18,19 @@ use crate::sink::Store;
 pub(super) const T0: Nanos = 1_767_225_600_000_000_000;
 pub(super) const SECOND: Nanos = 1_000_000_000;
 
-pub(super) struct Journal {
-    pub(super) handle: Handle,
-    _dir: TempDir,
+pub(super) struct Journal(TestJournal);
+
+impl std::ops::Deref for Journal {
+    type Target = TestJournal;
+
+    fn deref(&self) -> &TestJournal {
+        &self.0
+    }
 }
 
 impl Journal {
     pub(super) fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        let note = |_, records: &mut _| {
-            push_agent_event(records, "h", Draft::new("journal", "agent")).unwrap();
-        };
-        let options = Options {
-            segment_size: 1 << 20,
-            reserve: 0,
-            ..Options::new(dir.path(), "h", Box::new(note))
-        };
-        let (writer, _) = auditmon_journal::open(RealFs, options).unwrap();
-        // Events of long ago are past retention; what the test reads is held.
-        writer.set_hold("test", 0);
-        Self {
-            handle: writer.spawn(Box::new(|_| ())).unwrap(),
-            _dir: dir,
-        }
-    }
-
-    fn emitter(&self, kind: Kind) -> Emitter {
-        Emitter::new(
-            "ingest",
-            kind,
-            Arc::from("h"),
-            self.handle.clone(),
-            CancellationToken::new(),
-            SourceMetrics::new().unwrap(),
-        )
+        Self(TestJournal::new())
     }
 
     /// One frame of events, all received at once.
@@ -65,7 +39,7 @@ impl Journal {
     }
 
     pub(super) async fn add_from(&self, source: &str, kind: Kind, received: Nanos, drafts: Vec<Draft<'_>>) {
-        let emitter = self.emitter(kind);
+        let emitter = self.emitter("ingest", kind);
         let mut batch = emitter.batch_from(source);
         batch.received_at(received);
         for draft in drafts {
@@ -78,19 +52,6 @@ impl Journal {
     pub(super) async fn add_plain(&self, n: usize) {
         let drafts = (0..n).map(|_| Draft::new("login", "alice")).collect();
         self.add(Kind::Application, T0, drafts).await;
-    }
-
-    /// What is accepted from `seq` on.
-    pub(super) fn events(&self, seq: u64) -> Events {
-        let mut events = Events::new(Arc::from(self.handle.origin()));
-        let mut reader = self.handle.reader(seq);
-        while let Some(item) = reader.next().unwrap() {
-            match item {
-                Item::Records(batch) => events.push(batch),
-                Item::Gap(gap) => panic!("{gap:?}"),
-            }
-        }
-        events
     }
 }
 

@@ -1,0 +1,325 @@
+//! What is told of a sink: log lines and events of kind agent.
+//!
+//! Transitions and summaries, at most one of a name and minute, so that a sink's failure can neither feed itself nor
+//! fill the journal. What happens meanwhile is counted and told with the next.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use auditmon_core::emitter::Emitter;
+use auditmon_core::event::{Data, Draft, Outcome, Severity, cut};
+use auditmon_journal::{Gap, GapReason, Linger};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::time::Instant;
+
+/// Shortest time between two events of one name.
+const EVERY: Duration = Duration::from_secs(60);
+/// Most ranges that one event names.
+const MAX_RANGES: usize = 100;
+/// Longest reason in an event, in bytes.
+const MAX_REASON: usize = 1024;
+
+const FAILED: &str = "sink.failed";
+/// The same event, of a fault that stays: another reason.
+const FAILED_FOR_GOOD: &str = "sink.failed, for good";
+const RECOVERED: &str = "sink.recovered";
+const GAP: &str = "sink.gap";
+const DEAD_LETTER: &str = "sink.dead_letter";
+const DEAD_LETTERS_DROPPED: &str = "sink.dead_letters_dropped";
+const REPLAYED: &str = "sink.replayed";
+
+/// How bad a fault is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Fault {
+    /// May pass by itself: it is tried again.
+    Passing,
+    /// Of the program: the sink is built anew.
+    Broken,
+    /// Needs a person.
+    Final,
+}
+
+/// The word of a gap's reason, in events and metrics.
+pub(crate) fn gap_word(reason: GapReason) -> &'static str {
+    match reason {
+        GapReason::Expired => "expired",
+        GapReason::Damaged => "damaged",
+    }
+}
+
+/// What is to be told of one sink.
+pub(crate) struct Notes {
+    sink: &'static str,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Why it does not work, while it doesn't.
+    trouble: Option<Trouble>,
+    /// What the last event said of it.
+    told_trouble: Option<Fault>,
+    gaps: BTreeMap<&'static str, Gaps>,
+    refused: u64,
+    refused_reason: String,
+    dropped: u64,
+    replayed: (u64, u64),
+    /// When each name was told last.
+    told: BTreeMap<&'static str, Instant>,
+    logged: Option<Instant>,
+}
+
+struct Trouble {
+    since: Instant,
+    reason: String,
+    fault: Fault,
+}
+
+#[derive(Default)]
+struct Gaps {
+    ranges: Vec<(u64, u64)>,
+    merged: bool,
+    records: u64,
+}
+
+/// An event to be told.
+struct Told {
+    name: &'static str,
+    severity: Severity,
+    outcome: Outcome,
+    data: serde_json::Value,
+}
+
+impl Notes {
+    pub(crate) fn new(sink: &'static str) -> Self {
+        Self {
+            sink,
+            inner: Mutex::default(),
+        }
+    }
+
+    /// It does not deliver.
+    pub(crate) fn fault(&self, reason: &str, fault: Fault) {
+        let now = Instant::now();
+        let mut inner = self.inner.lock();
+        if fault > Fault::Passing {
+            tracing::error!(sink = self.sink, "{reason}");
+        } else if inner.logged.is_none_or(|at| now - at >= EVERY) || inner.trouble.is_none() {
+            tracing::warn!(sink = self.sink, "{reason}");
+        } else {
+            tracing::debug!(sink = self.sink, "{reason}");
+        }
+        inner.logged = Some(now);
+        let since = inner.trouble.as_ref().map_or(now, |trouble| trouble.since);
+        inner.trouble = Some(Trouble {
+            since,
+            reason: cut(reason, MAX_REASON).to_owned(),
+            fault,
+        });
+    }
+
+    /// It delivers.
+    pub(crate) fn fine(&self) {
+        let mut inner = self.inner.lock();
+        if let Some(trouble) = inner.trouble.take() {
+            let seconds = trouble.since.elapsed().as_secs();
+            tracing::info!(sink = self.sink, seconds, "delivers again");
+        }
+    }
+
+    pub(crate) fn in_trouble(&self) -> bool {
+        self.inner.lock().trouble.is_some()
+    }
+
+    /// Records that it will never get.
+    pub(crate) fn gap(&self, gap: &Gap) {
+        let reason = gap_word(gap.reason);
+        tracing::warn!(
+            sink = self.sink,
+            first = gap.first,
+            last = gap.last,
+            reason,
+            "records can't be delivered"
+        );
+        let mut inner = self.inner.lock();
+        let gaps = inner.gaps.entry(reason).or_default();
+        gaps.records += gap.last.saturating_sub(gap.first) + 1;
+        let full = gaps.ranges.len() >= MAX_RANGES;
+        match gaps.ranges.last_mut() {
+            Some(last) if full || last.1 + 1 == gap.first => {
+                gaps.merged |= last.1 + 1 != gap.first;
+                last.1 = gap.last;
+            }
+            _ => gaps.ranges.push((gap.first, gap.last)),
+        }
+    }
+
+    /// Events went to the dead-letter file.
+    pub(crate) fn refused(&self, events: usize, reason: &str) {
+        let mut inner = self.inner.lock();
+        if inner.refused == 0 {
+            tracing::warn!(
+                sink = self.sink,
+                events,
+                reason,
+                "refused for good; kept in the dead-letter file"
+            );
+        }
+        inner.refused += events as u64;
+        inner.refused_reason = cut(reason, MAX_REASON).to_owned();
+    }
+
+    /// The oldest dead letters had to make room.
+    pub(crate) fn dropped(&self, letters: u64) {
+        tracing::error!(
+            sink = self.sink,
+            letters,
+            "the dead-letter file is full; its oldest part was removed"
+        );
+        self.inner.lock().dropped += letters;
+    }
+
+    /// Dead letters were handed over again: so many are delivered now, so many were refused again.
+    pub(crate) fn replayed(&self, delivered: u64, refused: u64) {
+        tracing::info!(sink = self.sink, delivered, refused, "dead letters were replayed");
+        let mut inner = self.inner.lock();
+        inner.replayed.0 += delivered;
+        inner.replayed.1 += refused;
+    }
+
+    /// When something is due to be told.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let inner = self.inner.lock();
+        inner
+            .waiting()
+            .map(|name| inner.told.get(name).map_or_else(Instant::now, |at| *at + EVERY))
+            .min()
+    }
+
+    /// Tells what is due.
+    pub(crate) fn tell(&self, emitter: &Emitter) {
+        let now = Instant::now();
+        let mut inner = self.inner.lock();
+        let due: Vec<_> = inner
+            .waiting()
+            .filter(|name| inner.told.get(name).is_none_or(|at| now - *at >= EVERY))
+            .collect();
+        for name in due {
+            for told in inner.take(self.sink, name) {
+                emit(emitter, &told);
+            }
+            inner.told.insert(name, now);
+        }
+    }
+}
+
+impl Inner {
+    /// Names of what has not been told yet.
+    fn waiting(&self) -> impl Iterator<Item = &'static str> {
+        let fault = self.trouble.as_ref().map(|trouble| trouble.fault);
+        let for_good = fault == Some(Fault::Final);
+        [
+            (FAILED, fault.is_some() && !for_good && self.told_trouble.is_none()),
+            (FAILED_FOR_GOOD, for_good && self.told_trouble != fault),
+            (RECOVERED, fault.is_none() && self.told_trouble.is_some()),
+            (GAP, !self.gaps.is_empty()),
+            (DEAD_LETTER, self.refused > 0),
+            (DEAD_LETTERS_DROPPED, self.dropped > 0),
+            (REPLAYED, self.replayed != (0, 0)),
+        ]
+        .into_iter()
+        .filter_map(|(name, waits)| waits.then_some(name))
+    }
+
+    /// The events of a name; they then count as told.
+    fn take(&mut self, sink: &str, name: &'static str) -> Vec<Told> {
+        let event = |severity, outcome, data| {
+            vec![Told {
+                name,
+                severity,
+                outcome,
+                data,
+            }]
+        };
+        match name {
+            FAILED | FAILED_FOR_GOOD => {
+                let Some(trouble) = &self.trouble else {
+                    return Vec::new();
+                };
+                self.told_trouble = Some(trouble.fault);
+                let data = json!({
+                    "sink": sink,
+                    "reason": trouble.reason,
+                    "permanent": trouble.fault == Fault::Final,
+                });
+                vec![Told {
+                    name: FAILED,
+                    severity: match trouble.fault {
+                        Fault::Passing => Severity::Warning,
+                        Fault::Broken | Fault::Final => Severity::Error,
+                    },
+                    outcome: Outcome::Failure,
+                    data,
+                }]
+            }
+            RECOVERED => {
+                self.told_trouble = None;
+                event(Severity::Notice, Outcome::Success, json!({"sink": sink}))
+            }
+            GAP => std::mem::take(&mut self.gaps)
+                .into_iter()
+                .map(|(reason, gaps)| Told {
+                    name,
+                    severity: Severity::Error,
+                    outcome: Outcome::Failure,
+                    data: json!({
+                        "sink": sink,
+                        "first_seq": gaps.ranges.first().map(|range| range.0),
+                        "last_seq": gaps.ranges.last().map(|range| range.1),
+                        "ranges": gaps.ranges,
+                        "merged": gaps.merged,
+                        "entries": gaps.records,
+                        "reason": reason,
+                    }),
+                })
+                .collect(),
+            DEAD_LETTER => {
+                let data = json!({"sink": sink, "events": self.refused, "reason": self.refused_reason});
+                self.refused = 0;
+                event(Severity::Warning, Outcome::Failure, data)
+            }
+            DEAD_LETTERS_DROPPED => {
+                let data = json!({"sink": sink, "events": self.dropped});
+                self.dropped = 0;
+                event(Severity::Error, Outcome::Failure, data)
+            }
+            REPLAYED => {
+                let (delivered, refused) = std::mem::take(&mut self.replayed);
+                let outcome = if refused == 0 {
+                    Outcome::Success
+                } else {
+                    Outcome::Failure
+                };
+                let data = json!({"sink": sink, "delivered": delivered, "refused": refused});
+                event(Severity::Notice, outcome, data)
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn emit(emitter: &Emitter, told: &Told) {
+    let mut batch = emitter.agent_batch();
+    let data = told.data.to_string();
+    let draft = Draft {
+        severity: told.severity,
+        outcome: told.outcome,
+        data: Data::Raw(&data),
+        ..Draft::new(told.name, "auditmon")
+    };
+    if batch.push(draft).is_ok() {
+        // If the journal takes nothing now, the log line has said it.
+        emitter.emit_with(batch, Linger::NONE, |_| ());
+    }
+}
