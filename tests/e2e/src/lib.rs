@@ -9,9 +9,11 @@
 )]
 
 mod agent;
+pub mod authority;
 mod disk;
 mod http;
 mod load;
+pub mod receiver;
 mod reload;
 
 pub use agent::{Agent, BlockedStore, Builder, Output, binary, ended};
