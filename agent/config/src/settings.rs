@@ -170,6 +170,7 @@ pub struct Logging {
     #[schemars(extend("x-reload" = "live"))]
     pub level: Option<String>,
     /// Lines for people or for machines. Default: `text` where stderr is a terminal, else `json`.
+    #[schemars(extend("x-reload" = "live"))]
     pub format: Option<Format>,
 }
 

@@ -103,6 +103,7 @@ impl Plugins {
     pub(crate) fn forget(&mut self, name: &'static str) {
         self.parts.mounts.remove(name);
         self.parts.registries.remove(name);
+        self.parts.telemetry.sinks.forget(name);
         // It goes on at its position when it is on again, and holds nothing back meanwhile.
         self.parts.journal.set_hold(name, None);
         self.view.lock().remove(name);

@@ -176,7 +176,12 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
         prefix,
     };
     let listening = listener::serve(socket, service, close.clone());
-    let telling = teller::run(parts.health.clone(), own.clone(), stopping.clone());
+    let telling = teller::run(
+        parts.health.clone(),
+        parts.telemetry.sinks.clone(),
+        own.clone(),
+        stopping.clone(),
+    );
     let listening = AbortOnDropHandle::new(tokio::spawn(listening));
     let helpers = vec![
         AbortOnDropHandle::new(tokio::spawn(follow)),

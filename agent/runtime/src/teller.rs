@@ -11,6 +11,8 @@ use auditmon_journal::Linger;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::driver::Sinks;
+
 /// The same is not told again within this time.
 const QUIET: Duration = Duration::from_secs(60);
 /// Longest reason in an event, in bytes.
@@ -75,12 +77,16 @@ impl Teller {
 }
 
 /// Tells until `stop` fires.
-pub(crate) async fn run(board: HealthBoard, emitter: Emitter, stop: CancellationToken) {
+///
+/// Sinks that were at work are left out: their drivers tell of them, `sink.failed`, with the place that they have.
+pub(crate) async fn run(board: HealthBoard, sinks: Sinks, emitter: Emitter, stop: CancellationToken) {
     let mut changes = board.changes();
     let mut teller = Teller::default();
     loop {
         changes.mark_unchanged();
-        let (news, again) = teller.look(&board.all(), Instant::now());
+        let mut states = board.all();
+        states.retain(|name, _| !sinks.in_trouble(name));
+        let (news, again) = teller.look(&states, Instant::now());
         for (plugin, news) in news {
             emit(&emitter, plugin, &news);
         }

@@ -9,6 +9,7 @@ pub fn entries() -> Vec<Entry> {
     entries.extend([
         Entry::source::<auditmon_demo::DemoSourceConfig>("demosource", Kind::Application).off_by_default(),
         Entry::sink::<auditmon_demo::DemoSinkConfig>("demosink").off_by_default(),
+        Entry::sinks::<auditmon_demo::DemoSinkConfig>("demosinks"),
     ]);
     entries
 }

@@ -166,8 +166,8 @@ impl Account {
             }
             match (times, gaps) {
                 (1.., 0) | (0, 1) => {}
-                // The rest of an event comes when it has been given up; it must say so.
-                (1.., 1) if incomplete && whole == 0 => remnants += 1,
+                // An event, or the rest of one, that comes when it has been given up must say so.
+                (1.., 1) if whole == 0 => remnants += 1,
                 (0, 0) if seen.serials.get(&serial) == Some(&What::Heartbeat) => heartbeats += 1,
                 (0, 0) => {
                     faults.say(format!(
@@ -313,6 +313,10 @@ mod tests {
         assert_eq!((good.calls_shipped, good.calls_missing), (2, 2));
         let late = balance(&[call(10, 0), gap(11, 12), rest(11, true), call(14, 3)], 0);
         assert_eq!(late.unwrap().remnants, 1);
+        let mut whole = call(11, 1);
+        whole["event"]["event_data"]["late"] = true.into();
+        let late = balance(&[call(10, 0), gap(11, 12), whole, call(14, 3)], 0).unwrap();
+        assert_eq!((late.remnants, late.calls_shipped, late.calls_missing), (1, 3, 1));
         let parts = [call(10, 0), rest(11, false), rest(11, true), gap(12, 12), call(14, 3)];
         assert_eq!(balance(&parts, 0).unwrap().calls_in_part, 1);
         let twice = [call(10, 0), rest(11, false), rest(11, false), gap(12, 12), call(14, 3)];

@@ -35,6 +35,10 @@ pub enum Fault {
     Hang,
     /// It never ends and blocks its thread.
     Block,
+    /// A sink answers for an event that it was not given.
+    Foreign,
+    /// A sink refuses every tenth event for good.
+    Tenth,
 }
 
 /// Which fault, and as long as which file exists.

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use auditmon_core::delivery::Receipt;
+use auditmon_core::delivery::{Begin, Delivery, Receipt, RefusedEvent};
 use auditmon_core::event::EventView;
 use auditmon_core::plugin::{BuildContext, BuiltSink, Faults, PluginConfig, PluginError, Sink, Start};
 use auditmon_core::subscription::Events;
@@ -59,6 +59,13 @@ impl PluginConfig for DemoSinkConfig {
             lag: None,
         })
     }
+
+    fn delivery() -> Delivery {
+        Delivery {
+            from: Begin::Oldest,
+            ..Delivery::default()
+        }
+    }
 }
 
 struct DemoSink {
@@ -77,8 +84,21 @@ impl Sink for DemoSink {
             end?;
             return Err(PluginError::transient("demo: it ends"));
         }
-        let mut lines = String::new();
+        if self.trouble.is(Fault::Foreign) {
+            let reason = "demo: foreign".to_owned();
+            let seq = events.end_seq().unwrap_or_default() + 1_000_000;
+            return Ok(Receipt {
+                refused: vec![RefusedEvent { seq, reason }],
+                ..Receipt::default()
+            });
+        }
+        let (mut lines, mut receipt) = (String::new(), Receipt::all());
         for event in events.iter() {
+            if self.trouble.is(Fault::Tenth) && event.seq % 10 == 0 {
+                let reason = "demo: every tenth".to_owned();
+                receipt.refused.push(RefusedEvent { seq: event.seq, reason });
+                continue;
+            }
             let view = EventView::parse(event.canonical).map_err(PluginError::permanent)?;
             // A String takes everything.
             let _ = writeln!(lines, "{} {}", event.seq, view.event_name);
@@ -89,7 +109,7 @@ impl Sink for DemoSink {
             .open(&self.file)
             .map_err(PluginError::transient)?;
         file.write_all(lines.as_bytes()).map_err(PluginError::transient)?;
-        Ok(Receipt::all())
+        Ok(receipt)
     }
 
     async fn gap(&mut self, _gap: &Gap) -> Result<(), PluginError> {

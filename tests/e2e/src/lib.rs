@@ -9,10 +9,12 @@
 )]
 
 mod agent;
+pub mod authority;
 mod disk;
 mod etc;
 mod http;
 mod load;
+pub mod receiver;
 mod reload;
 mod threads;
 

@@ -277,7 +277,7 @@ fn the_shipped_binary_has_no_test_plugins() {
     let agent = Agent::builder().place();
     let output = agent.run(&["run", "--enable", "demosource"]).expect(78);
     assert!(
-        output.stderr.contains("there is no plugin `demosource`"),
+        output.stderr.contains("demosource: expected a plugin"),
         "{}",
         output.stderr
     );

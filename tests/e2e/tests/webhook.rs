@@ -1,112 +1,32 @@
 //! A webhook over the network, from the configuration to the receiver, with the agent killed on the way.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use auditmon_e2e::receiver::Receiver;
 use auditmon_e2e::{Agent, PATIENCE, event, eventually};
 
-/// Answers each request by the event's name, and keeps the names that it took.
-struct Receiver {
-    address: SocketAddr,
-    taken: Arc<Mutex<Vec<String>>>,
-}
-
-impl Receiver {
-    /// `answer` gets the event's name and how many requests there were before.
-    fn start(answer: impl Fn(&str, usize) -> u16 + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let taken: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (keep, answer) = (Arc::clone(&taken), Arc::new(answer));
-        let asked = Arc::new(Mutex::new(0_usize));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (keep, answer, asked) = (Arc::clone(&keep), Arc::clone(&answer), Arc::clone(&asked));
-                std::thread::spawn(move || {
-                    let stream = stream.unwrap();
-                    // The agent may be killed in the middle.
-                    while let Some(name) = request(&stream) {
-                        let before = {
-                            let mut asked = asked.lock().unwrap();
-                            *asked += 1;
-                            *asked - 1
-                        };
-                        let code = answer(&name, before);
-                        if code == 200 {
-                            keep.lock().unwrap().push(name);
-                        }
-                        let head = format!("HTTP/1.1 {code} x\r\ncontent-length: 0\r\n\r\n");
-                        if (&stream).write_all(head.as_bytes()).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-        });
-        Self { address, taken }
-    }
-
-    fn config(&self) -> String {
-        format!(
-            "sinks: {{webhook: {{siem: {{url: \"http://{}/hook\"}}}}}}\n",
-            self.address
-        )
-    }
-
-    fn taken(&self) -> Vec<String> {
-        self.taken.lock().unwrap().clone()
-    }
-}
-
-/// The name of the posted event; `None` at the connection's end.
-fn request(stream: &TcpStream) -> Option<String> {
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if let Some(text) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = text.trim().parse().unwrap();
-        }
-        if line == "\r\n" {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let event: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    Some(event["event_name"].as_str().unwrap().to_owned())
+fn config(receiver: &Receiver) -> String {
+    format!(
+        "sinks: {{webhook: {{siem: {{url: \"http://{}/hook\"}}}}}}\n",
+        receiver.address()
+    )
 }
 
 fn names(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{prefix}{n:03}")).collect()
 }
 
-/// Only what this test sent, in order, each the first time it came.
-fn first_times(taken: &[String], prefix: &str) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    taken
-        .iter()
-        .filter(|name| name.starts_with(prefix) && seen.insert((*name).clone()))
-        .cloned()
-        .collect()
-}
-
 #[test]
 fn a_receiver_that_fails_at_first_and_an_agent_that_is_killed_lose_nothing() {
-    let receiver = Receiver::start(|_, before| if before % 3 == 1 { 503 } else { 200 });
-    let mut agent = Agent::builder().config(&receiver.config()).start();
+    let receiver = Receiver::start(|asked| if asked.before % 3 == 1 { 503_u16 } else { 200 });
+    let mut agent = Agent::builder().config(&config(&receiver)).start();
     let sent = names("w", 60);
     for name in &sent[..30] {
         let _ = agent.post(event(name)).expect(201);
     }
     eventually("some have arrived", PATIENCE, || {
-        (first_times(&receiver.taken(), "w").len() >= 5).then_some(())
+        (receiver.first_times("w").len() >= 5).then_some(())
     });
     agent.kill();
     agent.start_again();
@@ -114,7 +34,7 @@ fn a_receiver_that_fails_at_first_and_an_agent_that_is_killed_lose_nothing() {
         let _ = agent.post(event(name)).expect(201);
     }
     let arrived = eventually("all have arrived", PATIENCE, || {
-        let arrived = first_times(&receiver.taken(), "w");
+        let arrived = receiver.first_times("w");
         (arrived.len() == sent.len()).then_some(arrived)
     });
     // All are of one user, and so in order.
@@ -125,11 +45,11 @@ fn a_receiver_that_fails_at_first_and_an_agent_that_is_killed_lose_nothing() {
 fn what_is_refused_for_good_is_kept_listed_and_handed_over_again() {
     let mended = Arc::new(Mutex::new(false));
     let good = Arc::clone(&mended);
-    let receiver = Receiver::start(move |name, _| match name {
-        "bad" if !*good.lock().unwrap() => 422,
+    let receiver = Receiver::start(move |asked| match asked.names[0].as_str() {
+        "bad" if !*good.lock().unwrap() => 422_u16,
         _ => 200,
     });
-    let agent = Agent::builder().config(&receiver.config()).start();
+    let agent = Agent::builder().config(&config(&receiver)).start();
     for name in ["a", "bad", "b"] {
         let _ = agent.post(event(name)).expect(201);
     }
@@ -158,11 +78,11 @@ fn what_is_refused_for_good_is_kept_listed_and_handed_over_again() {
 
 #[test]
 fn a_receiver_that_is_gone_for_good_stops_its_sink_and_no_other() {
-    let receiver = Receiver::start(|_, _| 410);
+    let receiver = Receiver::start(|_| 410_u16);
     let agent = Agent::builder()
         .config(&format!(
             "{}  stdout: {{enabled: true}}\n",
-            receiver.config().replace("sinks: {", "sinks:\n  ").replace("}}}", "}}")
+            config(&receiver).replace("sinks: {", "sinks:\n  ").replace("}}}", "}}")
         ))
         .start();
     let _ = agent.post(event("a")).expect(201);

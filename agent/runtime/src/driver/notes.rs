@@ -104,7 +104,7 @@ impl Notes {
         let now = Instant::now();
         let mut inner = self.inner.lock();
         if fault > Fault::Passing {
-            tracing::error!(sink = self.sink, "{reason}");
+            // Its supervisor says so, and what follows.
         } else if inner.logged.is_none_or(|at| now - at >= EVERY) || inner.trouble.is_none() {
             tracing::warn!(sink = self.sink, "{reason}");
         } else {

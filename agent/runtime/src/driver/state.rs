@@ -33,6 +33,16 @@ impl Sinks {
         sinks.get(name).inspect(|state| state.poke.notify_one()).is_some()
     }
 
+    /// Whether a sink has failed and its driver tells of it.
+    pub(crate) fn in_trouble(&self, name: &str) -> bool {
+        self.0.lock().get(name).is_some_and(|state| state.notes.in_trouble())
+    }
+
+    /// A sink that is off has no series any more.
+    pub(crate) fn forget(&self, name: &str) {
+        self.0.lock().remove(name);
+    }
+
     /// Gauges of all sinks, as they are now: a sink that hangs can't be relied upon to keep its own.
     ///
     /// # Errors

@@ -108,6 +108,32 @@ struct Held {
     told: Option<u64>,
 }
 
+impl Held {
+    /// What was given up came after all.
+    fn withdraw(&mut self, serial: u64) {
+        // Merged ranges span serials that did come; which of them are counted is not known any more.
+        if self.merged {
+            return;
+        }
+        // Ranges are in the order in which they were given up, which is that of the serials.
+        let at = self.ranges.partition_point(|(_, last)| *last < serial);
+        let Some((first, last)) = self.ranges.get_mut(at).filter(|(first, _)| *first <= serial) else {
+            return;
+        };
+        let behind = (serial + 1, *last);
+        if *first == serial {
+            self.ranges.remove(at);
+        } else {
+            *last = serial - 1;
+        }
+        if behind.0 <= behind.1 {
+            let at = self.ranges.partition_point(|(_, last)| *last < serial);
+            self.ranges.insert(at, behind);
+        }
+        self.missing -= 1;
+    }
+}
+
 /// Watches the serials of one run.
 #[derive(Debug)]
 pub struct Losses {
@@ -198,9 +224,14 @@ impl Losses {
     }
 
     /// The event with this serial is in the batch, or needs no place in one.
+    ///
+    /// If it was given up meanwhile, but no gap has told of it yet, none will.
     pub fn account(&mut self, serial: u32) {
         let wide = self.wide.near(serial);
         self.accounted.insert(wide, wide);
+        for held in &mut self.held {
+            held.withdraw(wide);
+        }
     }
 
     /// Whether this serial is accounted for already: what comes of it now comes late.

@@ -143,3 +143,22 @@ fn what_comes_after_it_was_told_as_missing_is_known_as_late() {
     assert!(losses.told_missing(3));
     assert!(!losses.told_missing(5));
 }
+
+#[test]
+fn what_comes_before_its_gap_is_told_is_not_told_as_missing() {
+    let mut losses = Losses::new(None, 0);
+    see(&mut losses, [1, 3], 0);
+    assert_eq!(taken(&mut losses, 6 * SECOND, false).len(), 1);
+    see(&mut losses, [10, 20], 7 * SECOND);
+    // Given up, and held back for the summary of the minute.
+    assert_eq!(taken(&mut losses, 20 * SECOND, false), []);
+    assert!(!losses.told_missing(6));
+    for serial in [6, 4, 9, 19, 15, 6] {
+        losses.account(serial);
+    }
+    assert_eq!(
+        taken(&mut losses, 66 * SECOND, false),
+        [(Reason::Unknown, vec![(5, 5), (7, 8), (11, 14), (16, 18)], 10)]
+    );
+    assert_eq!(losses.mark("b", 0).unwrap().serial, 20);
+}
