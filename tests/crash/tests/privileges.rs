@@ -39,12 +39,25 @@ fn with_key(agent: &Agent, key: &str) -> Vec<Value> {
     agent.dump().into_iter().filter(has_key).collect()
 }
 
-fn kernel_works_without_privileges(test: &str, run_as: &str, uid: u32) {
+/// Loaded rules of this test.
+fn ours(live: &mut Live) -> Vec<String> {
+    let loaded = live.control.rules().unwrap().into_iter();
+    loaded
+        .filter_map(|rule| match rule {
+            Loaded::Rule(rule) => Some(rule.to_string()).filter(|text| text.contains("priv-")),
+            Loaded::Unknown(_) => None,
+        })
+        .collect()
+}
+
+fn kernel_works_without_privileges(test: &str, run_as: &str, uid: u32, under: &[&str]) {
     let Some(mut live) = Live::borrow(test) else {
         return;
     };
-    let mut agent = Agent::builder().kernel().config(run_as).place();
+    let mut agent = Agent::builder().kernel().config(run_as).under(under).place();
     mode(agent.dir(), 0o755);
+    std::fs::create_dir(agent.data_dir()).unwrap();
+    std::os::unix::fs::chown(agent.data_dir(), Some(uid), Some(uid)).unwrap();
     // Nobody but root gets in here, neither to the rules nor to what they watch.
     let closed = agent.dir().join("closed");
     let (tree, file, rules) = (closed.join("tree"), closed.join("file"), closed.join("site.rules"));
@@ -55,7 +68,7 @@ fn kernel_works_without_privileges(test: &str, run_as: &str, uid: u32) {
         file.display(),
         tree.display()
     );
-    std::fs::write(&rules, text).unwrap();
+    std::fs::write(&rules, &text).unwrap();
     mode(&rules, 0o600);
     mode(&closed, 0o700);
     let config = format!(
@@ -66,15 +79,8 @@ fn kernel_works_without_privileges(test: &str, run_as: &str, uid: u32) {
     for round in ["first", "second"] {
         agent.start_again();
         agent.await_log("receiving the kernel's audit records");
-        let loaded = live.control.rules().unwrap();
-        let ours: Vec<_> = loaded
-            .iter()
-            .filter_map(|rule| match rule {
-                Loaded::Rule(rule) => Some(rule.to_string()).filter(|text| text.contains("priv-")),
-                Loaded::Unknown(_) => None,
-            })
-            .collect();
-        assert_eq!(ours.len(), 2, "{ours:?}");
+        let loaded = ours(&mut live);
+        assert_eq!(loaded.len(), 2, "{loaded:?}");
 
         shell(0, &format!("echo {round} >>{}", file.display()));
         shell(
@@ -90,6 +96,18 @@ fn kernel_works_without_privileges(test: &str, run_as: &str, uid: u32) {
             let text = serde_json::to_string(&events).unwrap();
             text.contains(below.to_str().unwrap()).then_some(())
         });
+
+        // Rules that are root's alone are read again at a reload.
+        std::fs::write(&rules, format!("{text}-w {} -p r -k priv-reload\n", file.display())).unwrap();
+        let line = agent.reload();
+        assert_eq!(line["changed"], "sources.kernel.rules.files", "{line}");
+        agent.await_state("kernel", "ok");
+        assert_eq!(ours(&mut live).len(), 3);
+        std::fs::write(&rules, &text).unwrap();
+        let line = agent.reload();
+        assert_eq!(line["level"], "INFO", "{line}");
+        agent.await_state("kernel", "ok");
+        assert_eq!(ours(&mut live).len(), 2);
 
         for thread in agent.threads() {
             assert_eq!(thread.uids, [uid; 4], "{thread:?}");
@@ -119,12 +137,32 @@ fn kernel_works_without_privileges(test: &str, run_as: &str, uid: u32) {
 
 #[test]
 fn as_a_user_the_kernel_source_works() {
-    kernel_works_without_privileges("as_a_user_the_kernel_source_works", "run_as: nobody\n", NOBODY);
+    kernel_works_without_privileges("as_a_user_the_kernel_source_works", "run_as: nobody\n", NOBODY, &[]);
 }
 
 #[test]
 fn without_a_user_the_kernel_source_works() {
-    kernel_works_without_privileges("without_a_user_the_kernel_source_works", "run_as: root\n", 0);
+    kernel_works_without_privileges("without_a_user_the_kernel_source_works", "run_as: root\n", 0, &[]);
+}
+
+/// As systemd starts it with `User=` and `AmbientCapabilities=`.
+#[test]
+fn as_an_ordinary_user_with_ambient_capabilities_the_kernel_source_works() {
+    let capabilities = "+dac_read_search,+net_admin,+audit_write,+audit_control";
+    let (inherited, ambient) = (
+        format!("--inh-caps={capabilities}"),
+        format!("--ambient-caps={capabilities}"),
+    );
+    let setpriv = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        &inherited,
+        &ambient,
+    ];
+    let test = "as_an_ordinary_user_with_ambient_capabilities_the_kernel_source_works";
+    kernel_works_without_privileges(test, "host: ambient\n", NOBODY, &setpriv);
 }
 
 /// Adding a user replaces /etc/passwd; for Landlock that is another file.

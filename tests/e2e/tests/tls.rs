@@ -135,6 +135,22 @@ fn a_key_that_only_root_may_read_is_followed_by_an_agent_that_is_not_root() {
         let remedy = format!("chmod 600 {}", files.path("server.key").display());
         assert!(said.contains("http.tls.key_file: ") && said.contains(&remedy), "{said}");
         assert_eq!(ask(&agent, &second_ca, &[], "/livez"), 200);
+        // Other files, which were not named when privileges were given up.
+        let third = Authority::new("third");
+        let third_ca = authorities.write("third.ca", &third.pem);
+        files.pair("other", &third.sign());
+        let other = files.tls("").replace("/server.", "/other.");
+        let (changed, pending) = agent.reload_with(&format!("{run_as}{other}"));
+        assert!(
+            changed.contains("http.tls") && pending.is_empty(),
+            "{changed}; {pending}"
+        );
+        assert_eq!(ask(&agent, &third_ca, &[], "/livez"), 200);
+        // Those are followed from now on.
+        files.pair("other", &second.sign());
+        eventually("the next one", PATIENCE, || {
+            (ask(&agent, &second_ca, &[], "/livez") == 200).then_some(())
+        });
         assert_eq!(agent.stop(), 0);
     }
 }
