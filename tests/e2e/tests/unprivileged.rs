@@ -137,18 +137,25 @@ fn no_file_that_is_configured_by_mistake_is_told() {
         let this = Closed::start(run_as);
         let shadow = this.file("shadow", &format!("root:$y${MARK}:20000::::::\n"));
         mode(&shadow, 0o640);
-        for path in [shadow.as_path(), Path::new("/etc/shadow")] {
-            let path = path.display();
-            for key in ["ca_file", "headers_file", "url_file"] {
-                let url = format!("url: \"http://{}/hook\", ", receiver.address());
-                let url = if key == "url_file" { "" } else { &url };
-                let hook = format!("{{{url}{key}: {path}}}");
-                this.agent
-                    .rewrite(&format!("{run_as}sinks: {{webhook: {{siem: {hook}}}}}\n"));
-                assert_eq!(this.agent.reload()["level"], "ERROR", "{key}");
-            }
-            let refused = format!("{path}: mode 0640 lets others than its owner at a secret");
-            assert!(this.agent.stderr().contains(&refused), "{}", this.agent.stderr());
+        let shadow = shadow.to_str().unwrap();
+        for (path, key) in [
+            (shadow, "ca_file"),
+            (shadow, "headers_file"),
+            (shadow, "url_file"),
+            ("/etc/shadow", "ca_file"),
+        ] {
+            let url = format!("url: \"http://{}/hook\", ", receiver.address());
+            let url = if key == "url_file" { "" } else { &url };
+            let hook = format!("{{{url}{key}: {path}}}");
+            this.agent
+                .rewrite(&format!("{run_as}sinks: {{webhook: {{siem: {hook}}}}}\n"));
+            assert_eq!(this.agent.reload()["level"], "ERROR", "{key}: {path}");
+            let why = if key == "ca_file" {
+                format!("{path}: holds no certificate")
+            } else {
+                format!("{path}: mode 0640 lets others than its owner at a secret")
+            };
+            assert!(this.agent.stderr().contains(&why), "{why}: {}", this.agent.stderr());
         }
         let status = this.agent.run(&["status", "--json"]).stdout;
         let metrics = this.agent.get("/metrics").expect(200).text();
