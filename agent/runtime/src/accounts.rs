@@ -225,7 +225,7 @@ impl Accounts {
             let seen = self.version().await?;
             if seen != *version {
                 let state = self.load().await?;
-                *ring.state.write() = state;
+                ring.state.write().replace(state);
                 *version = seen;
             }
             Ok::<_, sqlx::Error>(())
@@ -235,10 +235,12 @@ impl Accounts {
         }
     }
 
+    /// Everything as it was at one moment: else a session could be there beside the token that it was made of.
     async fn load(&mut self) -> Result<State, sqlx::Error> {
         let mut state = State::default();
+        let mut tx = self.db.begin().await?;
         let rows = sqlx::query("SELECT hash, name, can_write, can_read FROM api_key WHERE revoked IS NULL")
-            .fetch_all(&mut self.db)
+            .fetch_all(&mut *tx)
             .await?;
         for row in rows {
             let name: String = row.try_get(1)?;
@@ -254,7 +256,7 @@ impl Accounts {
                 "page_token" => "SELECT hash, expires FROM page_token",
                 _ => "SELECT hash, expires FROM session",
             };
-            for row in sqlx::query(sql).fetch_all(&mut self.db).await? {
+            for row in sqlx::query(sql).fetch_all(&mut *tx).await? {
                 into.insert(row.try_get(0)?, row.try_get::<i64, _>(1)?.cast_unsigned());
             }
         }
@@ -299,9 +301,25 @@ struct State {
     keys: HashMap<Vec<u8>, Caller>,
     tokens: HashMap<Vec<u8>, Nanos>,
     sessions: HashMap<Vec<u8>, Nanos>,
+    /// By session: what is not in the database yet.
+    unwritten: HashMap<Vec<u8>, Redeemed>,
+}
+
+impl State {
+    /// Takes over what the database says, save for what it has not been told yet.
+    fn replace(&mut self, read: Self) {
+        let unwritten = std::mem::take(&mut self.unwritten);
+        *self = read;
+        for redeemed in unwritten.values() {
+            self.tokens.remove(&redeemed.token);
+            self.sessions.insert(redeemed.session.clone(), redeemed.expires);
+        }
+        self.unwritten = unwritten;
+    }
 }
 
 /// A token that became a session, to be written down.
+#[derive(Clone)]
 struct Redeemed {
     token: Vec<u8>,
     session: Vec<u8>,
@@ -352,13 +370,16 @@ impl Keys for KeyRing {
         let session = hash(&cookie).to_vec();
         let expires = now + SESSION_LIFE.as_nanos() as u64;
         state.sessions.insert(session.clone(), expires);
-        drop(state);
-        // If the queue is full the session lives in memory only, until the next start.
-        let _ = self.redeemed.try_send(Redeemed {
+        let redeemed = Redeemed {
             token,
             session,
             expires,
-        });
+        };
+        // If the queue is full the session lives in memory only, until the next start.
+        if self.redeemed.try_send(redeemed.clone()).is_ok() {
+            state.unwritten.insert(redeemed.session.clone(), redeemed);
+        }
+        drop(state);
         Some(cookie)
     }
 }
@@ -395,6 +416,7 @@ pub async fn follow(
                     if let Err(error) = accounts.redeem(&done.token, &done.session, done.expires).await {
                         tracing::warn!(%error, "a page session could not be written to accounts.db; it ends with this run");
                     }
+                    followed.state.write().unwritten.remove(&done.session);
                 }
             }
         }
@@ -482,5 +504,22 @@ mod tests {
             .expect("written");
         assert!(again.open_session(&token).is_none());
         task.abort();
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_not_written_yet_outlives_a_change_of_the_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut db = accounts(dir.path()).await;
+        let token = db.page_token().await.unwrap();
+        let mut followed = accounts(dir.path()).await;
+        // Its task never runs: nothing is written.
+        let (ring, _task) = follow(accounts(dir.path()).await).await.unwrap();
+        let cookie = ring.open_session(&token).unwrap();
+        let mut version = followed.version().await.unwrap();
+        db.create("billing", true, false).await.unwrap();
+        followed.renew(&ring, &mut version).await;
+        assert_eq!(ring.state.read().keys.len(), 1, "the change is seen");
+        assert!(ring.session(&cookie).is_some());
+        assert!(ring.open_session(&token).is_none());
     }
 }

@@ -61,7 +61,8 @@ impl Place {
         command
     }
 
-    fn command(&self, words: &[&str]) -> Result<String, Fault> {
+    /// What a command of the agent prints.
+    pub fn command(&self, words: &[&str]) -> Result<String, Fault> {
         let out = self.prepare().args(words).stderr(Stdio::inherit()).output()?;
         if !out.status.success() {
             return Err(format!("auditmon {} ended with {}", words.join(" "), out.status).into());

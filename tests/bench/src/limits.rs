@@ -34,14 +34,6 @@ pub fn run(bench: &Bench, table: &mut Table) -> Result<(), Fault> {
         "",
         kind,
     );
-    let rows = bench.count(250_000);
-    let rate = inserts(bench, rows)?;
-    table.row(
-        "bare: prepared insert into the store's tables, rows/s",
-        number(rate),
-        "",
-        format!("{} rows, 5,000 a commit, WAL, FULL", number(rows as f64)),
-    );
     Ok(())
 }
 
@@ -67,7 +59,8 @@ fn syncs(bench: &Bench, time: Duration) -> Result<(f64, f64, f64), Fault> {
     Ok((rate, millis(0.50), millis(0.99)))
 }
 
-fn inserts(bench: &Bench, rows: u64) -> Result<f64, Fault> {
+/// Rows a second by one prepared statement through rusqlite.
+pub fn inserts(bench: &Bench, rows: u64) -> Result<f64, Fault> {
     let path = bench.dir.join("inserts.db");
     let mut db = Connection::open(&path)?;
     db.execute_batch(SETTINGS)?;

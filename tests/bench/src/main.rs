@@ -14,6 +14,7 @@ mod idle;
 mod kernel;
 mod limits;
 mod load;
+mod sinks;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -29,12 +30,13 @@ type Fault = Box<dyn std::error::Error>;
 type Part = fn(&Bench, &mut Table) -> Result<(), Fault>;
 
 /// Parts by name, in the order in which they run.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("limits", limits::run),
     ("acks", http::acks),
     ("ndjson", http::ndjson),
     ("idle", idle::run),
     ("backlog", backlog::run),
+    ("sinks", sinks::run),
     ("kernel", kernel::run),
 ];
 

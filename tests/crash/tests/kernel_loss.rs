@@ -132,6 +132,60 @@ fn a_receive_buffer_that_is_too_small() {
     }
 }
 
+/// Port ids of the sockets of audit (protocol 9) that this process has, from the kernel's own list. A socket that is
+/// bound by itself has another id than the process.
+fn ports(pid: u32) -> Vec<String> {
+    let inodes: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|fd| {
+            std::fs::read_link(fd.ok()?.path())
+                .ok()?
+                .into_os_string()
+                .into_string()
+                .ok()
+        })
+        .filter_map(|link| Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let table = std::fs::read_to_string("/proc/net/netlink").unwrap();
+    let rows = table
+        .lines()
+        .skip(1)
+        .map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let own = rows.filter(|row| row[1] == "9" && inodes.iter().any(|inode| Some(&inode.as_str()) == row.last()));
+    own.map(|row| row[2].to_owned()).collect()
+}
+
+#[test]
+fn a_reload_that_changes_a_webhook_keeps_the_registration() {
+    let config = |seconds: u32| {
+        format!("{CONFIG}  webhook: {{w: {{url: \"http://127.0.0.1:9/\", request_timeout: {seconds}s}}}}\n")
+            .replace("sinks: {store: {enabled: false}}", "sinks:\n  store: {enabled: false}")
+    };
+    let test = "a_reload_that_changes_a_webhook_keeps_the_registration";
+    let result = exact(test, &config(1), |agent| {
+        let before = ports(agent.pid());
+        assert!(!before.is_empty());
+        for round in 2..5 {
+            let (changed, pending) = agent.reload_with(&config(round));
+            assert_eq!(
+                (changed.as_str(), pending.as_str()),
+                ("sinks.webhook.w.request_timeout", "")
+            );
+        }
+        assert_eq!(ports(agent.pid()), before);
+        let dump = agent.dump();
+        let count = |name: &str| dump.iter().filter(|line| line["event"]["event_name"] == name).count();
+        assert_eq!((count("kernel.start"), count("kernel.stop")), (1, 0));
+    });
+    if let Some((_, account)) = result {
+        assert!(
+            !account.by_reason().contains_key("restart"),
+            "{:?}",
+            account.by_reason()
+        );
+    }
+}
+
 /// The event of a program that was started with this first argument.
 fn executed(agent: &Agent, argument: &str) -> Value {
     eventually(

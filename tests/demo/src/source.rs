@@ -95,13 +95,17 @@ impl Source for DemoSource {
         let mut count = remembered.map_or(0, u64::from_be_bytes);
         let begin = count;
         let mut tick = tokio::time::interval(self.config.every.0);
+        // Before it says that it is at work.
+        if self.config.after == 0 && self.trouble.is(Fault::Permanent) {
+            return Err(PluginError::permanent("demo: a fault that stays"));
+        }
+        cx.health.ok();
         loop {
             if count - begin >= self.config.after
                 && let Some(end) = self.trouble.at_work().await
             {
                 return end;
             }
-            cx.health.ok();
             tokio::select! {
                 () = cx.stop.cancelled() => return Ok(()),
                 Some(change) = cx.changes.recv() => self.change(change),
