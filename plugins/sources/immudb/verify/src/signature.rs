@@ -3,7 +3,7 @@
 use std::fmt;
 
 use p256::ecdsa::signature::Verifier;
-use p256::ecdsa::{DerSignature, VerifyingKey};
+use p256::ecdsa::{Signature, VerifyingKey};
 use p256::pkcs8::DecodePublicKey;
 use thiserror::Error;
 
@@ -156,13 +156,12 @@ pub fn verify_signature(
     };
     let form = |part| Reason::SignatureForm { part };
     let key = PublicKey::from_point(received.public_key).map_err(|_| form(Part::PublicKey))?;
-    let signature = DerSignature::try_from(received.signature).map_err(|_| form(Part::Signature))?;
+    let signature = Signature::from_der(received.signature).map_err(|_| form(Part::Signature))?;
     let signed = match keys {
         Keys::Configured(known) if known.contains(&key) => Signed::By(key),
         Keys::Configured(_) => return Err(Reason::KeyNotConfigured),
         Keys::Pinned(pinned) if *pinned == key => Signed::By(key),
-        Keys::Pinned(_) => Signed::FirstSeen(key),
-        Keys::Unknown => Signed::FirstSeen(key),
+        Keys::Pinned(_) | Keys::Unknown => Signed::FirstSeen(key),
     };
     key.0
         .verify(&signed_bytes(db, state), &signature)
