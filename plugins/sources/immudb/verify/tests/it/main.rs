@@ -6,6 +6,7 @@
 //! | `accepted` | every recorded answer is judged as it should be; no false alarm |
 //! | `tampered` | every recorded proof, changed anywhere, is rejected |
 //! | `properties` | agreement with a naive database; what it didn't make is rejected |
+//! | `forged` | proofs in which everything fits but one tie to the trusted history |
 //! | `signatures` | keys, signatures, what is none |
 //! | `arbitrary` | no bytes make it panic; the fuzz targets' functions are in `entry` |
 //!
@@ -22,6 +23,7 @@ mod recorded;
 mod accepted;
 mod arbitrary;
 mod entry;
+mod forged;
 mod properties;
 mod signatures;
 mod tampered;
