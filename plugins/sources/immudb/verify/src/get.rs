@@ -32,7 +32,8 @@ pub struct ProvenEntry {
     /// The transaction that set the key.
     pub tx: TxId,
     /// Whether it was set to another key. Then it is shown which one, and the
-    /// value in the answer is not: that takes an answer about the other key.
+    /// value and metadata in the answer are not: that takes an answer about the
+    /// other key.
     pub is_reference: bool,
     /// That its transaction is in one history with the trusted state.
     pub history: Proven,

@@ -1,7 +1,7 @@
 //! Proofs that a hostile server could make so that everything in them fits,
 //! but for one tie to the trusted history.
 
-use immudb_verify::{Alh, Hash, Reason, State, TxHeader, TxId, Verified, verify_dual};
+use immudb_verify::{Alh, Class, Hash, Reason, State, TxHeader, TxId, Verified, Walk, verify_dual};
 
 use crate::naive::{Bytes32, Database, Plan, consistency, inclusion, root, sha};
 use crate::proto;
@@ -150,4 +150,68 @@ fn no_proof_goes_back_or_from_nothing() {
         let found = verify_dual(&database.state(5), &database.state(9), &missing.wire());
         assert_eq!(found.unwrap_err().code(), "missing-part");
     }
+}
+
+#[test]
+fn a_walk_takes_only_the_header_that_is_next() {
+    let database = database(&[]);
+    let mut walk = Walk::from_first();
+    for header in &database.headers[..10] {
+        walk.step(&header.wire()).unwrap();
+    }
+    let before = walk.reached();
+    let good = &database.headers[10];
+    let other = |change: fn(&mut proto::TxHeader)| {
+        let mut header = good.clone();
+        change(&mut header);
+        header
+    };
+    for (header, code) in [
+        (database.headers[9].clone(), "walk-order"),
+        (database.headers[11].clone(), "walk-order"),
+        (other(|header| header.prev_alh[0] ^= 1), "walk-chain"),
+        (other(|header| header.bl_root[0] ^= 1), "walk-root"),
+        (other(|header| header.bl_tx_id = 9), "walk-root"),
+        (other(|header| header.bl_tx_id = 11), "tree-too-large"),
+        (other(|header| header.version = 2), "header-version"),
+    ] {
+        assert_eq!(walk.step(&header.wire()).unwrap_err().code(), code);
+        assert_eq!(walk.reached(), before);
+    }
+    // A tree older than what this walk kept can't be judged.
+    let mut short = walk.clone().with_window(1);
+    let old = other(|header| header.bl_tx_id = 9);
+    assert_eq!(short.step(&old.wire()).unwrap_err().class(), Class::Inconclusive);
+
+    walk.step(&good.wire()).unwrap();
+    assert_eq!(walk.finish(&database.state(11)), Ok(()));
+    assert_eq!(walk.finish(&database.state(12)).unwrap_err().code(), "walk-end");
+    let other = State {
+        alh: database.state(12).alh,
+        ..database.state(11)
+    };
+    assert_eq!(walk.finish(&other).unwrap_err().code(), "walk-hash");
+}
+
+#[test]
+fn a_walk_from_a_lagging_state_comes_through_it() {
+    let database = database(&[8, 3]);
+    let trusted = database.state(19);
+    let proof = database.dual_proof(19, 19).unwrap();
+    let mut walk = Walk::from_trusted(&trusted, &proof.wire()).unwrap();
+    assert_eq!(walk.next_tx(), TxId(11));
+    for header in &database.headers[10..18] {
+        walk.step(&header.wire()).unwrap();
+    }
+    assert_eq!(walk.finish(&database.state(18)).unwrap_err().code(), "walk-end");
+    assert_eq!(walk.snapshot(0).unwrap_err().code(), "walk-end");
+    let mut forged = database.headers[18].clone();
+    forged.ts += 1;
+    assert_eq!(walk.step(&forged.wire()).unwrap_err().code(), "walk-hash");
+    walk.step(&database.headers[18].wire()).unwrap();
+    assert_eq!(walk.finish(&trusted), Ok(()));
+    walk.step(&database.headers[19].wire()).unwrap();
+    assert!(walk.lagged());
+    assert_eq!(walk.finish(&database.state(20)), Ok(()));
+    assert_eq!(walk.snapshot(3).unwrap().roots.len(), 3);
 }
