@@ -1,0 +1,4 @@
+//! Serialised headers and metadata.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| immudb_verify_fuzz::header(input));
