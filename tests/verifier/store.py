@@ -26,7 +26,7 @@ class Store:
     def _open(self, path):
         quiet = not os.path.exists(path + "-wal")
         try:
-            return self._begin(path, "immutable=1" if quiet else "mode=ro")
+            return self._begin(path, "immutable=1" if quiet else "mode=ro&readonly_shm=1")
         except sqlite3.OperationalError:
             self.copy = tempfile.TemporaryDirectory()       # a copied directory that lacks the -shm file
             for suffix in ("", "-wal"):

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+import sqlite3
 import sys
 import tempfile
 from pathlib import Path
@@ -249,6 +250,19 @@ def large_tampered(vectors, root):
         found, output = run(path, "--key", vectors["vkey"])
         expect(f"{what}: {found}: {output}", found == status and says in output)
         shutil.rmtree(path)
+    with contextlib.closing(sqlite3.connect(pristine.path / "events.db")) as writer:     # beside a running agent
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute("UPDATE events SET username='eve' WHERE seq=7")
+        writer.commit()
+        shutil.copytree(pristine.path, root / "copy")
+        writer.execute("UPDATE events SET username='alice' WHERE seq=7")
+        writer.commit()
+    (root / "copy/events.db-shm").unlink()
+    before = {path: path.is_file() and path.read_bytes() for path in (root / "copy").rglob("*")}
+    found, output = run(root / "copy", "--key", vectors["vkey"])
+    expect(f"row in the write-ahead log: {output}", found == 1 and "column username" in output)
+    expect("nothing is written", before == {path: path.is_file() and path.read_bytes()
+                                            for path in (root / "copy").rglob("*")})
     older = builder.Journal(root / "older", origin, seed, vectors["vkey"])
     newer = builder.Journal(root / "newer", origin + "/gen/2", seed, builder.vkey(origin + "/gen/2", seed))
     newer.dir.rename(older.path / "journal/2")
