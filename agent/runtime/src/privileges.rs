@@ -96,7 +96,10 @@ impl Wanted {
         }
         let mut needs = Self::with_reading(needs);
         let [_, ports] = AGENT;
-        if (1..first_free_port()).contains(&settings.http.listen.port()) {
+        let http = &settings.http;
+        let further = http.listeners.values().filter_map(|listener| listener.listen);
+        let mut listens = further.chain([http.listen]).map(|address| address.port());
+        if listens.any(|port| (1..first_free_port()).contains(&port)) {
             needs.capabilities.push(ports);
         }
         needs
@@ -365,6 +368,13 @@ mod tests {
         }
         if first_free_port() > 443 {
             assert_eq!(capabilities(443, file), ["CAP_DAC_READ_SEARCH", "CAP_NET_BIND_SERVICE"]);
+            let mut settings = Settings::default();
+            let listener = auditmon_config::Listener {
+                listen: Some(SocketAddr::from(([127, 0, 0, 1], 443))),
+                ..Default::default()
+            };
+            settings.http.listeners.insert("ops".to_owned(), listener);
+            assert_eq!(Wanted::of_agent(&settings, None).capabilities.len(), 1);
         }
     }
 
