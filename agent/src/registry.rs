@@ -9,6 +9,7 @@ pub fn entries() -> Vec<Entry> {
         Entry::source::<auditmon_source_ingest::IngestConfig>("ingest", Kind::Application),
         Entry::source::<auditmon_source_kernel::KernelConfig>("kernel", Kind::Kernel),
         Entry::sink::<auditmon_sink_store::StoreConfig>("store"),
+        Entry::sink::<auditmon_sink_prometheus::PrometheusConfig>("prometheus"),
         Entry::sink::<auditmon_sink_stdout::StdoutConfig>("stdout").off_by_default(),
         Entry::sinks::<auditmon_sink_webhook::WebhookConfig>("webhook"),
         Entry::service::<auditmon_service_web::WebConfig>("web"),
