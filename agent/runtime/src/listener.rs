@@ -208,6 +208,7 @@ async fn connection<S>(
         requests.prefix.strip(request.uri_mut());
         request.extensions_mut().insert(Peer(requests.peer));
         request.extensions_mut().insert(Secure(requests.secure));
+        request.extensions_mut().insert(requests.prefix.base());
         async move {
             let Ok(response) = router
                 .oneshot(request)

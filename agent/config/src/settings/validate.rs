@@ -110,7 +110,9 @@ fn is_root_url(url: &str) -> bool {
     };
     let host = rest.split('/').next().unwrap_or_default();
     let good = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]%".contains(&b);
-    !host.is_empty() && !host.starts_with(':') && rest.bytes().all(good)
+    let path = rest.trim_end_matches('/');
+    // A link that begins with two slashes leads to another host.
+    !host.is_empty() && !host.starts_with(':') && rest.bytes().all(good) && !path.contains("//")
 }
 
 impl Journal {
@@ -157,4 +159,31 @@ fn check_level(text: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_root_url;
+
+    #[test]
+    fn a_root_url_makes_good_links() {
+        for good in [
+            "https://a",
+            "http://[::1]:7984/x/y/",
+            "https://audit.example.org/auditmon",
+        ] {
+            assert!(is_root_url(good), "{good}");
+        }
+        // The second would make links to the host `evil`.
+        for bad in [
+            "a/b",
+            "https://a//evil",
+            "https://a/x//y",
+            "https://u@a",
+            "https://a?x",
+            "https://",
+        ] {
+            assert!(!is_root_url(bad), "{bad}");
+        }
+    }
 }
