@@ -30,6 +30,11 @@ mod tests {
                 "{} could be the name of an API key",
                 entry.name
             );
+            assert!(
+                !auditmon_config::OWN_ROUTES.contains(&entry.name),
+                "{}: listeners would serve the agent's own routes by this name",
+                entry.name
+            );
             assert!(entry.name.bytes().all(|b| b.is_ascii_lowercase()), "{}", entry.name);
         }
     }

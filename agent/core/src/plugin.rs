@@ -77,6 +77,8 @@ pub struct BuildContext {
     pub memory: Arc<tokio::sync::Semaphore>,
     /// Routes for the agent's listener; what a plugin leaves here is mounted.
     pub routes: Router,
+    /// Routes apart from those, by listener: mounted where `http.listeners` has one of that name, and nowhere else.
+    pub named_routes: BTreeMap<&'static str, Router>,
     /// For sources and services: the way into the journal. It refuses once this instance has failed.
     pub emitter: Option<Emitter>,
 }

@@ -140,6 +140,8 @@ pub(crate) struct Running {
     pub(crate) serving: Vec<AbortOnDropHandle<()>>,
     /// The listener's certificates, if it has any.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// The same of further listeners.
+    pub(crate) further_tls: Vec<Arc<Tls>>,
     /// End with the agent.
     pub(crate) helpers: Vec<AbortOnDropHandle<()>>,
     pub(crate) lock: Option<DirLock>,

@@ -18,6 +18,7 @@
 //! | [`accounts`] | API keys, page sessions and one-time tokens in `accounts.db` |
 //! | `notes` | what happened to the journal, as events |
 //! | `listener`, `guard`, `rest` | connections: limits, time-outs, shutdown, bodies that nobody read |
+//! | `listeners` | those beside the shared one |
 //! | `tls`, `prefix` | certificates of a listener, followed while it runs; the path under which a proxy shows the agent |
 //! | `routes` | the agent's own routes: probes, metrics, reading events |
 //! | `telemetry` | metrics of process, journal, plugins and HTTP |
@@ -32,6 +33,7 @@ mod files;
 mod guard;
 mod hot;
 mod listener;
+mod listeners;
 mod lookup;
 mod mounts;
 mod notes;

@@ -71,7 +71,7 @@ pub(crate) fn fit_descriptors(wanted: usize) -> usize {
         tracing::warn!(
             wanted,
             fits,
-            "the limit of open files (ulimit -n) allows fewer connections than http.max_connections"
+            "the limit of open files (ulimit -n) allows fewer connections than `max_connections` of the listeners"
         );
     }
     fits
@@ -82,6 +82,8 @@ pub(crate) struct Service {
     /// The routes at present.
     pub(crate) router: Router,
     pub(crate) settings: Arc<Http>,
+    /// Most connections at once.
+    pub(crate) places: usize,
     /// Without it: plain HTTP.
     pub(crate) tls: Option<Arc<Tls>>,
     /// The path of `http.root_url`.
@@ -91,7 +93,7 @@ pub(crate) struct Service {
 /// Serves until `stop` fires, then lets open requests end.
 pub(crate) async fn serve(listener: TcpListener, service: Service, stop: CancellationToken) {
     let settings = &service.settings;
-    let places = Arc::new(Semaphore::new(fit_descriptors(settings.max_connections)));
+    let places = Arc::new(Semaphore::new(service.places));
     let http = protocol(settings);
     let patience = Patience {
         head: settings.head_timeout.0,

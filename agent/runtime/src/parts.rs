@@ -1,5 +1,6 @@
 //! What every plugin is built with.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -59,6 +60,7 @@ impl Parts {
             health,
             memory: self.memory.clone(),
             routes: Router::new(),
+            named_routes: BTreeMap::new(),
             emitter,
         }
     }

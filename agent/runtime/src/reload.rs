@@ -188,7 +188,7 @@ impl Inner {
         status: &mut ReloadStatus,
     ) -> Result<(), String> {
         let settings = &new.settings;
-        let certificates = match (&running.tls, tls_files(&settings.http)) {
+        let certificates = match (&running.tls, tls_files("http.tls", &settings.http.tls)) {
             (Some(tls), Some(files)) => {
                 let tls = tls.clone();
                 let checked = tokio::task::spawn_blocking(move || tls.check(files)).await;
@@ -196,6 +196,16 @@ impl Inner {
             }
             _ => None,
         };
+        // Which files those of further listeners are is decided at the start; what is in them may be new.
+        let mut renewed = Vec::with_capacity(running.further_tls.len());
+        for tls in &running.further_tls {
+            let looked = tls.clone();
+            let checked = tokio::task::spawn_blocking(move || looked.check(looked.files())).await;
+            renewed.push((
+                tls.clone(),
+                checked.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?,
+            ));
+        }
         if running.loaded.settings.logging != settings.logging {
             (self.set_logging)(&settings.logging).map_err(|says| new.fault("logging.level", &says))?;
         }
@@ -207,6 +217,12 @@ impl Inner {
         {
             status.changed.push("http.tls".to_owned());
         }
+        let others = renewed
+            .into_iter()
+            .map(|(tls, checked)| (tls.files().section, tls.put(checked)));
+        status
+            .changed
+            .extend(others.filter(|(_, is_other)| *is_other).map(|(section, _)| section));
         // TLS itself is turned on and off with the listener.
         let is_live = |key: &Changed| {
             key.class == Class::Live && (LIVE.contains(&key.path.as_str()) || certificates_live && is_tls(&key.path))

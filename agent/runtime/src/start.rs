@@ -14,7 +14,6 @@ use auditmon_core::plugin::MEMORY_PERMIT;
 use auditmon_core::time;
 use auditmon_journal::{DirLock, Handle, LockError, RealFs};
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -24,6 +23,7 @@ use crate::admin::{self, Admin, Commands, Reloaded};
 use crate::agent::{Agent, FirstStart, Inner, Running, Setup, StartError, Started, tell};
 use crate::expose::Registries;
 use crate::hot::Hot;
+use crate::listeners::{self, Further, Places};
 use crate::mounts::Mounts;
 use crate::parts::Parts;
 use crate::plan::{self, Plans, Recipe};
@@ -71,11 +71,9 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
     make_data_dir(&setup.data_dir)?;
     let lock = lock(&setup.data_dir)?;
     let http = Arc::new(loaded.settings.http.clone());
-    let socket = TcpListener::bind(http.listen)
-        .await
-        .map_err(|error| other(format!("http.listen: {} can't be listened on: {error}", http.listen)))?;
-    let listen = socket.local_addr().map_err(other)?;
-    let tls = open_tls(&http).await?;
+    let (socket, listen) = listeners::bind("http.listen", http.listen).await?;
+    let tls = open_tls(tls_files("http.tls", &http.tls)).await?;
+    let further = listeners::open(&http).await?;
     let prefix = match &http.root_url {
         Some(url) => Prefix::parse(url).map_err(|says| StartError::Config(format!("http.root_url: {says}")))?,
         None => Prefix::default(),
@@ -120,10 +118,13 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
         memory: Arc::new(Semaphore::new(
             usize::try_from(http.memory.0).unwrap_or(usize::MAX >> 4) / MEMORY_PERMIT,
         )),
-        mounts: Mounts::new(move |router| {
-            let count = axum::middleware::from_fn_with_state(counted.clone(), telemetry::count_requests);
-            router.layer(count)
-        }),
+        mounts: Mounts::new(
+            move |router| {
+                let count = axum::middleware::from_fn_with_state(counted.clone(), telemetry::count_requests);
+                router.layer(count)
+            },
+            further.iter().map(Further::named).collect(),
+        ),
         refuse: CancellationToken::new(),
     });
     let stopping = CancellationToken::new();
@@ -134,7 +135,9 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
         protect_metrics: protect_metrics.clone(),
     };
     // First, so that no plugin can take their place.
-    parts.mounts.set("", routes::router(shared)).map_err(other)?;
+    for (part, routes) in routes::routers(&shared) {
+        parts.mounts.set(part, routes).map_err(other)?;
+    }
     let mut plugins = Plugins::new(parts.clone());
     let collector = AgentCollector::new(
         journal,
@@ -152,11 +155,13 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
     plugins.start_all(plans).await;
 
     let close = CancellationToken::new();
+    let places = Places::new(&http);
     let service = listener::Service {
         router: parts.mounts.router(),
-        settings: http,
+        places: places.share(http.max_connections),
+        settings: http.clone(),
         tls: tls.clone(),
-        prefix,
+        prefix: prefix.clone(),
     };
     let listening = listener::serve(socket, service, close.clone());
     let telling = teller::run(
@@ -165,7 +170,10 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
         own.clone(),
         stopping.clone(),
     );
-    let listening = AbortOnDropHandle::new(tokio::spawn(listening));
+    let mut serving = vec![AbortOnDropHandle::new(tokio::spawn(listening))];
+    let further_tls = further.iter().filter_map(Further::tls).collect();
+    let begin = |further: Further| further.serve(&parts.mounts, &http, places, &prefix, close.clone());
+    serving.extend(further.into_iter().map(begin));
     let helpers = vec![
         AbortOnDropHandle::new(tokio::spawn(follow)),
         AbortOnDropHandle::new(tokio::spawn(telling)),
@@ -187,6 +195,7 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
             root_url: root,
         };
         let commanded = admin::serve(admin_socket, admin, close.clone());
+        serving.push(AbortOnDropHandle::new(tokio::spawn(commanded)));
         Inner {
             version: setup.version,
             since: time::now(),
@@ -204,8 +213,9 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
                 loaded,
                 plugins,
                 close,
-                serving: vec![listening, AbortOnDropHandle::new(tokio::spawn(commanded))],
+                serving,
                 tls,
+                further_tls,
                 helpers,
                 lock: Some(lock),
             }),
@@ -255,18 +265,19 @@ pub fn root_url(http: &Http, listen: std::net::SocketAddr) -> String {
 }
 
 /// Certificate and key, if there are to be any.
-pub(crate) fn tls_files(http: &Http) -> Option<TlsFiles> {
-    let (cert, key) = http.tls.files()?;
+pub(crate) fn tls_files(section: &str, tls: &auditmon_config::Tls) -> Option<TlsFiles> {
+    let (cert, key) = tls.files()?;
     Some(TlsFiles {
+        section: section.to_owned(),
         cert: cert.to_owned(),
         key: key.to_owned(),
-        client_ca: http.tls.client_ca_file.clone(),
+        client_ca: tls.client_ca_file.clone(),
     })
 }
 
 /// Reads certificate and key, if there are to be any.
-async fn open_tls(http: &Http) -> Result<Option<Arc<Tls>>, StartError> {
-    let Some(files) = tls_files(http) else { return Ok(None) };
+pub(crate) async fn open_tls(files: Option<TlsFiles>) -> Result<Option<Arc<Tls>>, StartError> {
+    let Some(files) = files else { return Ok(None) };
     let read: ReadFile = Arc::new(|path| std::fs::read(path));
     let tls = tokio::task::spawn_blocking(move || Tls::load(files, read))
         .await

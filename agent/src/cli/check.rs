@@ -1,9 +1,11 @@
 //! `auditmon check`: validates exactly as a start would, and says what would run on this host.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
 
+use auditmon_config::Tls;
 use rustix::process::{Resource, getrlimit};
 
 use crate::cli::{Context, Failure, exit, print};
@@ -52,8 +54,16 @@ fn report(context: &Context) -> String {
         let labels: Vec<String> = loaded.settings.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
         row("labels", &labels.join(", "));
     }
-    let scheme = if http.tls.files().is_some() { "https" } else { "http" };
-    row("listens on", &format!("{scheme}://{}", http.listen));
+    let address = |tls: &Tls, listen: SocketAddr| {
+        let scheme = if tls.files().is_some() { "https" } else { "http" };
+        format!("{scheme}://{listen}")
+    };
+    row("listens on", &address(&http.tls, http.listen));
+    for (name, listener) in &http.listeners {
+        let at = listener.listen.map(|listen| address(&listener.tls, listen));
+        let serves = listener.serve.join(", ");
+        row("", format!("{}  {name}: {serves}", at.unwrap_or_default()).trim_end());
+    }
     let width = loaded.plugins.iter().map(|plugin| plugin.name.len()).max().unwrap_or(0);
     let mut title = "plugins";
     for plugin in &loaded.plugins {
@@ -88,7 +98,7 @@ fn surroundings(context: &Context) -> Vec<String> {
             ));
         }
     }
-    let wanted = context.loaded.settings.http.max_connections as u64;
+    let wanted = context.loaded.settings.http.all_connections() as u64;
     if let Some(limit) = getrlimit(Resource::Nofile).maximum
         && limit < wanted.saturating_add(OWN_FILES)
     {

@@ -1,5 +1,6 @@
 //! What the runtime would give a plugin.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -84,6 +85,7 @@ impl TestAgent {
             health: self.board.reporter(plugin),
             memory: Arc::new(Semaphore::new(64 << 10)),
             routes: Router::new(),
+            named_routes: BTreeMap::new(),
             emitter: kind.map(|kind| self.journal.emitter(plugin, kind)),
         }
     }

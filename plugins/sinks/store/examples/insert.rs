@@ -190,6 +190,7 @@ async fn with_sink(dir: &Path, batches: &[Events]) -> Result<Speed, Failure> {
         health: HealthBoard::default().reporter("store"),
         memory: Arc::new(tokio::sync::Semaphore::new(1)),
         routes: Default::default(),
+        named_routes: Default::default(),
         emitter: None,
     };
     let mut sink = StoreConfig::default().build(&mut cx).await?.sink;

@@ -41,6 +41,7 @@ async fn build(section: Value) -> Result<BuiltSink, PluginError> {
         health: HealthBoard::default().reporter("webhook.test"),
         memory: Arc::new(tokio::sync::Semaphore::new(0)),
         routes: axum::Router::new(),
+        named_routes: Default::default(),
         emitter: None,
     };
     plan.build(&mut context).await
