@@ -24,6 +24,11 @@ pub fn filter(settings: &Logging) -> Result<EnvFilter, String> {
     }
 }
 
+/// Whether what goes to a terminal, if it is one, may have colors: <https://no-color.org>.
+pub fn colors(terminal: bool) -> bool {
+    terminal && std::env::var_os("NO_COLOR").is_none_or(|wish| wish.is_empty())
+}
+
 /// How lines look, and where they go.
 fn lines(settings: &Logging) -> Lines {
     let terminal = std::io::stderr().is_terminal();
@@ -32,11 +37,9 @@ fn lines(settings: &Logging) -> Lines {
         .unwrap_or(if terminal { Format::Text } else { Format::Json });
     let layer = fmt::layer().with_writer(std::io::stderr).with_timer(Clock);
     match format {
-        Format::Text => {
-            let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            layer.with_target(false).with_ansi(color).boxed()
-        }
-        Format::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
+        Format::Text => layer.with_target(false).with_ansi(colors(terminal)).boxed(),
+        // The span is the request that a line is about.
+        Format::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
     }
 }
 

@@ -19,6 +19,7 @@
 //! | `notes` | what happened to the journal, as events |
 //! | `listener`, `guard`, `rest` | connections: limits, time-outs, shutdown, bodies that nobody read |
 //! | `listeners` | those beside the shared one |
+//! | `request_id` | what a request is called in log and answer |
 //! | `tls`, `prefix` | certificates of a listener, followed while it runs; the path under which a proxy shows the agent |
 //! | `routes` | the agent's own routes: probes, metrics, reading events |
 //! | `telemetry` | metrics of process, journal, plugins and HTTP |
@@ -43,6 +44,7 @@ mod plugins;
 mod prefix;
 mod reader;
 pub mod reload;
+mod request_id;
 mod rest;
 mod routes;
 mod slot;

@@ -20,9 +20,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 
 use crate::guard::{Guarded, Patience, Phase};
 use crate::prefix::Prefix;
+use crate::request_id;
 use crate::rest::Rest;
 use crate::tls::Tls;
 
@@ -42,7 +44,7 @@ const TOO_MANY: &[u8] =
 
 /// The client's address, as an extension of each request.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(#[allow(dead_code, reason = "for request logs")] pub SocketAddr);
+pub struct Peer(pub SocketAddr);
 
 /// Raises the soft limit of descriptors to what the connections need; gives how many connections fit.
 pub(crate) fn fit_descriptors(wanted: usize) -> usize {
@@ -211,8 +213,11 @@ async fn connection<S>(
         request.extensions_mut().insert(Peer(requests.peer));
         request.extensions_mut().insert(Secure(requests.secure));
         request.extensions_mut().insert(requests.prefix.base());
-        async move {
-            let Ok(response) = router
+        let id = request_id::of(request.headers());
+        // Whatever is logged of the request, at any level, has its id.
+        let span = tracing::error_span!("request", request_id = id.to_str().unwrap_or_default());
+        let answered = async move {
+            let Ok(mut response) = router
                 .oneshot(request)
                 .await
                 .map_err(|never: Infallible| match never {});
@@ -220,8 +225,10 @@ async fn connection<S>(
             if response.extensions().get::<NoAnswer>().is_some() {
                 return Err(io::Error::other("no answer"));
             }
+            response.headers_mut().insert(request_id::HEADER, id);
             Ok(response)
-        }
+        };
+        answered.instrument(span)
     });
     let connection = watcher.watch(http.serve_connection(TokioIo::new(stream), service).into_owned());
     // How a connection ends is the client's business: time-outs and resets are no faults of ours.

@@ -147,8 +147,11 @@ fn started(started: Started) {
 
 /// The secrets of the first start.
 fn show_once(first: &FirstStart, root: &str) {
-    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let (bold, plain) = if color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let (bold, plain) = if logging::colors(std::io::stderr().is_terminal()) {
+        ("\x1b[1m", "\x1b[0m")
+    } else {
+        ("", "")
+    };
     // Secrets are shown once, on the terminal, and are no log line.
     eprint!(
         "\n{bold}First start in this data directory.{plain} This is shown once:\n\n  \
