@@ -30,11 +30,7 @@ pub(crate) struct Further {
 ///
 /// # Errors
 /// It can't be had.
-pub(crate) fn bind(
-    key: &str,
-    listen: SocketAddr,
-    control: &Control,
-) -> Result<(TcpListener, SocketAddr), StartError> {
+pub(crate) fn bind(key: &str, listen: SocketAddr, control: &Control) -> Result<(TcpListener, SocketAddr), StartError> {
     // A port below 1024 needs privilege.
     let bound = control.bind(listen).and_then(|socket| {
         let socket = TcpListener::from_std(socket)?;
