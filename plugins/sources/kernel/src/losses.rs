@@ -138,6 +138,11 @@ impl Held {
 #[derive(Debug)]
 pub struct Losses {
     gaps: Gaps,
+    /// Up to here nothing is to be accounted for, or it is.
+    base: Option<u64>,
+    /// No former run of this boot is known: what is below `base` passed before the first one.
+    is_first_run: bool,
+    /// Beyond `base`.
     accounted: Ranges,
     wide: Unwrapped,
     /// The first serial of this run.
@@ -159,6 +164,8 @@ impl Losses {
     pub fn new(mark: Option<&Mark>, now: u64) -> Losses {
         let mut losses = Losses {
             gaps: Gaps::new(mark.map(|mark| mark.serial)),
+            base: None,
+            is_first_run: mark.is_none(),
             accounted: Ranges::default(),
             wide: Unwrapped::default(),
             first: None,
@@ -172,7 +179,7 @@ impl Losses {
         };
         if let Some(mark) = mark {
             let serial = losses.wide.of(mark.serial);
-            losses.accounted.insert(serial, serial);
+            losses.base = Some(serial);
             losses.highest = Some((serial, Some(mark.time)));
             for (first, last) in &mark.beyond {
                 // Bounded: what one run had open when it ended.
@@ -198,11 +205,10 @@ impl Losses {
         self.newest_time = self.newest_time.max(time);
         self.gaps.observe(serial, arrival);
         let wide = self.wide.near(serial);
-        if self.first.is_none() {
-            self.first = Some(wide);
-            if self.accounted.is_empty() {
-                self.accounted.insert(wide - 1, wide - 1);
-            }
+        self.first.get_or_insert(wide);
+        let base = *self.base.get_or_insert(wide - 1);
+        if wide <= base && self.is_first_run {
+            self.begin_before(wide, base);
         }
         match self.highest {
             Some((highest, _)) if wide <= highest => return,
@@ -223,11 +229,26 @@ impl Losses {
         self.highest = Some((wide, Some(time)));
     }
 
+    /// The rest of an event came that began before the first run: that is where this boot's account begins now, and
+    /// what passed between the two is missing.
+    fn begin_before(&mut self, serial: u64, base: u64) {
+        self.base = Some(serial - 1);
+        if serial < base {
+            let held = &mut self.held[Reason::Restart as usize];
+            let at = held.ranges.partition_point(|(_, last)| *last < serial);
+            held.ranges.insert(at, (serial + 1, base));
+            held.missing += base - serial;
+        }
+    }
+
     /// The event with this serial is in the batch, or needs no place in one.
     ///
     /// If it was given up meanwhile, but no gap has told of it yet, none will.
     pub fn account(&mut self, serial: u32) {
         let wide = self.wide.near(serial);
+        if self.base.is_some_and(|base| wide <= base) {
+            return;
+        }
         self.accounted.insert(wide, wide);
         for held in &mut self.held {
             held.withdraw(wide);
@@ -316,11 +337,15 @@ impl Losses {
     /// batch that carries it. `None` before the first serial.
     #[must_use]
     pub fn mark(&self, boot: &str, lost: u32) -> Option<Mark> {
-        let (first, rest) = self.accounted.as_slice().split_first()?;
+        let base = self.base?;
+        let (serial, rest) = match self.accounted.as_slice().split_first() {
+            Some(((first, last), rest)) if *first <= base + 1 => (base.max(*last), rest),
+            _ => (base, self.accounted.as_slice()),
+        };
         let narrow = |(first, last): &(u64, u64)| (*first as u32, *last as u32);
         Some(Mark {
             boot: boot.to_owned(),
-            serial: first.1 as u32,
+            serial: serial as u32,
             beyond: rest.iter().map(narrow).collect(),
             time: self.newest_time,
             lost,

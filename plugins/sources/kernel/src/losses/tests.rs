@@ -162,3 +162,28 @@ fn what_comes_before_its_gap_is_told_is_not_told_as_missing() {
     );
     assert_eq!(losses.mark("b", 0).unwrap().serial, 20);
 }
+
+#[test]
+fn the_rest_of_an_event_from_before_the_first_run_leaves_no_serial_out() {
+    let mut losses = Losses::new(None, 0);
+    see(&mut losses, 380..=390, SECOND);
+    // Its first records came before anybody was registered.
+    see(&mut losses, [339], SECOND);
+    let now = losses.mark("b", 0).unwrap();
+    assert_eq!(
+        (now.serial, now.beyond),
+        (339, vec![(380, 390)]),
+        "a kill now: the next start tells"
+    );
+    see(&mut losses, [336, 391], SECOND);
+    assert_eq!(
+        taken(&mut losses, SECOND, false),
+        [(Reason::Restart, vec![(337, 338), (340, 379)], 42)]
+    );
+    assert_eq!(losses.mark("b", 0).unwrap().serial, 391);
+    // A later run knows what was told: nothing is told twice.
+    let mut losses = Losses::new(Some(&mark(391, &[])), 0);
+    see(&mut losses, [392, 200], SECOND);
+    assert_eq!(losses.mark("b", 0).unwrap().serial, 392);
+    assert_eq!(taken(&mut losses, 100 * SECOND, true), []);
+}
