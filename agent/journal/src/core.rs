@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::Records;
+use crate::checkpoint::Checkpointer;
 use crate::fault::{Fault, Faults};
 use crate::format::{FRAME_HEAD, MAX_FRAME, RecordIter, SEGMENT_HEAD, StateRecord, frame_head, mark};
 use crate::fs::{FsFile, write_all_at};
@@ -70,6 +71,8 @@ pub struct Core {
     pub(crate) pause: upkeep::Pause,
     pub(crate) upkeep: upkeep::Upkeep,
     pub(crate) faults: Faults,
+    /// `None` while a thread has it, or if there is no key.
+    pub(crate) checkpointer: Option<Checkpointer>,
     closing: bool,
     counted: Counts,
 }
@@ -91,6 +94,7 @@ impl Core {
             pause: upkeep::Pause::default(),
             upkeep: upkeep::Upkeep::default(),
             faults: Faults::default(),
+            checkpointer: None,
             closing: false,
             counted: Counts::default(),
         }
@@ -221,6 +225,10 @@ impl Core {
         if self.faults.is(Fault::AnswerBeforeSync) {
             self.answer();
         }
+        if self.faults.is(Fault::SignUnsynced) {
+            self.extend_tree();
+            self.checkpoint(self.now);
+        }
         match self.write_staged().and_then(|()| self.sync_active()) {
             Ok(()) => {
                 self.committed();
@@ -301,8 +309,21 @@ impl Core {
             self.upkeep.mark_due(self.now);
         }
         self.answer();
+        if !self.faults.is(Fault::SignUnsynced) {
+            self.extend_tree();
+        }
         self.staged.clear();
         self.staged_bytes = 0;
+    }
+
+    /// Appends what is staged to the tree: after it is on disk, and answered.
+    fn extend_tree(&self) {
+        let mut tree = self.shared.tree.lock();
+        for staged in &self.staged {
+            tree.extend(staged.first_seq, staged.records.leaf_hashes());
+        }
+        drop(tree);
+        self.shared.alarm.ring();
     }
 
     fn answer(&mut self) {
@@ -392,6 +413,12 @@ impl Core {
         records
     }
 
+    /// Signs what no checkpoint covers, where no thread does; false if it could not be stored.
+    pub fn checkpoint(&mut self, now: Time) -> bool {
+        let signed = self.checkpointer.as_mut().map(|signer| signer.sign(now.wall_ns));
+        !matches!(signed, Some(Err(_)))
+    }
+
     /// Ends in order: tells what is to be told, appends the last mark and cuts
     /// the newest segment to its used length. What is still open is unknown.
     pub fn close(&mut self, now: Time) {
@@ -408,6 +435,7 @@ impl Core {
             drop(cut);
         }
         self.pause.give_up_all();
+        self.checkpoint(now);
     }
 }
 

@@ -20,6 +20,10 @@ pub trait Fs: Send + Sync + 'static {
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
     /// Creates a file, or empties the one of that name; mode 0600.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
+    /// The same with mode 0644, for what everybody may read.
+    fn create_public(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        self.create(path)
+    }
     /// Renames a file over whatever has the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.

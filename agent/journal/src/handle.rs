@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use auditmon_merkle::TileId;
 use parking_lot::Mutex;
 
 use crate::Records;
+use crate::checkpoint::SignedCheckpoint;
 use crate::core::Done;
 use crate::find::{self, Search};
 use crate::format::{LEAF, Position, leaf_hash};
@@ -16,6 +18,7 @@ use crate::options::{PauseReason, SourceStates};
 use crate::positions;
 use crate::reader::{Item, Reader};
 use crate::shared::{Hold, Metrics, Shared};
+use crate::tree::read_tile;
 use crate::writer::{Linger, Queue};
 
 /// The journal as sources, sinks and the runtime see it.
@@ -94,6 +97,33 @@ impl Handle {
     /// All records below this seq are on disk and may be read.
     pub fn durable(&self) -> u64 {
         self.shared.durable()
+    }
+
+    /// The newest checkpoint. It is on disk, and so is all that it covers.
+    pub fn checkpoint(&self) -> Option<Arc<SignedCheckpoint>> {
+        self.shared.checkpoint()
+    }
+
+    /// A tile of the tree that the newest checkpoint covers, full or partial;
+    /// `None` if that tree has none of this width. May read from disk.
+    ///
+    /// # Errors
+    /// The file could not be read; the call may be repeated.
+    pub fn tile(&self, tile: TileId) -> io::Result<Option<Vec<u8>>> {
+        let size = self.shared.checkpoint().map_or(0, |newest| newest.size);
+        let covered = TileId::within(tile.level(), tile.index(), size);
+        if covered.is_none_or(|covered| covered.width() < tile.width()) {
+            return Ok(None);
+        }
+        let held = self.shared.tree.lock().tile(tile);
+        let bytes = match held {
+            Some(bytes) => Some(bytes),
+            None => read_tile(&*self.shared.fs, &self.shared.layout, tile)?,
+        };
+        Ok(bytes.map(|mut bytes| {
+            bytes.truncate(tile.bytes());
+            bytes
+        }))
     }
 
     /// How the journal is; asks the volume for its free space.

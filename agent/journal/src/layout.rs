@@ -2,6 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use auditmon_merkle::TileId;
+
+/// File of the newest signed checkpoint, in a generation's directory.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// File of the older ones.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
+
 /// Names of one generation's files.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -59,6 +66,25 @@ impl Layout {
 
     pub(crate) fn leaf(&self, first_seq: u64) -> PathBuf {
         self.seg_dir().join(Self::leaf_name(first_seq))
+    }
+
+    /// A tile, by its C2SP path.
+    pub(crate) fn tile(&self, tile: TileId) -> PathBuf {
+        self.generation_dir().join(tile.to_string())
+    }
+
+    /// The newest signed checkpoint.
+    pub(crate) fn checkpoint(&self) -> PathBuf {
+        self.generation_dir().join(CHECKPOINT)
+    }
+
+    /// Those that were signed before it.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.generation_dir().join(CHECKPOINTS)
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.dir.join("keys")
     }
 
     pub(crate) fn positions(&self) -> PathBuf {

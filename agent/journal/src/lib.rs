@@ -11,12 +11,14 @@
 pub mod format;
 pub mod fsck;
 
+mod checkpoint;
 mod core;
 mod dump;
 mod fault;
 mod find;
 mod fs;
 mod handle;
+mod keys;
 mod layout;
 mod lock;
 mod options;
@@ -29,11 +31,13 @@ mod scan;
 mod seal;
 mod shared;
 mod states;
+mod tree;
 mod walk;
 mod writer;
 
 use std::sync::Arc;
 
+pub use crate::checkpoint::{OnCheckpoint, SignedCheckpoint};
 pub use crate::core::{Committed, Done, Refused};
 pub use crate::dump::{Dump, DumpError, DumpItem};
 pub use crate::find::{Place, Search};

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::checkpoint::{self, Checkpointer};
 use crate::core::{Core, FIRST_FRAME, Time};
 use crate::fault::{Fault, Faults};
 use crate::format::{LEAF, origin_hash};
 use crate::fs::{Fs, is_full};
+use crate::keys::{self, KeyFault, Keys};
 use crate::layout::{Layout, SegFile};
 use crate::options::{AgentNote, OpenError, Opened, Options, PauseReason};
 use crate::seal::SealJob;
@@ -14,9 +16,11 @@ use crate::states::States;
 use crate::{positions, reserve};
 
 mod newest;
+mod rebuild;
 mod tree;
 
 use newest::{Newest, Verdict};
+use rebuild::Rebuilt;
 
 /// What the `seg` directory holds.
 #[derive(Default)]
@@ -31,7 +35,7 @@ struct Listing {
 /// that tell what was found.
 pub(crate) fn open_core(
     fs: Arc<dyn Fs>,
-    options: Options,
+    mut options: Options,
     now: Time,
     faults: Faults,
 ) -> Result<(Core, Opened), OpenError> {
@@ -44,21 +48,29 @@ pub(crate) fn open_core(
     if options.host.is_empty() || options.host.contains(['/', '\n', '\0']) {
         return Err(OpenError::Options("host must be a host name"));
     }
-    let (layout, origin, generation) = tree::prepare(&*fs, &options)?;
+    let (layout, origin, generation) = tree::prepare(&*fs, &mut options)?;
+    let keys = match keys::prepare(&*fs, &layout, &origin, &mut options.entropy) {
+        Ok(keys) => Some(keys),
+        // A start on a full disk must still serve reads.
+        Err(KeyFault::Io { source, .. }) if is_full(&source) => None,
+        Err(KeyFault::Io { path, source }) => return Err(OpenError::Io { path, source }),
+        Err(KeyFault::Unreadable { path, reason }) => return Err(OpenError::Key { path, reason }),
+    };
     let mut listing = list(&*fs, &layout)?;
     let shared = Arc::new(Shared::new(fs, layout, origin.clone()));
     let mut recovery = Recovery {
         shared: Arc::clone(&shared),
         faults,
         findings: Vec::new(),
-        named: options.covered,
+        named: 0,
     };
+    recovery.ask_checkpoint(keys.as_ref());
     recovery.count_leaves(&listing)?;
     recovery.ask_positions();
     let newest = recovery.find_newest(&mut listing)?;
     recovery.list_segments(&listing)?;
     let clean_stop = newest.as_ref().is_none_or(Newest::ended_in_order);
-    let (core, findings) = recovery.into_core(newest, &listing, options, now)?;
+    let (core, findings) = recovery.into_core(newest, keys, &listing, options, now)?;
     let opened = Opened {
         origin,
         generation,
@@ -115,6 +127,25 @@ impl Recovery {
             self.named = self.named.max(first.saturating_add(count));
         }
         Ok(())
+    }
+
+    /// The newest checkpoint names what was on disk when it was signed.
+    fn ask_checkpoint(&mut self, keys: Option<&Keys>) {
+        let Some(keys) = keys else { return };
+        let shared = &self.shared;
+        let found = checkpoint::find_newest(&*shared.fs, &shared.layout, &shared.origin, &keys.known);
+        if keys.made && (found.unreadable || found.newest.is_some()) {
+            let vkey = keys.known.first().map(|key| key.vkey().to_string());
+            self.findings.push(AgentNote::NewKey {
+                vkey: vkey.unwrap_or_default(),
+            });
+        } else if found.unreadable {
+            self.findings.push(AgentNote::CheckpointUnreadable);
+        }
+        if let Some(newest) = found.newest {
+            self.named = self.named.max(newest.size);
+            *shared.checkpoint.write() = Some(Arc::new(newest));
+        }
     }
 
     /// Sinks' positions name what they have seen. One that can't be read is its
@@ -200,6 +231,7 @@ impl Recovery {
     fn into_core(
         mut self,
         newest: Option<Newest>,
+        keys: Option<Keys>,
         listing: &Listing,
         options: Options,
         now: Time,
@@ -224,6 +256,8 @@ impl Recovery {
             }
             Some(newest) => full = self.settle(newest, &mut core)?,
         }
+        self.rebuild_tree()?;
+        core.checkpointer = keys.map(|keys| Checkpointer::new(Arc::clone(&self.shared), keys.signers, core.faults));
         if core.active.is_none() {
             match core.create_segment(0) {
                 Ok(()) => {}
@@ -241,6 +275,20 @@ impl Recovery {
         }
         core.flush_notes();
         Ok((core, self.findings))
+    }
+
+    /// The tree over what is durable, before anything is appended to it.
+    fn rebuild_tree(&mut self) -> Result<(), OpenError> {
+        let newest = self.shared.checkpoint();
+        let dir = self.shared.layout.seg_dir();
+        match rebuild::rebuild(&self.shared, newest.as_deref()).map_err(OpenError::io(&dir))? {
+            // What is missing was told as damage.
+            Rebuilt::Whole | Rebuilt::Missing(_) => {}
+            Rebuilt::Differs => self.findings.push(AgentNote::Rewritten {
+                size: newest.map_or(0, |newest| newest.size),
+            }),
+        }
+        Ok(())
     }
 
     /// Acts on the verdict; returns whether the disk was too full to do all.

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use auditmon_merkle::Tiler;
 use parking_lot::{Mutex, RwLock};
 
+use crate::checkpoint::{Alarm, SignedCheckpoint};
 use crate::find::Span;
 use crate::fs::Fs;
 use crate::layout::Layout;
 use crate::options::PauseReason;
+use crate::tree::Tree;
 
 /// A segment whose payloads are on disk.
 #[derive(Debug)]
@@ -105,6 +108,10 @@ pub struct Metrics {
     /// Successful syncs by duration, not cumulated; one for each of
     /// [`SYNC_BUCKETS`] and one above.
     pub sync_buckets: [u64; SYNC_BUCKETS.len() + 1],
+    /// Checkpoints signed and stored.
+    pub checkpoints: u64,
+    /// Checkpoints that could not be stored; each was tried again.
+    pub failed_checkpoints: u64,
 }
 
 /// Upper bounds of the buckets of sync durations, in µs.
@@ -135,6 +142,12 @@ pub(crate) struct Shared {
     pub(crate) holds: Mutex<BTreeMap<String, Hold>>,
     pub(crate) metrics: Mutex<Metrics>,
     pub(crate) paused: Mutex<Option<PauseReason>>,
+    /// Over the records that are on disk.
+    pub(crate) tree: Mutex<Tree>,
+    /// The newest checkpoint that is on disk.
+    pub(crate) checkpoint: RwLock<Option<Arc<SignedCheckpoint>>>,
+    /// Of the thread that signs.
+    pub(crate) alarm: Arc<Alarm>,
 }
 
 impl Shared {
@@ -151,7 +164,15 @@ impl Shared {
             holds: Mutex::default(),
             metrics: Mutex::default(),
             paused: Mutex::default(),
+            tree: Mutex::new(Tree::new(Tiler::new())),
+            checkpoint: RwLock::default(),
+            alarm: Arc::default(),
         }
+    }
+
+    /// The newest checkpoint that is on disk.
+    pub(crate) fn checkpoint(&self) -> Option<Arc<SignedCheckpoint>> {
+        self.checkpoint.read().clone()
     }
 
     /// All records below are on disk.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::{Condvar, Mutex};
 
 use crate::Records;
+use crate::checkpoint::{CheckpointThread, OnCheckpoint};
 use crate::core::{Core, Done, Refused, Submission, Time};
 use crate::handle::Handle;
 use crate::options::SourceStates;
@@ -51,8 +52,16 @@ impl Writer {
         let queue = Arc::new(Queue::new());
         let shared = Arc::clone(&self.core.shared);
         let sealer = Sealer::spawn(Arc::clone(&shared), Arc::clone(&queue))?;
+        let mut core = self.core;
+        let interval = core.options.checkpoint_interval;
+        let signer = core
+            .checkpointer
+            .take()
+            .map(|signer| CheckpointThread::spawn(signer, Arc::clone(&shared.alarm), interval))
+            .transpose()?;
         let run = Run {
-            core: self.core,
+            core,
+            signer,
             queue: Arc::clone(&queue),
             sealer,
             on_commit,
@@ -73,6 +82,13 @@ impl Writer {
     /// The same for a sink that yields; see [`Handle::set_yielding_hold`].
     pub fn set_yielding_hold(&self, name: &str, seq: u64) {
         self.core.shared.set_hold(name, Some(Hold { seq, yields: true }));
+    }
+
+    /// Is told each checkpoint once it is on disk, on the thread that signs: it must not wait.
+    pub fn on_checkpoint(&mut self, told: OnCheckpoint) {
+        if let Some(signer) = &mut self.core.checkpointer {
+            signer.on_checkpoint(told);
+        }
     }
 
     /// The logic alone, to be driven without a thread.
@@ -266,6 +282,7 @@ struct Work {
 
 struct Run {
     core: Core,
+    signer: Option<CheckpointThread>,
     queue: Arc<Queue>,
     sealer: Sealer,
     on_commit: Box<dyn Fn(u64) + Send>,
@@ -309,6 +326,8 @@ impl Run {
         }
         self.core.close(self.queue.time());
         self.show();
+        // Signs once more, over everything.
+        self.signer = None;
     }
 
     fn show(&mut self) {
@@ -341,7 +360,7 @@ impl Sealer {
             .name("journal-seal".to_owned())
             .spawn(move || {
                 for job in inbox {
-                    let result = job.run(&*shared.fs, &shared.layout);
+                    let result = job.run(&shared);
                     queue.take_sealed(job, result);
                 }
             })?;

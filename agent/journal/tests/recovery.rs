@@ -6,7 +6,9 @@ mod common;
 
 use auditmon_journal::format::Kind;
 use auditmon_journal::{AgentNote, Gap, GapReason, OpenError, Position, PositionVerdict, RealFs, fsck, open};
-use common::{Journal, end, event, files, flip, frame, frames, image, options, patch, seg, seg_dir, state, wait_for};
+use common::{
+    Journal, copy, end, event, files, flip, frame, frames, image, options, patch, seg, seg_dir, state, wait_for,
+};
 
 #[test]
 fn orderly_stop_is_known_and_leaves_nothing_uncovered() {
@@ -282,9 +284,14 @@ fn a_checkpoint_beyond_the_end_makes_it_damage() {
     let journal = Journal::open(dir.path());
     journal.write(&["a"]);
     journal.close();
-    let mut options = options(dir.path());
-    options.covered = 5;
-    let (_, opened) = open(RealFs, options).unwrap();
+    let old = copy(dir.path());
+    let journal = Journal::open(dir.path());
+    journal.write(&["b", "c", "d", "e"]);
+    journal.close();
+    let signed = "journal/1/checkpoint";
+    std::fs::copy(dir.path().join(signed), old.path().join(signed)).unwrap();
+    let dir = old;
+    let (_, opened) = open(RealFs, options(dir.path())).unwrap();
     let note = AgentNote::Damage {
         segment: 0,
         offset: end(&seg(dir.path(), 0)) as u64,

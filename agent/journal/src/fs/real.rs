@@ -1,8 +1,8 @@
 //! The operating system's file system.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,6 +33,18 @@ impl Fs for RealFs {
             .truncate(true)
             .mode(0o600)
             .open(path)?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn create_public(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
+        // Whatever the process's mask says.
+        file.set_permissions(Permissions::from_mode(0o644))?;
         Ok(Arc::new(RealFile(file)))
     }
 
