@@ -73,6 +73,8 @@ pub struct Http {
 enum Protected {
     /// `/metrics`.
     Metrics,
+    /// `/tlog/`.
+    Tlog,
 }
 
 /// Files of a listener's TLS, in PEM form. They are followed: a renewed certificate needs no restart.
@@ -129,6 +131,8 @@ pub struct Journal {
     pub keep: Keep,
     /// How much of the newest records is kept in memory for sinks that are near the end, at most 1GiB.
     pub hot: Size,
+    /// Within this time after a new record a signed checkpoint covers it, 100ms to 1m.
+    pub checkpoint_interval: Span,
 }
 
 impl Default for Journal {
@@ -139,6 +143,7 @@ impl Default for Journal {
             max_size: None,
             keep: Keep::default(),
             hot: Size(8 << 20),
+            checkpoint_interval: Span(Duration::from_secs(1)),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use auditmon_merkle::{Checkpoint, Ed25519Signer, Signer};
+use auditmon_merkle::{Checkpoint, Signer};
 
 use crate::fault::{Fault, Faults};
 use crate::fs::replace;
@@ -50,7 +50,6 @@ pub type OnCheckpoint = Box<dyn Fn(&Arc<SignedCheckpoint>) + Send>;
 /// Signs checkpoints and keeps them.
 pub(crate) struct Checkpointer {
     shared: Arc<Shared>,
-    keys: Vec<Ed25519Signer>,
     earlier: Earlier,
     /// When the earlier ones were thinned out last, ns since the Unix epoch.
     thinned_ns: u64,
@@ -60,12 +59,11 @@ pub(crate) struct Checkpointer {
 
 impl Checkpointer {
     /// Goes on behind the checkpoint that `shared` shows as the newest.
-    pub(crate) fn new(shared: Arc<Shared>, keys: Vec<Ed25519Signer>, faults: Faults) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, faults: Faults) -> Self {
         Self {
             earlier: Earlier::default(),
             thinned_ns: 0,
             shared,
-            keys,
             faults,
             on_checkpoint: None,
         }
@@ -96,9 +94,10 @@ impl Checkpointer {
             return Ok(false);
         }
         let head = frontier.head();
-        let keys: Vec<&dyn Signer> = self.keys.iter().map(|key| key as &dyn Signer).collect();
+        let keys = self.shared.keys.lock().clone();
+        let signers: Vec<&dyn Signer> = keys.iter().map(|key| key as &dyn Signer).collect();
         let note = Checkpoint::new(&self.shared.origin, head)
-            .and_then(|checkpoint| checkpoint.sign(&keys))
+            .and_then(|checkpoint| checkpoint.sign(&signers))
             .map_err(io::Error::other)?;
         let signed = Arc::new(SignedCheckpoint {
             size: head.size,
@@ -117,7 +116,7 @@ impl Checkpointer {
         if wall_ns.saturating_sub(self.thinned_ns) >= THIN_EVERY {
             self.thinned_ns = wall_ns;
             // What stays too long does no harm, and goes an hour later.
-            let _ = self.earlier.thin(&self.shared, self.keys.len(), wall_ns);
+            let _ = self.earlier.thin(&self.shared, keys.len(), wall_ns);
         }
         Ok(true)
     }

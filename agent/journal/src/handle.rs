@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use auditmon_merkle::TileId;
+use auditmon_merkle::{Ed25519Signer, TileId};
 use parking_lot::Mutex;
 
 use crate::Records;
@@ -13,7 +13,9 @@ use crate::checkpoint::SignedCheckpoint;
 use crate::core::Done;
 use crate::find::{self, Search};
 use crate::format::{LEAF, Position, leaf_hash};
-use crate::fs::read_full_at;
+use crate::fs::{Fs, read_full_at};
+use crate::keys::{self, KeyFault};
+use crate::layout::Layout;
 use crate::options::{PauseReason, SourceStates};
 use crate::positions;
 use crate::reader::{Item, Reader};
@@ -124,6 +126,35 @@ impl Handle {
             bytes.truncate(tile.bytes());
             bytes
         }))
+    }
+
+    /// Makes a new key for checkpoints. From the next one on it and the former
+    /// one both sign, until [`finish_rotation`](Self::finish_rotation).
+    /// Returns the new verifier key. Waits for the disk.
+    ///
+    /// # Errors
+    /// Two keys sign already, or a file can't be written: both keys are then
+    /// as they were.
+    pub fn rotate_key(&self) -> Result<String, KeyFault> {
+        self.change_keys(keys::rotate)
+    }
+
+    /// Removes the former key: only the new one signs from now on. Returns its verifier key.
+    ///
+    /// # Errors
+    /// There is no former key, or it can't be removed.
+    pub fn finish_rotation(&self) -> Result<String, KeyFault> {
+        self.change_keys(keys::finish)
+    }
+
+    fn change_keys(
+        &self,
+        change: impl FnOnce(&dyn Fs, &Layout, &[Ed25519Signer]) -> Result<Vec<Ed25519Signer>, KeyFault>,
+    ) -> Result<String, KeyFault> {
+        let mut keys = self.shared.keys.lock();
+        *keys = change(&*self.shared.fs, &self.shared.layout, &keys)?;
+        let current = keys.first().map(|key| key.verifier().vkey().to_string());
+        Ok(current.unwrap_or_default())
     }
 
     /// How the journal is; asks the volume for its free space.

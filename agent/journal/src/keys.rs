@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 
-use auditmon_merkle::{Ed25519Signer, Ed25519Verifier, MAX_KEY_TEXT};
+use auditmon_merkle::{Ed25519Signer, Ed25519Verifier, MAX_KEY_TEXT, Signer as _};
 use thiserror::Error;
 
 use crate::fs::{Fs, read_small, write_all_at};
@@ -12,20 +12,34 @@ use crate::options::Entropy;
 
 const PRIVATE: &str = "log.key";
 const PUBLIC: &str = "log.vkey";
+/// The one before, while both sign.
+const FORMER: &str = "log.old.key";
+const FORMER_PUBLIC: &str = "log.old.vkey";
 
-/// Why there is no key.
+/// Why there is no key, or it can't be changed.
 #[derive(Debug, Error)]
-pub(crate) enum KeyFault {
+pub enum KeyFault {
+    /// An operation on a file failed.
     #[error("{path}: {source}", path = path.display())]
-    Io { path: PathBuf, source: io::Error },
-    /// What is there is no key.
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What is there is no key, or not the keys that are needed.
     #[error("{path}: {reason}", path = path.display())]
-    Unreadable { path: PathBuf, reason: String },
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
-/// The key, and what it took to get it.
+/// The keys, and what it took to get them.
 pub(crate) struct Keys {
-    /// The current one.
+    /// The current one, then the former one while both sign.
     pub(crate) signers: Vec<Ed25519Signer>,
     /// Whose signatures under earlier checkpoints count.
     pub(crate) known: Vec<Ed25519Verifier>,
@@ -33,7 +47,7 @@ pub(crate) struct Keys {
     pub(crate) made: bool,
 }
 
-/// Reads the key, or makes it; its name is the origin.
+/// Reads the keys, or makes the first; their name is the origin.
 pub(crate) fn prepare(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut Entropy) -> Result<Keys, KeyFault> {
     let dir = layout.keys();
     let io = |source| KeyFault::Io {
@@ -43,24 +57,76 @@ pub(crate) fn prepare(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut 
     fs.create_dir(&dir)
         .and_then(|()| fs.sync_dir(layout.data()))
         .map_err(io)?;
-    let public = read_public(fs, layout, PUBLIC);
+    let public = [PUBLIC, FORMER_PUBLIC].map(|name| read_public(fs, layout, name));
+    let former = read_private(fs, layout, FORMER)?;
     let (signer, made) = match read_private(fs, layout, PRIVATE)? {
         Some(signer) => (renamed(&signer, origin)?, false),
         None => (make(fs, layout, origin, entropy)?, true),
     };
-    let vkey = signer.verifier().vkey().to_string();
-    if public.as_ref().is_none_or(|public| public.vkey().to_string() != vkey) {
-        let text = format!("{vkey}\n");
-        let result = replace_public(fs, layout, PUBLIC, text.as_bytes());
-        result.map_err(io)?;
-    }
+    show(fs, layout, PUBLIC, &signer, public[0].as_ref()).map_err(io)?;
     let mut known = vec![signer.verifier()];
-    known.extend(public.filter(|public| public.vkey().name() == origin));
-    Ok(Keys {
-        signers: vec![signer],
-        known,
-        made,
-    })
+    known.extend(public.into_iter().flatten().filter(|key| key.vkey().name() == origin));
+    let mut signers = vec![signer];
+    if let Some(former) = former {
+        let former = renamed(&former, origin)?;
+        // A crash within a rotation leaves the same key twice.
+        if former.verifier() != signers[0].verifier() {
+            known.push(former.verifier());
+            signers.push(former);
+        }
+    }
+    Ok(Keys { signers, known, made })
+}
+
+/// Makes a new key, which signs from now on together with the former one.
+pub(crate) fn rotate(fs: &dyn Fs, layout: &Layout, signers: &[Ed25519Signer]) -> Result<Vec<Ed25519Signer>, KeyFault> {
+    let io = |source| KeyFault::Io {
+        path: layout.keys(),
+        source,
+    };
+    let [former] = signers else {
+        return Err(KeyFault::Unreadable {
+            path: layout.keys().join(FORMER),
+            reason: "the former key still signs as well; end that first with --finish".to_owned(),
+        });
+    };
+    // The former one first: at no time is a key lost.
+    write_private(fs, layout, FORMER, former)?;
+    show(fs, layout, FORMER_PUBLIC, former, None).map_err(io)?;
+    let mut entropy: Entropy = Box::new(crate::options::system_entropy);
+    let new = make(fs, layout, former.name(), &mut entropy)?;
+    show(fs, layout, PUBLIC, &new, None).map_err(io)?;
+    Ok(vec![new, former.clone()])
+}
+
+/// Removes the former key; its public half stays, for checkpoints that only it signed.
+pub(crate) fn finish(fs: &dyn Fs, layout: &Layout, signers: &[Ed25519Signer]) -> Result<Vec<Ed25519Signer>, KeyFault> {
+    let path = layout.keys().join(FORMER);
+    let [current, _] = signers else {
+        return Err(KeyFault::Unreadable {
+            path,
+            reason: "no former key signs; there is nothing to finish".to_owned(),
+        });
+    };
+    fs.remove(&path)
+        .and_then(|()| fs.sync_dir(&layout.keys()))
+        .map_err(|source| KeyFault::Io { path, source })?;
+    Ok(vec![current.clone()])
+}
+
+/// Writes the public half where it isn't there.
+fn show(
+    fs: &dyn Fs,
+    layout: &Layout,
+    name: &str,
+    signer: &Ed25519Signer,
+    there: Option<&Ed25519Verifier>,
+) -> io::Result<()> {
+    let vkey = signer.verifier().vkey();
+    if there.is_some_and(|there| there.vkey() == vkey) {
+        return Ok(());
+    }
+    replace_public(fs, layout, name, format!("{vkey}\n").as_bytes())
 }
 
 fn renamed(signer: &Ed25519Signer, origin: &str) -> Result<Ed25519Signer, KeyFault> {
@@ -93,16 +159,22 @@ fn read_public(fs: &dyn Fs, layout: &Layout, name: &str) -> Option<Ed25519Verifi
 }
 
 fn make(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut Entropy) -> Result<Ed25519Signer, KeyFault> {
-    let path = layout.keys().join(PRIVATE);
     let mut seed = zeroize::Zeroizing::new([0; 32]);
     entropy(seed.as_mut_slice());
     let signer = Ed25519Signer::from_seed(origin, &seed).map_err(|error| KeyFault::Unreadable {
-        path: path.clone(),
+        path: layout.keys().join(PRIVATE),
         reason: error.to_string(),
     })?;
-    let text = zeroize::Zeroizing::new(format!("{}\n", signer.private_text().as_str()));
-    crate::fs::replace(fs, &layout.keys(), PRIVATE, text.as_bytes()).map_err(|source| KeyFault::Io { path, source })?;
+    write_private(fs, layout, PRIVATE, &signer)?;
     Ok(signer)
+}
+
+fn write_private(fs: &dyn Fs, layout: &Layout, name: &str, signer: &Ed25519Signer) -> Result<(), KeyFault> {
+    let text = zeroize::Zeroizing::new(format!("{}\n", signer.private_text().as_str()));
+    crate::fs::replace(fs, &layout.keys(), name, text.as_bytes()).map_err(|source| KeyFault::Io {
+        path: layout.keys().join(name),
+        source,
+    })
 }
 
 /// Replaces a file that everybody may read, so that a crash leaves the old or the new one.

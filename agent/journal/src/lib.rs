@@ -44,6 +44,7 @@ pub use crate::find::{Place, Search};
 pub use crate::format::Position;
 pub use crate::fs::{Fs, FsFile, RealFs};
 pub use crate::handle::{Handle, PositionVerdict, Status};
+pub use crate::keys::KeyFault;
 pub use crate::lock::{DirLock, LockError, holder};
 pub use crate::options::{
     AgentEvent, AgentNote, Entropy, Finding, OpenError, Opened, Options, PauseReason, SourceStates, StateMap,

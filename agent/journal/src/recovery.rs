@@ -257,7 +257,10 @@ impl Recovery {
             Some(newest) => full = self.settle(newest, &mut core)?,
         }
         self.rebuild_tree()?;
-        core.checkpointer = keys.map(|keys| Checkpointer::new(Arc::clone(&self.shared), keys.signers, core.faults));
+        core.checkpointer = keys.map(|keys| {
+            *self.shared.keys.lock() = keys.signers;
+            Checkpointer::new(Arc::clone(&self.shared), core.faults)
+        });
         if core.active.is_none() {
             match core.create_segment(0) {
                 Ok(()) => {}

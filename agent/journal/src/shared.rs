@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use auditmon_merkle::Tiler;
+use auditmon_merkle::{Ed25519Signer, Tiler};
 use parking_lot::{Mutex, RwLock};
 
 use crate::checkpoint::{Alarm, SignedCheckpoint};
@@ -146,6 +146,8 @@ pub(crate) struct Shared {
     pub(crate) tree: Mutex<Tree>,
     /// The newest checkpoint that is on disk.
     pub(crate) checkpoint: RwLock<Option<Arc<SignedCheckpoint>>>,
+    /// Keys that sign, the current one first; none where it could not be made.
+    pub(crate) keys: Mutex<Vec<Ed25519Signer>>,
     /// Of the thread that signs.
     pub(crate) alarm: Arc<Alarm>,
 }
@@ -166,6 +168,7 @@ impl Shared {
             paused: Mutex::default(),
             tree: Mutex::new(Tree::new(Tiler::new())),
             checkpoint: RwLock::default(),
+            keys: Mutex::default(),
             alarm: Arc::default(),
         }
     }

@@ -247,3 +247,34 @@ fn a_lost_key_is_made_anew_and_told() {
     let refused = open(RealFs, options(dir.path())).map(|_| ());
     assert!(matches!(refused, Err(OpenError::Key { .. })), "{refused:?}");
 }
+
+#[test]
+fn after_a_rotation_both_keys_sign_until_it_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path());
+    let old = vkey(dir.path());
+    assert!(journal.handle.finish_rotation().is_err(), "there is none");
+    let new = journal.handle.rotate_key().unwrap();
+    assert!(journal.handle.rotate_key().is_err(), "one at a time");
+    assert_eq!(vkey(dir.path()).vkey().to_string(), new);
+    let opens = |key: &Ed25519Verifier| {
+        let note = std::fs::read_to_string(dir.path().join("journal/1/checkpoint")).unwrap();
+        Checkpoint::open(&note, &[key]).is_ok()
+    };
+    journal.write(&["a"]);
+    journal.close();
+    assert!(opens(&old) && opens(&vkey(dir.path())));
+    let journal = Journal::open(dir.path());
+    journal.write(&["b"]);
+    wait_for("covered", || covered(&journal) == 2);
+    assert!(opens(&old) && opens(&vkey(dir.path())), "beyond a start, too");
+    assert_eq!(journal.handle.finish_rotation().unwrap(), new);
+    assert!(!dir.path().join("keys/log.old.key").exists());
+    journal.write(&["c"]);
+    journal.close();
+    assert!(!opens(&old) && opens(&vkey(dir.path())));
+    let journal = Journal::open(dir.path());
+    assert!(journal.opened.findings.is_empty());
+    assert_eq!(vkey(dir.path()).vkey().to_string(), new);
+    journal.close();
+}

@@ -53,6 +53,11 @@ pub trait Commands: Send + Sync + 'static {
     /// # Errors
     /// A sentence: there is no such sink, or it is not at work.
     async fn replay(&self, sink: &str) -> Result<(), String>;
+    /// Makes a new key for checkpoints, or with `finish` drops the former one; returns the verifier key.
+    ///
+    /// # Errors
+    /// A sentence: it is not the time for it, or a file can't be written.
+    async fn rotate_log_key(&self, finish: bool) -> Result<String, String>;
 }
 
 /// How a reload went.
@@ -73,6 +78,13 @@ pub struct Reloaded {
 pub struct PageAddress {
     /// Opens it once.
     pub url: String,
+}
+
+/// The key that signs checkpoints.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LogKey {
+    /// Its verifier key.
+    pub vkey: String,
 }
 
 /// What the socket needs.
@@ -172,6 +184,8 @@ fn router(admin: Admin, stop: CancellationToken) -> Router {
         .route("/reload", post(reload))
         .route("/page", post(page))
         .route("/dlq/{sink}/replay", post(replay))
+        .route("/keys/log/rotate", post(|admin| rotate(admin, false)))
+        .route("/keys/log/finish", post(|admin| rotate(admin, true)))
         .with_state(Arc::clone(&admin))
         .route("/events", get(move |query| follow::follow(admin, stop, query)))
 }
@@ -193,6 +207,13 @@ async fn replay(State(admin): State<Arc<Admin>>, axum::extract::Path(sink): axum
     match admin.commands.replay(&sink).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(why) => Problem::new(StatusCode::NOT_FOUND, "not_found", why).into_response(),
+    }
+}
+
+async fn rotate(State(admin): State<Arc<Admin>>, finish: bool) -> Response {
+    match admin.commands.rotate_log_key(finish).await {
+        Ok(vkey) => Json(LogKey { vkey }).into_response(),
+        Err(why) => Problem::new(StatusCode::CONFLICT, "refused", why).into_response(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The agent's own routes: probes, metrics, reading events. They depend on no plugin.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use auditmon_core::http::Problem;
@@ -17,15 +16,15 @@ use uuid::Uuid;
 
 use crate::notes::pause_word;
 use crate::parts::Parts;
-use crate::status;
+use crate::protect::Protect;
+use crate::{status, tlog};
 
 /// What the routes look at.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) parts: Arc<Parts>,
     pub(crate) stopping: CancellationToken,
-    /// `http.protect` names `metrics`.
-    pub(crate) protect_metrics: Arc<AtomicBool>,
+    pub(crate) protect: Arc<Protect>,
 }
 
 /// A batch that waits longer than this for the disk makes the agent not ready.
@@ -40,7 +39,8 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/api/v1/healthz", get(|| async { "OK" }))
         .route("/api/v1/events", get(events))
         .route("/api/v1/events/{id}", get(event))
-        .with_state(shared)
+        .with_state(shared.clone())
+        .merge(tlog::router(shared))
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
@@ -70,7 +70,7 @@ async fn health(State(shared): State<Shared>) -> Response {
 }
 
 async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    if shared.protect_metrics.load(Ordering::Relaxed)
+    if shared.protect.metrics()
         && let Err(refused) = authorize(&headers, &*shared.parts.keys, Scope::Read)
     {
         return refused;

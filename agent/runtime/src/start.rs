@@ -1,7 +1,6 @@
 //! The start: lock, listener's socket, journal, accounts, plugins, routes.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -29,11 +28,12 @@ use crate::parts::Parts;
 use crate::plan::{self, Plans, Recipe};
 use crate::plugins::Plugins;
 use crate::prefix::Prefix;
+use crate::protect::Protect;
 use crate::reader::StoreReader;
 use crate::routes::{self, Shared};
 use crate::telemetry::{self, AgentCollector, Telemetry};
 use crate::tls::{ReadFile, Tls, TlsFiles};
-use crate::{listener, notes, reload, teller};
+use crate::{listener, logkey, notes, teller};
 
 /// How long the start waits for plugins to say that they are at work, or why not, before it tells of them.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -42,7 +42,7 @@ const VOLUME_SHARE: f64 = 0.8;
 /// Largest journal unless told.
 const DEFAULT_MAX: u64 = 10 << 30;
 
-fn other(error: impl std::fmt::Display) -> StartError {
+pub(crate) fn other(error: impl std::fmt::Display) -> StartError {
     StartError::Other(error.to_string())
 }
 
@@ -127,11 +127,11 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
         refuse: CancellationToken::new(),
     });
     let stopping = CancellationToken::new();
-    let protect_metrics = Arc::new(AtomicBool::new(reload::protects_metrics(&http)));
+    let protect = Arc::new(Protect::new(&http));
     let shared = Shared {
         parts: parts.clone(),
         stopping: stopping.clone(),
-        protect_metrics: protect_metrics.clone(),
+        protect: protect.clone(),
     };
     // First, so that no plugin can take their place.
     parts.mounts.set("", routes::router(shared)).map_err(other)?;
@@ -195,7 +195,7 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
             set_logging: setup.set_logging,
             parts,
             own,
-            protect_metrics,
+            protect,
             stopping,
             view: plugins.view(),
             reloads: Mutex::default(),
@@ -241,6 +241,17 @@ impl Commands for Control {
         } else {
             Err(format!("there is no sink `{sink}` at work"))
         }
+    }
+
+    async fn rotate_log_key(&self, finish: bool) -> Result<String, String> {
+        let Some(inner) = self.0.upgrade() else {
+            return Err("the agent ends".to_owned());
+        };
+        let journal = inner.parts.journal.clone();
+        let changed = tokio::task::spawn_blocking(move || logkey::change(&journal, finish)).await;
+        let vkey = changed.map_err(|error| error.to_string())??;
+        inner.tell(logkey::about(finish), &logkey::data(&vkey)).await;
+        Ok(vkey)
     }
 }
 
@@ -293,7 +304,7 @@ async fn settle(health: &HealthBoard) {
     let _ = tokio::time::timeout(SETTLE, settled).await;
 }
 
-fn lock(data_dir: &Path) -> Result<DirLock, StartError> {
+pub(crate) fn lock(data_dir: &Path) -> Result<DirLock, StartError> {
     DirLock::acquire(data_dir).map_err(|error| match error {
         LockError::Held { pid, command } => StartError::Held {
             path: data_dir.to_owned(),
@@ -307,18 +318,15 @@ fn lock(data_dir: &Path) -> Result<DirLock, StartError> {
     })
 }
 
-fn open_journal(
-    data_dir: &Path,
-    host: &str,
-    loaded: &Loaded,
-    plans: &Plans,
-) -> Result<(Handle, watch::Receiver<u64>), StartError> {
+/// What the configuration says about the journal.
+pub(crate) fn journal_options(data_dir: &Path, host: &str, loaded: &Loaded) -> auditmon_journal::Options {
     let settings = &loaded.settings.journal;
     let mut options = auditmon_journal::Options::new(data_dir, host, notes::writer(host.to_owned()));
     options.segment_size = settings.segment_size.0;
     options.reserve = settings.reserve.0;
     options.keep_age = settings.keep.age.0;
     options.keep_size = settings.keep.size.0;
+    options.checkpoint_interval = settings.checkpoint_interval.0;
     options.max_size = settings.max_size.map_or_else(
         || {
             let volume = rustix::fs::statvfs(data_dir).map_or(u64::MAX, |v| v.f_blocks.saturating_mul(v.f_frsize));
@@ -326,6 +334,16 @@ fn open_journal(
         },
         |size| size.0,
     );
+    options
+}
+
+fn open_journal(
+    data_dir: &Path,
+    host: &str,
+    loaded: &Loaded,
+    plans: &Plans,
+) -> Result<(Handle, watch::Receiver<u64>), StartError> {
+    let options = journal_options(data_dir, host, loaded);
     let begin = Instant::now();
     let (writer, opened) =
         auditmon_journal::open(RealFs, options).map_err(|error| other(format!("journal: {error}")))?;
