@@ -13,9 +13,9 @@ use crate::checkpoint::SignedCheckpoint;
 use crate::core::Done;
 use crate::find::{self, Search};
 use crate::format::{LEAF, Position, leaf_hash};
-use crate::fs::{Fs, read_full_at};
+use crate::fs::{Fs, read_full_at, replace};
 use crate::keys::{self, KeyFault};
-use crate::layout::Layout;
+use crate::layout::{ACCEPTED, GENERATION, Layout, is_former};
 use crate::options::{PauseReason, SourceStates};
 use crate::positions;
 use crate::reader::{Item, Reader};
@@ -63,8 +63,13 @@ pub enum PositionVerdict {
     Differs,
     /// The record before it and its leaf are gone, so nothing can be said.
     Gone,
-    /// It belongs to another journal or generation.
+    /// It belongs to another journal.
     OtherOrigin,
+    /// It belongs to a former generation of this journal, which was rewritten
+    /// or put back, and nobody has accepted that yet.
+    Former,
+    /// The same, and accepted: the sink goes on at the front of this generation.
+    Accepted,
 }
 
 impl Handle {
@@ -126,6 +131,25 @@ impl Handle {
             bytes.truncate(tile.bytes());
             bytes
         }))
+    }
+
+    /// Whether this generation took the place of another, and somebody has accepted that.
+    pub fn is_accepted(&self) -> bool {
+        self.shared.fs.open_read(&self.shared.layout.accepted()).is_ok()
+    }
+
+    /// Accepts that this generation took the place of another: sinks that knew
+    /// the former go on with this one. False if it is the first. Waits for the disk.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn accept_rollback(&self, reason: &str) -> io::Result<bool> {
+        if !self.shared.origin.contains(GENERATION) {
+            return Ok(false);
+        }
+        let dir = self.shared.layout.generation_dir();
+        replace(&*self.shared.fs, &dir, ACCEPTED, format!("{reason}\n").as_bytes())?;
+        Ok(true)
     }
 
     /// Makes a new key for checkpoints. From the next one on it and the former
@@ -263,7 +287,11 @@ impl Handle {
     /// Compares a sink's position with the journal.
     pub fn check_position(&self, position: &Position) -> PositionVerdict {
         if position.origin != self.shared.origin {
-            return PositionVerdict::OtherOrigin;
+            return match is_former(&position.origin, &self.shared.origin) {
+                false => PositionVerdict::OtherOrigin,
+                true if self.is_accepted() => PositionVerdict::Accepted,
+                true => PositionVerdict::Former,
+            };
         }
         if position.seq > self.shared.durable() {
             return PositionVerdict::Ahead;

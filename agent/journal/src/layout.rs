@@ -6,6 +6,8 @@ use auditmon_merkle::TileId;
 
 /// File of the newest signed checkpoint, in a generation's directory.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// Says that somebody accepted the generation, and why.
+pub(crate) const ACCEPTED: &str = "accepted";
 /// File of the older ones.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
@@ -83,6 +85,11 @@ impl Layout {
         self.generation_dir().join(CHECKPOINTS)
     }
 
+    /// Why it was accepted that this generation took the place of another.
+    pub(crate) fn accepted(&self) -> PathBuf {
+        self.generation_dir().join(ACCEPTED)
+    }
+
     pub(crate) fn keys(&self) -> PathBuf {
         self.dir.join("keys")
     }
@@ -119,12 +126,27 @@ impl Layout {
     }
 }
 
+/// What stands before a generation's number in an origin.
+pub(crate) const GENERATION: &str = "/gen/";
+
+/// Whether an origin is that of an earlier generation of the same journal.
+pub(crate) fn is_former(origin: &str, current: &str) -> bool {
+    let parts = |origin: &str| match origin.split_once(GENERATION) {
+        Some((base, number)) => number.parse::<u32>().ok().map(|number| (base.to_owned(), number)),
+        None => Some((origin.to_owned(), 1)),
+    };
+    match (parts(origin), parts(current)) {
+        (Some((base, number)), Some((other, current))) => base == other && number < current,
+        _ => false,
+    }
+}
+
 /// The origin of a generation: the text of `journal/origin`, and from the
 /// second on `/gen/N`.
 pub(crate) fn generation_origin(origin: &str, generation: u32) -> String {
     if generation <= 1 {
         origin.to_owned()
     } else {
-        format!("{origin}/gen/{generation}")
+        format!("{origin}{GENERATION}{generation}")
     }
 }

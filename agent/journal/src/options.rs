@@ -128,8 +128,11 @@ pub enum AgentNote {
     /// Submissions are taken again.
     Resumed(PauseReason),
     /// The records below a signed checkpoint are others than those that it was
-    /// signed over: the journal was rewritten. Nothing is signed any more.
+    /// signed over: the journal was rewritten, or put back. It goes on as a new
+    /// generation.
     Rewritten {
+        /// The origin of the former generation.
+        origin: String,
         /// Records that the checkpoint covers.
         size: u64,
     },

@@ -48,20 +48,57 @@ pub(crate) fn open_core(
     if options.host.is_empty() || options.host.contains(['/', '\n', '\0']) {
         return Err(OpenError::Options("host must be a host name"));
     }
-    let (layout, origin, generation) = tree::prepare(&*fs, &mut options)?;
-    let keys = match keys::prepare(&*fs, &layout, &origin, &mut options.entropy) {
+    let mut place = tree::prepare(&*fs, &mut options)?;
+    let mut former = Former::default();
+    loop {
+        match open_generation(&fs, options, &place, former, now, faults)? {
+            Outcome::Open(core, opened) => return Ok((*core, opened)),
+            Outcome::Rewritten(back, found) => {
+                options = back;
+                former = found;
+                place = tree::begin(&*fs, &options, &place)?;
+            }
+        }
+    }
+}
+
+/// What a generation takes over from one that can't be gone on with.
+#[derive(Default)]
+struct Former {
+    findings: Vec<AgentNote>,
+    states: States,
+}
+
+/// What became of a generation.
+enum Outcome {
+    Open(Box<Core>, Opened),
+    /// It is not the one that was signed: the journal goes on as another.
+    Rewritten(Options, Former),
+}
+
+fn open_generation(
+    fs: &Arc<dyn Fs>,
+    mut options: Options,
+    place: &tree::Place,
+    former: Former,
+    now: Time,
+    faults: Faults,
+) -> Result<Outcome, OpenError> {
+    let (layout, origin) = (place.layout.clone(), place.origin.clone());
+    let keys = match keys::prepare(&**fs, &layout, &origin, &mut options.entropy) {
         Ok(keys) => Some(keys),
         // A start on a full disk must still serve reads.
         Err(KeyFault::Io { source, .. }) if is_full(&source) => None,
         Err(KeyFault::Io { path, source }) => return Err(OpenError::Io { path, source }),
         Err(KeyFault::Unreadable { path, reason }) => return Err(OpenError::Key { path, reason }),
     };
-    let mut listing = list(&*fs, &layout)?;
-    let shared = Arc::new(Shared::new(fs, layout, origin.clone()));
+    let mut listing = list(&**fs, &layout)?;
+    let shared = Arc::new(Shared::new(Arc::clone(fs), layout, origin.clone()));
     let mut recovery = Recovery {
         shared: Arc::clone(&shared),
         faults,
-        findings: Vec::new(),
+        findings: former.findings,
+        states: former.states,
         named: 0,
     };
     recovery.ask_checkpoint(keys.as_ref());
@@ -70,17 +107,26 @@ pub(crate) fn open_core(
     let newest = recovery.find_newest(&mut listing)?;
     recovery.list_segments(&listing)?;
     let clean_stop = newest.as_ref().is_none_or(Newest::ended_in_order);
-    let (core, findings) = recovery.into_core(newest, keys, &listing, options, now)?;
+    let (core, findings) = match recovery.into_core(newest, keys, &listing, options, now)? {
+        Recovered::Core(core, findings) => (core, findings),
+        Recovered::Rewritten(options, former) => return Ok(Outcome::Rewritten(options, former)),
+    };
     let opened = Opened {
         origin,
-        generation,
+        generation: place.generation,
         next_seq: core.shared.durable(),
         findings,
         states: core.states.map().clone(),
         clean_stop,
         paused: core.pause.reason(),
     };
-    Ok((core, opened))
+    Ok(Outcome::Open(core, opened))
+}
+
+/// What recovery made of a generation.
+enum Recovered {
+    Core(Box<Core>, Vec<AgentNote>),
+    Rewritten(Options, Former),
 }
 
 fn list(fs: &dyn Fs, layout: &Layout) -> Result<Listing, OpenError> {
@@ -106,6 +152,8 @@ struct Recovery {
     shared: Arc<Shared>,
     faults: Faults,
     findings: Vec<AgentNote>,
+    /// What sources remember from a former generation.
+    states: States,
     /// 1 + the largest seq that anything but the newest segment names.
     named: u64,
 }
@@ -235,8 +283,8 @@ impl Recovery {
         listing: &Listing,
         options: Options,
         now: Time,
-    ) -> Result<(Core, Vec<AgentNote>), OpenError> {
-        let mut core = Core::new(Arc::clone(&self.shared), options, States::default());
+    ) -> Result<Recovered, OpenError> {
+        let mut core = Core::new(Arc::clone(&self.shared), options, std::mem::take(&mut self.states));
         core.faults = self.faults;
         core.now = now;
         for pair in listing.segs.windows(2) {
@@ -256,7 +304,15 @@ impl Recovery {
             }
             Some(newest) => full = self.settle(newest, &mut core)?,
         }
-        self.rebuild_tree()?;
+        if let Some(size) = self.rebuild_tree()? {
+            let origin = self.shared.origin.clone();
+            self.findings.push(AgentNote::Rewritten { origin, size });
+            let former = Former {
+                findings: self.findings,
+                states: core.states,
+            };
+            return Ok(Recovered::Rewritten(core.options, former));
+        }
         core.checkpointer = keys.map(|keys| {
             *self.shared.keys.lock() = keys.signers;
             Checkpointer::new(Arc::clone(&self.shared), core.faults)
@@ -277,21 +333,18 @@ impl Recovery {
             core.tell(finding.clone());
         }
         core.flush_notes();
-        Ok((core, self.findings))
+        Ok(Recovered::Core(Box::new(core), self.findings))
     }
 
-    /// The tree over what is durable, before anything is appended to it.
-    fn rebuild_tree(&mut self) -> Result<(), OpenError> {
+    /// The tree over what is durable, before anything is appended to it. If its
+    /// records are others than those signed, the checkpoint's size.
+    fn rebuild_tree(&mut self) -> Result<Option<u64>, OpenError> {
         let newest = self.shared.checkpoint();
         let dir = self.shared.layout.seg_dir();
-        match rebuild::rebuild(&self.shared, newest.as_deref()).map_err(OpenError::io(&dir))? {
-            // What is missing was told as damage.
-            Rebuilt::Whole | Rebuilt::Missing(_) => {}
-            Rebuilt::Differs => self.findings.push(AgentNote::Rewritten {
-                size: newest.map_or(0, |newest| newest.size),
-            }),
-        }
-        Ok(())
+        let rebuilt = rebuild::rebuild(&self.shared, newest.as_deref()).map_err(OpenError::io(&dir))?;
+        // What is missing was told as damage.
+        let size = newest.map_or(0, |newest| newest.size);
+        Ok((rebuilt == Rebuilt::Differs).then_some(size))
     }
 
     /// Acts on the verdict; returns whether the disk was too full to do all.

@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use auditmon_journal::{AgentNote, OpenError, RealFs, SignedCheckpoint, open};
+use auditmon_journal::format::source_hash;
+use auditmon_journal::{AgentNote, OpenError, Position, PositionVerdict, RealFs, SignedCheckpoint, open};
 use auditmon_merkle::{Checkpoint, Ed25519Verifier, Frontier, Hash, TILE_BYTES, TileId, split_checkpoints};
-use common::{Journal, copy, event, files, forget_checkpoints, options, seg_dir, wait_for};
+use common::{Journal, copy, event, files, forget_checkpoints, options, seg_dir, state, wait_for};
 
 fn vkey(dir: &Path) -> Ed25519Verifier {
     let text = std::fs::read_to_string(dir.join("keys/log.vkey")).unwrap();
@@ -182,10 +183,12 @@ fn tiles_are_those_of_the_tree_in_memory_and_on_disk() {
 }
 
 #[test]
-fn a_rewritten_journal_is_noticed_and_never_signed() {
+fn a_rewritten_journal_is_noticed_and_goes_on_as_a_new_generation() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path());
+    let origin = journal.opened.origin.clone();
     journal.write(&["a", "b", "c"]);
+    journal.submit(state("kernel", b"serial", 0, b"17")).unwrap();
     journal.close();
     let before = std::fs::read_to_string(dir.path().join("journal/1/checkpoint")).unwrap();
     // Another journal of the same length under the same name.
@@ -194,17 +197,57 @@ fn a_rewritten_journal_is_noticed_and_never_signed() {
     forget_checkpoints(other.path());
     let journal = Journal::open(other.path());
     journal.write(&["a", "B", "c"]);
+    journal.submit(state("kernel", b"serial", 0, b"17")).unwrap();
     journal.close();
     for first in files(other.path(), ".seg") {
         let name = format!("{first:020}.seg");
         std::fs::copy(seg_dir(other.path()).join(&name), seg_dir(dir.path()).join(&name)).unwrap();
     }
+    let remembered = |journal: &Journal| journal.opened.states[&source_hash("kernel")][b"serial".as_slice()].clone();
     let journal = Journal::open(dir.path());
-    assert_eq!(journal.opened.findings, [AgentNote::Rewritten { size: 3 }]);
+    let former = origin.clone();
+    assert_eq!(
+        journal.opened.findings,
+        [AgentNote::Rewritten {
+            origin: former,
+            size: 4
+        }]
+    );
+    assert_eq!(journal.opened.origin, format!("{origin}/gen/2"));
+    assert_eq!(journal.opened.generation, 2);
+    let value = remembered(&journal).value;
+    assert_eq!(value, b"17", "what sources remember goes on");
+    assert_eq!(vkey(dir.path()).vkey().name(), journal.opened.origin);
+    let position = |origin: &str| Position {
+        origin: origin.to_owned(),
+        seq: 3,
+        leaf_hash: [1; 32],
+    };
+    let verdict = |journal: &Journal, origin: &str| journal.handle.check_position(&position(origin));
+    assert_eq!(verdict(&journal, &origin), PositionVerdict::Former);
+    assert_eq!(verdict(&journal, "host/other"), PositionVerdict::OtherOrigin);
+    assert!(journal.handle.accept_rollback("the disk was restored").unwrap());
+    assert_eq!(verdict(&journal, &origin), PositionVerdict::Accepted);
     journal.write(&["d"]);
     journal.close();
     let after = std::fs::read_to_string(dir.path().join("journal/1/checkpoint")).unwrap();
     assert_eq!(after, before, "nothing is signed that contradicts it");
+    let journal = Journal::open(dir.path());
+    assert!(journal.opened.findings.is_empty(), "told once");
+    assert_eq!(journal.opened.origin, format!("{origin}/gen/2"));
+    assert_eq!(remembered(&journal).value, b"17");
+    assert_eq!(verdict(&journal, &origin), PositionVerdict::Accepted);
+    assert_eq!(journal.texts(), ["d"]);
+    journal.close();
+}
+
+#[test]
+fn a_first_generation_has_nothing_to_accept() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path());
+    assert!(!journal.handle.accept_rollback("why not").unwrap());
+    assert!(!journal.handle.is_accepted());
+    journal.close();
 }
 
 #[test]

@@ -54,11 +54,11 @@ fn tell(note: &AgentNote) -> Told {
             Outcome::Failure,
             json!({"seq": seq}),
         ),
-        AgentNote::Rewritten { size } => (
+        AgentNote::Rewritten { origin, size } => (
             "journal.rewritten",
             Severity::Critical,
             Outcome::Failure,
-            json!({"checkpoint_entries": size}),
+            json!({"former_origin": origin, "checkpoint_entries": size}),
         ),
         AgentNote::CheckpointUnreadable => (
             "journal.checkpoint_unreadable",
@@ -148,11 +148,12 @@ fn log(note: &AgentNote) {
         AgentNote::SyncFailed { seq } => {
             tracing::error!(seq, "journal: a write to the disk failed; a new segment was begun");
         }
-        AgentNote::Rewritten { size } => {
+        AgentNote::Rewritten { origin, size } => {
             tracing::error!(
+                origin,
                 size,
                 "journal: its records are not those that the checkpoint of this size was signed over: it was rewritten; \
-                 no checkpoint is signed any more"
+                 it goes on as a new generation. Sinks wait for `auditmon journal accept-rollback --reason`"
             );
         }
         AgentNote::CheckpointUnreadable => {

@@ -5,29 +5,59 @@ use std::path::Path;
 use auditmon_merkle::check_name;
 
 use crate::fs::{Fs, read_small, replace};
-use crate::layout::{Layout, generation_origin};
+use crate::layout::{Layout, SegFile, generation_origin};
 use crate::options::{OpenError, Options};
 
 /// Longest text of an origin: a host name and 17 bytes, with room to spare.
 const MAX_ORIGIN: usize = 512;
 
-/// Makes what is missing; returns the newest generation's layout, origin and number.
-pub(super) fn prepare(fs: &dyn Fs, options: &mut Options) -> Result<(Layout, String, u32), OpenError> {
+/// A generation's place.
+pub(super) struct Place {
+    pub(super) layout: Layout,
+    pub(super) origin: String,
+    pub(super) generation: u32,
+    /// The origin of the first.
+    base: String,
+}
+
+/// Makes what is missing; returns the newest generation.
+pub(super) fn prepare(fs: &dyn Fs, options: &mut Options) -> Result<Place, OpenError> {
     let first = Layout::new(&options.dir, 1);
     let journal = first.journal();
     make(fs, &options.dir, &journal)?;
     make(fs, &options.dir, &first.positions())?;
     let names = fs.list(&journal).map_err(OpenError::io(&journal))?;
-    let generation = names
-        .iter()
-        .filter_map(|name| Layout::parse_generation(name))
-        .max()
-        .unwrap_or(1);
+    let mut generations: Vec<u32> = names.iter().filter_map(|name| Layout::parse_generation(name)).collect();
+    generations.sort_unstable();
+    // One without a segment was about to be begun: the one before is looked at again.
+    let begun = generations.iter().rev().find(|generation| {
+        let names = fs.list(&Layout::new(&options.dir, **generation).seg_dir());
+        names.is_ok_and(|names| {
+            names
+                .iter()
+                .any(|name| matches!(Layout::parse_seg(name), Some(SegFile::Seg(_))))
+        })
+    });
+    let generation = begun.copied().unwrap_or(1);
     let origin = origin(fs, &journal, options)?;
+    place(fs, options, origin, generation)
+}
+
+/// Begins the generation behind another one.
+pub(super) fn begin(fs: &dyn Fs, options: &Options, before: &Place) -> Result<Place, OpenError> {
+    place(fs, options, before.base.clone(), before.generation.saturating_add(1))
+}
+
+fn place(fs: &dyn Fs, options: &Options, base: String, generation: u32) -> Result<Place, OpenError> {
     let layout = Layout::new(&options.dir, generation);
-    make(fs, &journal, &layout.generation_dir())?;
+    make(fs, &layout.journal(), &layout.generation_dir())?;
     make(fs, &layout.generation_dir(), &layout.seg_dir())?;
-    Ok((layout, generation_origin(&origin, generation), generation))
+    Ok(Place {
+        layout,
+        origin: generation_origin(&base, generation),
+        generation,
+        base,
+    })
 }
 
 /// A directory is there only once its parent is synced.
