@@ -94,3 +94,25 @@ pub fn none_runs(data_dir: &Path) -> Failure {
         ),
     }
 }
+
+/// A query string; everything but letters, digits and `-._` is escaped.
+pub fn encode_query(pairs: &[(&'static str, String)]) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::new();
+    for (name, value) in pairs {
+        if !out.is_empty() {
+            out.push('&');
+        }
+        out.push_str(name);
+        out.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
+                out.push(byte.into());
+            } else {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}

@@ -17,7 +17,7 @@ use auditmon_core::http::Problem;
 use auditmon_journal::Handle;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::accounts::{Accounts, KeyRing};
+use crate::routes::parameters;
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "admin.sock";
@@ -58,6 +59,11 @@ pub trait Commands: Send + Sync + 'static {
     /// # Errors
     /// A sentence: it is not the time for it, or a file can't be written.
     async fn rotate_log_key(&self, finish: bool) -> Result<String, String>;
+    /// Accepts that the journal goes on as a new generation, and starts the sinks that wait for it.
+    ///
+    /// # Errors
+    /// A sentence: there is nothing to accept, or it can't be written.
+    async fn accept_rollback(&self, reason: &str) -> Result<(), String>;
 }
 
 /// How a reload went.
@@ -184,6 +190,7 @@ fn router(admin: Admin, stop: CancellationToken) -> Router {
         .route("/reload", post(reload))
         .route("/page", post(page))
         .route("/dlq/{sink}/replay", post(replay))
+        .route("/journal/accept-rollback", post(accept_rollback))
         .route("/keys/log/rotate", post(|admin| rotate(admin, false)))
         .route("/keys/log/finish", post(|admin| rotate(admin, true)))
         .with_state(Arc::clone(&admin))
@@ -214,6 +221,24 @@ async fn rotate(State(admin): State<Arc<Admin>>, finish: bool) -> Response {
     match admin.commands.rotate_log_key(finish).await {
         Ok(vkey) => Json(LogKey { vkey }).into_response(),
         Err(why) => Problem::new(StatusCode::CONFLICT, "refused", why).into_response(),
+    }
+}
+
+async fn accept_rollback(State(admin): State<Arc<Admin>>, RawQuery(raw): RawQuery) -> Response {
+    let pairs = match parameters(raw.as_deref().unwrap_or_default()) {
+        Ok(pairs) => pairs,
+        Err(problem) => return problem.into_response(),
+    };
+    let reason = pairs
+        .into_iter()
+        .find_map(|(name, value)| (name == "reason").then_some(value));
+    let commands = Arc::clone(&admin.commands);
+    // It goes on when the command is interrupted.
+    let accepted = tokio::spawn(async move { commands.accept_rollback(&reason.unwrap_or_default()).await });
+    match accepted.await {
+        Ok(Ok(())) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Err(why)) => Problem::new(StatusCode::CONFLICT, "refused", why).into_response(),
+        Err(error) => failed(error),
     }
 }
 

@@ -45,6 +45,7 @@ mod protect;
 mod reader;
 pub mod reload;
 mod rest;
+pub mod rollback;
 mod routes;
 mod slot;
 mod start;

@@ -33,7 +33,7 @@ use crate::reader::StoreReader;
 use crate::routes::{self, Shared};
 use crate::telemetry::{self, AgentCollector, Telemetry};
 use crate::tls::{ReadFile, Tls, TlsFiles};
-use crate::{listener, logkey, notes, teller};
+use crate::{listener, logkey, notes, rollback, teller};
 
 /// How long the start waits for plugins to say that they are at work, or why not, before it tells of them.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -241,6 +241,21 @@ impl Commands for Control {
         } else {
             Err(format!("there is no sink `{sink}` at work"))
         }
+    }
+
+    async fn accept_rollback(&self, reason: &str) -> Result<(), String> {
+        let Some(inner) = self.0.upgrade() else {
+            return Err("the agent ends".to_owned());
+        };
+        rollback::check(reason)?;
+        let about = rollback::data(inner.parts.journal.origin(), reason);
+        let (journal, reason) = (inner.parts.journal.clone(), reason.to_owned());
+        let accepted = tokio::task::spawn_blocking(move || rollback::accept(&journal, &reason)).await;
+        accepted.map_err(|error| error.to_string())??;
+        inner.tell(rollback::ACCEPTED, &about).await;
+        // Starts those that were given up.
+        Agent(inner).reload("auditmon journal accept-rollback").await;
+        Ok(())
     }
 
     async fn rotate_log_key(&self, finish: bool) -> Result<String, String> {

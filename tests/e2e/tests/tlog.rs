@@ -251,3 +251,38 @@ fn a_key_is_rotated_beside_an_agent_and_without_one() {
         assert_eq!(agent.dumped(name).len(), 1, "{name}");
     }
 }
+
+#[test]
+fn a_rewritten_journal_goes_on_as_a_new_generation_once_accepted() {
+    let mut agent = Agent::start();
+    let refused = agent.run(&["journal", "accept-rollback", "--reason", "none"]).expect(1);
+    assert!(refused.stderr.contains("nothing to accept"), "{}", refused.stderr);
+    post(&agent, 3);
+    agent.stop();
+    let seg = agent.data_dir().join("journal/1/seg");
+    let checkpoint = agent.data_dir().join("journal/1/checkpoint");
+    let signed = std::fs::read(&checkpoint).unwrap();
+    // The same journal lived on differently, with as many records or more.
+    std::fs::remove_dir_all(&seg).unwrap();
+    for name in ["checkpoint", "checkpoints"] {
+        let _ = std::fs::remove_file(agent.data_dir().join("journal/1").join(name));
+    }
+    std::fs::rename(agent.data_dir().join("events.db"), agent.dir().join("events.db")).unwrap();
+    agent.start_again();
+    post(&agent, 30);
+    agent.stop();
+    std::fs::write(&checkpoint, signed).unwrap();
+    let _ = std::fs::remove_file(agent.data_dir().join("journal/1/checkpoints"));
+    agent.start_again();
+    let log_key = key(&agent);
+    assert!(log_key.vkey().name().ends_with("/gen/2"), "{}", log_key.vkey().name());
+    let (_, newest) = covering(&agent, &log_key, 1);
+    assert!(newest.origin().ends_with("/gen/2"));
+    assert_eq!(agent.dumped("journal.rewritten").len(), 1);
+    let reason = "restored: the backup of 3 May & more";
+    let _ = agent.run(&["journal", "accept-rollback", "--reason", reason]).expect(0);
+    let told = agent.dumped("journal.rollback_accepted");
+    assert_eq!(told[0]["event_data"]["reason"], reason);
+    let again = agent.run(&["journal", "accept-rollback", "--reason", reason]).expect(1);
+    assert!(again.stderr.contains("accepted already"), "{}", again.stderr);
+}
