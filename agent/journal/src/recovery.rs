@@ -54,7 +54,7 @@ pub(crate) fn open_core(
         match open_generation(&fs, options, &place, former, now, faults)? {
             Outcome::Open(core, opened) => return Ok((*core, opened)),
             Outcome::Rewritten(back, found) => {
-                options = back;
+                options = *back;
                 former = found;
                 place = tree::begin(&*fs, &options, &place)?;
             }
@@ -73,7 +73,7 @@ struct Former {
 enum Outcome {
     Open(Box<Core>, Opened),
     /// It is not the one that was signed: the journal goes on as another.
-    Rewritten(Options, Former),
+    Rewritten(Box<Options>, Former),
 }
 
 fn open_generation(
@@ -126,7 +126,7 @@ fn open_generation(
 /// What recovery made of a generation.
 enum Recovered {
     Core(Box<Core>, Vec<AgentNote>),
-    Rewritten(Options, Former),
+    Rewritten(Box<Options>, Former),
 }
 
 fn list(fs: &dyn Fs, layout: &Layout) -> Result<Listing, OpenError> {
@@ -311,7 +311,7 @@ impl Recovery {
                 findings: self.findings,
                 states: core.states,
             };
-            return Ok(Recovered::Rewritten(core.options, former));
+            return Ok(Recovered::Rewritten(Box::new(core.options), former));
         }
         core.checkpointer = keys.map(|keys| {
             *self.shared.keys.lock() = keys.signers;
