@@ -10,6 +10,7 @@
 
 pub mod format;
 pub mod fsck;
+pub mod inspect;
 
 mod checkpoint;
 mod core;
