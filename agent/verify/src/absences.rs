@@ -36,6 +36,7 @@ struct Said {
 #[derive(Default)]
 pub(crate) struct Absences {
     expired: Ranges,
+    vanished: Ranges,
     erased: Ranges,
     rows: Ranges,
     said_expired: Vec<Said>,
@@ -59,6 +60,16 @@ impl Absences {
     /// A segment's payloads are gone.
     pub(crate) fn expired(&mut self, first: u64, last: u64) {
         self.expired.add(first, last);
+    }
+
+    /// A segment's payloads went while the check ran; what says so may be newer than what is checked.
+    pub(crate) fn vanished(&mut self, first: u64, last: u64) {
+        self.vanished.add(first, last);
+    }
+
+    /// Payloads that went meanwhile and of which nothing has been read yet that says so.
+    pub(crate) fn unexplained_vanished(&self, covered: u64) -> Vec<(u64, u64)> {
+        explain(&self.vanished, &self.said_expired, covered).silent
     }
 
     /// A record is in erased form.

@@ -1,6 +1,6 @@
 //! One generation of the journal, from its first record to its last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -75,6 +75,8 @@ pub(crate) struct Check<'a> {
     covered: u64,
     wrong: Vec<Wrong>,
     expired_files: bool,
+    /// Segments without payloads when the check began.
+    gone: BTreeSet<u64>,
 }
 
 impl<'a> Check<'a> {
@@ -103,6 +105,7 @@ impl<'a> Check<'a> {
             bad: false,
             wrong: Vec::new(),
             expired_files: false,
+            gone: BTreeSet::new(),
         }
     }
 
@@ -111,6 +114,8 @@ impl<'a> Check<'a> {
         self.compare_roots()?;
         let mut since: Option<Instant> = None;
         let mut segments = self.list()?;
+        let gone = segments.iter().filter(|(_, parts)| !parts.seg);
+        self.gone = gone.map(|(first, _)| *first).collect();
         if let Some(first) = segments.keys().next().copied()
             && first > 0
         {
@@ -255,7 +260,10 @@ impl<'a> Check<'a> {
             self.step(None, Some(&leaf))?;
         }
         if self.seq > from {
-            self.absences.expired(from, self.seq - 1);
+            match self.setting.running && !self.gone.contains(&first) {
+                true => self.absences.vanished(from, self.seq - 1),
+                false => self.absences.expired(from, self.seq - 1),
+            }
         }
         Ok(())
     }

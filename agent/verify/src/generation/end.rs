@@ -120,6 +120,11 @@ impl Check<'_> {
                 "{origin}: whether the payloads of seq {first} to {last} were removed by retention: what declared it has itself been removed"
             ));
         }
+        for (first, last) in self.absences.unexplained_vanished(covered) {
+            self.report.unseen(format!(
+                "{origin}: whether retention removed the payloads of seq {first} to {last}: they went while this was checked; check again"
+            ));
+        }
         let erased = self.absences.explain_erased(covered);
         for (first, last) in erased.silent {
             let name = Generation::seg_name(self.segment_of(first));
