@@ -73,9 +73,6 @@ mod tests {
     #[test]
     fn values_are_escaped() {
         let pairs = [("username", "a b&c=ü".to_owned()), ("from", "7".to_owned())];
-        assert_eq!(
-            crate::admin::encode_query(&pairs),
-            "username=a%20b%26c%3D%C3%BC&from=7"
-        );
+        assert_eq!(crate::admin::encode_query(&pairs), "username=a%20b%26c%3D%C3%BC&from=7");
     }
 }
