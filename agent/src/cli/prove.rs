@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Options of `auditmon prove`.
 #[derive(Args)]
 #[command(
-    after_help = "Exit code 0: all are proved; 1: one isn't there, was deleted or isn't signed; 2: could not look.\n\nExamples:\n  auditmon prove 019b76da-a800-7000-8000-000000000001 > event.auditmon-proof\n  auditmon verify event.auditmon-proof --key \"$(cat log.vkey)\""
+    after_help = "Exit code 0: all are proved; 1: one isn't there, was deleted or isn't signed; 2: could not look.\n\nExamples:\n  auditmon prove 019b76da-a800-7000-8000-000000000001 > event.auditmon-proof\n\n`auditmon verify event.auditmon-proof --key VKEY` checks it anywhere."
 )]
 pub struct ProveArgs {
     /// Ids of the events; several proofs are one file

@@ -10,21 +10,32 @@ use super::NewTile;
 use crate::fs::{Fs, read_full_at, write_all_at};
 use crate::layout::Layout;
 
+/// Tiles that are open at once.
+const AT_ONCE: usize = 128;
+
 /// Writes full tiles; all are on disk when this returns.
 pub(crate) fn write(fs: &dyn Fs, layout: &Layout, tiles: &[NewTile]) -> io::Result<()> {
     let root = layout.generation_dir();
     let mut dirs = BTreeSet::new();
-    for (tile, bytes) in tiles {
-        let path = layout.tile(*tile);
-        make_dirs(fs, &root, &path, &mut dirs)?;
-        // Beside, because whoever reads the directory must never see half a tile.
-        let mut beside = path.clone().into_os_string();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
-        let file = fs.create(&beside)?;
-        write_all_at(&*file, &mut [IoSlice::new(&bytes[..])], 0)?;
-        file.sync()?;
-        fs.rename(&beside, &path)?;
+    // All of them are written before the first is synced: what a file system does for that it does for many at once.
+    for some in tiles.chunks(AT_ONCE) {
+        let mut files = Vec::with_capacity(some.len());
+        for (tile, bytes) in some {
+            let path = layout.tile(*tile);
+            make_dirs(fs, &root, &path, &mut dirs)?;
+            // Beside, because whoever reads the directory must never see half a tile.
+            let mut beside = path.clone().into_os_string();
+            beside.push(".new");
+            let beside = PathBuf::from(beside);
+            let file = fs.create(&beside)?;
+            write_all_at(&*file, &mut [IoSlice::new(&bytes[..])], 0)?;
+            files.push((file, beside, path));
+        }
+        for (file, beside, path) in files {
+            file.sync()?;
+            drop(file);
+            fs.rename(&beside, &path)?;
+        }
     }
     dirs.iter().try_for_each(|dir| fs.sync_dir(dir))
 }
