@@ -38,7 +38,9 @@ class Store:
         connection = sqlite3.connect(f"file:{urllib.parse.quote(path)}?{mode}", uri=True, isolation_level=None)
         connection.text_factory = bytes
         connection.execute("BEGIN")
-        self.columns = [row[1].decode() for row in connection.execute("PRAGMA table_info(events)")]
+        # Generated columns (hidden: 2, 3) hold nothing of their own; two of them say which row it is.
+        self.columns = [name.decode() for _, name, *_, hidden in connection.execute("PRAGMA table_xinfo(events)")
+                        if not hidden or name.decode() in NEEDED]
         if not NEEDED <= set(self.columns):
             raise CannotCheck("events.db has no table events with the columns needed")
         connection.execute("SELECT 1 FROM events LIMIT 1").fetchall()
@@ -71,8 +73,11 @@ def check_row(row, leaf):
             same = cell in (received, _rfc3339(received).encode())
         elif name == "event_id":
             same = cell in (id_, event[name].encode())
-        elif name == "event_time":
-            same = cell == event[name].encode() or cell in _instants(event[name])
+        elif name == "received_time_ns":
+            same = cell == received
+        elif name in ("event_time", "event_time_ns"):
+            text = event["event_time"]
+            same = cell == text.encode() or cell in _instants(text)
         elif name == "event_data":
             same = cell == event["event_data_text"].encode() or cell is None and event[name] is None
         elif name in event:

@@ -138,10 +138,8 @@ impl Held {
 #[derive(Debug)]
 pub struct Losses {
     gaps: Gaps,
-    /// Up to here nothing is to be accounted for, or it is.
+    /// Up to here everything was accounted for by former runs, or passed before the first one.
     base: Option<u64>,
-    /// No former run of this boot is known: what is below `base` passed before the first one.
-    is_first_run: bool,
     /// Beyond `base`.
     accounted: Ranges,
     wide: Unwrapped,
@@ -165,7 +163,6 @@ impl Losses {
         let mut losses = Losses {
             gaps: Gaps::new(mark.map(|mark| mark.serial)),
             base: None,
-            is_first_run: mark.is_none(),
             accounted: Ranges::default(),
             wide: Unwrapped::default(),
             first: None,
@@ -206,10 +203,7 @@ impl Losses {
         self.gaps.observe(serial, arrival);
         let wide = self.wide.near(serial);
         self.first.get_or_insert(wide);
-        let base = *self.base.get_or_insert(wide - 1);
-        if wide <= base && self.is_first_run {
-            self.begin_before(wide, base);
-        }
+        self.base.get_or_insert(wide - 1);
         match self.highest {
             Some((highest, _)) if wide <= highest => return,
             Some((highest, after)) if wide > highest + 1 => {
@@ -229,18 +223,6 @@ impl Losses {
         self.highest = Some((wide, Some(time)));
     }
 
-    /// The rest of an event came that began before the first run: that is where this boot's account begins now, and
-    /// what passed between the two is missing.
-    fn begin_before(&mut self, serial: u64, base: u64) {
-        self.base = Some(serial - 1);
-        if serial < base {
-            let held = &mut self.held[Reason::Restart as usize];
-            let at = held.ranges.partition_point(|(_, last)| *last < serial);
-            held.ranges.insert(at, (serial + 1, base));
-            held.missing += base - serial;
-        }
-    }
-
     /// The event with this serial is in the batch, or needs no place in one.
     ///
     /// If it was given up meanwhile, but no gap has told of it yet, none will.
@@ -255,10 +237,12 @@ impl Losses {
         }
     }
 
-    /// Whether this serial is accounted for already: what comes of it now comes late.
+    /// Whether this serial is accounted for already, or passed before the account began: what comes of it now comes
+    /// late.
     #[must_use]
-    pub fn told_missing(&self, serial: u32) -> bool {
-        self.accounted.contains(self.wide.near(serial))
+    pub fn is_late(&self, serial: u32) -> bool {
+        let wide = self.wide.near(serial);
+        self.base.is_some_and(|base| wide <= base) || self.accounted.contains(wide)
     }
 
     /// The kernel had to wait for us at this time (monotonic, ns).

@@ -327,8 +327,8 @@ impl Processor {
             let Some(mut event) = self.reassembler.pop() else {
                 return;
             };
-            // What the kernel held back until after its serial was told as missing.
-            event.late |= !event.unstamped && self.losses.told_missing(event.stamp.serial);
+            // What the kernel held back until after its serial was told as missing, or what began before the first run.
+            event.late |= !event.unstamped && self.losses.is_late(event.stamp.serial);
             self.event(&event);
             self.reassembler.recycle(event);
         }
