@@ -22,7 +22,7 @@
 //! | `notes` | what happened to the journal, as events |
 //! | `listener`, `guard`, `rest` | connections: limits, time-outs, shutdown, bodies that nobody read |
 //! | `listeners` | those beside the shared one |
-//! | `request_id` | what a request is called in log and answer |
+//! | [`request_id`] | what a request is called in log and answer |
 //! | `tls`, `prefix` | certificates of a listener, followed while it runs; the path under which a proxy shows the agent |
 //! | `routes` | the agent's own routes: probes, metrics, reading events |
 //! | `telemetry` | metrics of process, journal, plugins and HTTP |
@@ -52,7 +52,7 @@ pub mod privileges;
 mod protect;
 mod reader;
 pub mod reload;
-mod request_id;
+pub mod request_id;
 mod rest;
 pub mod rollback;
 mod routes;

@@ -20,7 +20,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-use tracing::Instrument as _;
 
 use crate::guard::{Guarded, Patience, Phase};
 use crate::prefix::Prefix;
@@ -214,10 +213,8 @@ async fn connection<S>(
         request.extensions_mut().insert(Secure(requests.secure));
         request.extensions_mut().insert(requests.prefix.base());
         let id = request_id::of(request.headers());
-        // Whatever is logged of the request, at any level, has its id.
-        let span = tracing::error_span!("request", request_id = id.to_str().unwrap_or_default());
         let answered = async move {
-            let Ok(mut response) = router
+            let Ok(response) = router
                 .oneshot(request)
                 .await
                 .map_err(|never: Infallible| match never {});
@@ -225,10 +222,9 @@ async fn connection<S>(
             if response.extensions().get::<NoAnswer>().is_some() {
                 return Err(io::Error::other("no answer"));
             }
-            response.headers_mut().insert(request_id::HEADER, id);
             Ok(response)
         };
-        answered.instrument(span)
+        request_id::around(id, answered)
     });
     let connection = watcher.watch(http.serve_connection(TokioIo::new(stream), service).into_owned());
     // How a connection ends is the client's business: time-outs and resets are no faults of ours.

@@ -1,10 +1,36 @@
 //! What a request is called in the log, and in its answer: `X-Request-Id`.
+//!
+//! The id is local to the request's task, where the log finds it. A span of tracing would do the same and took 20 MB
+//! more where 2,000 requests waited for their bodies.
+
+use std::future::Future;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::Response;
 use uuid::Uuid;
 
 /// The header, in requests and answers.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+tokio::task_local! {
+    static PRESENT: HeaderValue;
+}
+
+/// The id of the request that is worked on here, if one is: for the log.
+#[must_use]
+pub fn present() -> Option<HeaderValue> {
+    PRESENT.try_with(HeaderValue::clone).ok()
+}
+
+/// Answers a request under this id.
+pub(crate) async fn around<E>(
+    id: HeaderValue,
+    answer: impl Future<Output = Result<Response, E>>,
+) -> Result<Response, E> {
+    let mut response = PRESENT.scope(id.clone(), answer).await?;
+    response.headers_mut().insert(HEADER, id);
+    Ok(response)
+}
+
 /// Longest id that is taken over, in bytes.
 const MAX: usize = 128;
 
@@ -38,6 +64,19 @@ mod tests {
             headers.append(HEADER, HeaderValue::from_bytes(value).unwrap());
         }
         of(&headers).to_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn the_id_is_there_while_the_request_is_worked_on() {
+        let id = HeaderValue::from_static("x");
+        let inside = async {
+            tokio::task::yield_now().await;
+            assert_eq!(present(), Some(HeaderValue::from_static("x")));
+            Ok::<_, ()>(Response::default())
+        };
+        let response = around(id, inside).await.unwrap();
+        assert_eq!(response.headers()[HEADER], "x");
+        assert_eq!(present(), None);
     }
 
     #[test]

@@ -136,7 +136,7 @@ fn a_request_has_an_id_in_its_answer_and_in_the_log() {
     let line_of = |id: &str| {
         eventually(&format!("a line about {id}"), auditmon_e2e::PATIENCE, || {
             let mut lines = agent.log().into_iter();
-            lines.find(|line| line["span"]["request_id"] == id)
+            lines.find(|line| line["request_id"] == id)
         })
     };
     assert_eq!(ask(Some("proxy-7/abc"), "/livez"), "proxy-7/abc");
