@@ -18,6 +18,7 @@ use crate::options::{AgentNote, Options, PauseReason};
 use crate::seal::SealJob;
 use crate::shared::{SYNC_BUCKETS, Segment, Shared};
 use crate::states::States;
+use crate::tree::{MOST, store_tiles};
 
 mod change;
 mod hooks;
@@ -226,7 +227,11 @@ impl Core {
             self.answer();
         }
         if self.faults.is(Fault::SignUnsynced) {
-            self.extend_tree();
+            let staged = self.staged.iter();
+            let hashes: Vec<_> = staged
+                .map(|staged| (staged.first_seq, staged.records.leaf_hashes().to_vec()))
+                .collect();
+            self.extend_tree(hashes);
             self.checkpoint(self.now);
         }
         match self.write_staged().and_then(|()| self.sync_active()) {
@@ -309,20 +314,31 @@ impl Core {
             self.upkeep.mark_due(self.now);
         }
         self.answer();
-        if !self.faults.is(Fault::SignUnsynced) {
-            self.extend_tree();
-        }
-        self.staged.clear();
         self.staged_bytes = 0;
+        // Whoever was answered sends more: what is no longer needed must not be held beside it.
+        let staged = std::mem::take(&mut self.staged).into_iter();
+        let hashes: Vec<_> = staged
+            .map(|staged| (staged.first_seq, staged.records.into_leaf_hashes()))
+            .collect();
+        if !self.faults.is(Fault::SignUnsynced) {
+            self.extend_tree(hashes);
+        }
     }
 
-    /// Appends what is staged to the tree: after it is on disk, and answered.
-    fn extend_tree(&self) {
-        let mut tree = self.shared.tree.lock();
-        for staged in &self.staged {
-            tree.extend(staged.first_seq, staged.records.leaf_hashes());
+    /// Appends records to the tree: after they are on disk, and answered.
+    fn extend_tree(&self, staged: Vec<(u64, Vec<[u8; 32]>)>) {
+        for (first_seq, hashes) in staged {
+            let pending = {
+                let mut tree = self.shared.tree.lock();
+                tree.extend(first_seq, &hashes);
+                tree.pending()
+            };
+            drop(hashes);
+            // The thread that writes them can't keep up, so commits wait for tiles: memory has its bound.
+            if pending > MOST && store_tiles(&self.shared, u64::MAX, MOST).is_err() {
+                self.shared.tree.lock().give_up();
+            }
         }
-        drop(tree);
         self.shared.alarm.ring();
     }
 

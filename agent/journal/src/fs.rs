@@ -51,6 +51,9 @@ pub trait FsFile: Send + Sync + 'static {
     /// Allocates blocks for `0..len` and makes the file at least that long; what
     /// was not written reads as zeros.
     fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Begins to write out what was written, and doesn't wait: whoever syncs
+    /// many files begins with all of them. Only [`sync`](Self::sync) promises anything.
+    fn begin_sync(&self) {}
     /// `fdatasync`: contents and length are on disk when it returns.
     fn sync(&self) -> io::Result<()>;
 }

@@ -21,6 +21,7 @@ mod tree;
 
 use newest::{Newest, Verdict};
 use rebuild::Rebuilt;
+pub(crate) use rebuild::make_again as make_tiles_again;
 
 /// What the `seg` directory holds.
 #[derive(Default)]

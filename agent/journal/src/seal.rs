@@ -6,9 +6,10 @@ use crate::find::Span;
 use crate::format::{LEAF, RecordIter};
 use crate::fs::{FsFile, write_all_at};
 use crate::layout::Layout;
+use crate::recovery::make_tiles_again;
 use crate::scan::{Finder, FrameReader, walk_pieces};
 use crate::shared::Shared;
-use crate::tree::write_tiles;
+use crate::tree::store_tiles;
 
 /// Leaves are written in pieces of about this many bytes.
 const PIECE: usize = 64 << 10;
@@ -88,7 +89,7 @@ impl SealJob {
         if !stop.reached {
             fs.remove(&beside)?;
             // What is left of it in memory: it stands for the leaves that are missing.
-            self.store_tiles(shared)?;
+            store_tiles(shared, self.end_seq, 0)?;
             let mut finder = Finder::new(file, stop.offset, size);
             let found = finder.find(stop.offset + 1, stop.seq..self.end_seq)?;
             let behind = found.map_or(self.end_seq, |(_, head)| head.first_seq);
@@ -106,7 +107,8 @@ impl SealJob {
         file.sync()?;
         let records = leaves.finish()?;
         // Before its leaves get their name: whoever sees them finds the tiles.
-        self.store_tiles(shared)?;
+        make_tiles_again(shared, self.end_seq)?;
+        store_tiles(shared, self.end_seq, 0)?;
         fs.rename(&beside, &layout.leaf(self.first_seq))?;
         fs.sync_dir(&layout.seg_dir())?;
         Ok(SealResult::Sealed {
@@ -115,16 +117,6 @@ impl SealJob {
             newest_ns,
             span,
         })
-    }
-}
-
-impl SealJob {
-    /// Writes the tiles that end in this segment or before.
-    fn store_tiles(&self, shared: &Shared) -> io::Result<()> {
-        let tiles = shared.tree.lock().unstored(self.end_seq);
-        write_tiles(&*shared.fs, &shared.layout, &tiles)?;
-        shared.tree.lock().stored(&tiles);
-        Ok(())
     }
 }
 

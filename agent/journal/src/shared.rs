@@ -144,6 +144,8 @@ pub(crate) struct Shared {
     pub(crate) paused: Mutex<Option<PauseReason>>,
     /// Over the records that are on disk.
     pub(crate) tree: Mutex<Tree>,
+    /// Held while tiles are written.
+    pub(crate) tile_writer: Mutex<()>,
     /// The newest checkpoint that is on disk.
     pub(crate) checkpoint: RwLock<Option<Arc<SignedCheckpoint>>>,
     /// Keys that sign, the current one first; none where it could not be made.
@@ -167,6 +169,7 @@ impl Shared {
             metrics: Mutex::default(),
             paused: Mutex::default(),
             tree: Mutex::new(Tree::new(Tiler::new())),
+            tile_writer: Mutex::default(),
             checkpoint: RwLock::default(),
             keys: Mutex::default(),
             alarm: Arc::default(),

@@ -1,24 +1,31 @@
 //! The Merkle tree over the records that are on disk.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use auditmon_merkle::{Frontier, Hash, TILE_BYTES, TILE_WIDTH, TileId, Tiler};
 
 mod store;
 
-pub(crate) use store::{read as read_tile, write as write_tiles};
+pub(crate) use store::{AT_ONCE, read as read_tile, store as store_tiles, write as write_tiles};
 
 /// A full tile that is not on disk yet.
-pub(crate) type NewTile = (TileId, Box<[u8; TILE_BYTES]>);
+pub(crate) type NewTile = (TileId, Arc<[u8; TILE_BYTES]>);
+
+/// Most full tiles in memory, beside those that one frame fills: 2 MiB.
+pub(crate) const MOST: usize = 256;
 
 /// The tree as far as records are on disk, with what of its tiles isn't.
 ///
-/// Its newest tiles and those of segments that are not sealed live in memory:
-/// 32 bytes a record, 8 MiB for a segment of 64 MiB with records of 256 bytes.
+/// Its newest tile of each level lives in memory, and so do full ones until
+/// enough of them have come together to be written.
 pub(crate) struct Tree {
     tiler: Tiler,
     /// Full tiles by level and index.
-    full: BTreeMap<(u8, u64), Box<[u8; TILE_BYTES]>>,
+    full: BTreeMap<(u8, u64), Arc<[u8; TILE_BYTES]>>,
+    /// Leaves whose tiles no disk took, so that memory kept its bound; sealing makes them again.
+    lost: Range<u64>,
     /// A leaf is missing, or is another one than a checkpoint says: nothing is
     /// appended or signed any more.
     broken: bool,
@@ -30,6 +37,7 @@ impl Tree {
         Self {
             tiler,
             full: BTreeMap::new(),
+            lost: 0..0,
             broken: false,
         }
     }
@@ -66,7 +74,7 @@ impl Tree {
         }
         if self.tiler.size().is_multiple_of(TILE_WIDTH.into()) {
             for (tile, bytes) in self.tiler.filled() {
-                self.full.insert((tile.level(), tile.index()), Box::new(*bytes));
+                self.full.insert((tile.level(), tile.index()), Arc::new(*bytes));
             }
         }
     }
@@ -84,13 +92,13 @@ impl Tree {
         self.tiler.partial(tile).map(<[u8]>::to_vec)
     }
 
-    /// The full tiles, all of whose leaves lie below `end`, that are not on disk.
-    pub(crate) fn unstored(&self, end: u64) -> Vec<NewTile> {
+    /// Full tiles, all of whose leaves lie below `end`, that are not on disk; `most` of them.
+    pub(crate) fn unstored(&self, end: u64, most: usize) -> Vec<NewTile> {
         let tiles = self.full.iter().filter_map(|((level, index), bytes)| {
             let tile = TileId::new(*level, *index, TILE_WIDTH)?;
-            (tile.leaves().end <= end).then(|| (tile, bytes.clone()))
+            (tile.leaves().end <= end).then(|| (tile, Arc::clone(bytes)))
         });
-        tiles.collect()
+        tiles.take(most).collect()
     }
 
     /// Number of full tiles in memory.
@@ -103,5 +111,35 @@ impl Tree {
         for (tile, _) in tiles {
             self.full.remove(&(tile.level(), tile.index()));
         }
+    }
+
+    /// Forgets all full tiles although they aren't on disk: leaves or records can give them again.
+    pub(crate) fn give_up(&mut self) {
+        let full = std::mem::take(&mut self.full);
+        let tiles = full
+            .keys()
+            .filter_map(|(level, index)| TileId::new(*level, *index, TILE_WIDTH));
+        // A tile of a higher level is made again by the last one below it.
+        let Some(first) = tiles.map(|tile| tile.leaves().end - u64::from(TILE_WIDTH)).min() else {
+            return;
+        };
+        let start = if self.lost.is_empty() {
+            first
+        } else {
+            first.min(self.lost.start)
+        };
+        self.lost = start..self.size();
+    }
+
+    /// From which leaf on tiles that end below `end` are to be made again; a multiple of a tile's width.
+    pub(crate) fn lost_below(&self, end: u64) -> Option<u64> {
+        let first = self.lost.start;
+        (!self.lost.is_empty() && first + u64::from(TILE_WIDTH) <= end).then_some(first)
+    }
+
+    /// All tiles that end below `end` are there, or never will be.
+    pub(crate) fn made_again(&mut self, end: u64) {
+        let width = u64::from(TILE_WIDTH);
+        self.lost.start = self.lost.start.max(end / width * width);
     }
 }

@@ -15,6 +15,7 @@ use crate::handle::Handle;
 use crate::options::SourceStates;
 use crate::seal::{SealJob, SealResult};
 use crate::shared::{Hold, Shared};
+use crate::tree::{AT_ONCE, store_tiles};
 
 /// How long a submission may wait for company.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -320,8 +321,11 @@ impl Run {
                 self.core.maintain(self.queue.time());
                 self.show();
             }
+            if self.core.take_tiles(self.queue.time()) {
+                self.sealer.send(Task::Tiles);
+            }
             while let Some(job) = self.core.take_seal(self.queue.time()) {
-                self.sealer.send(job);
+                self.sealer.send(Task::Seal(job));
             }
         }
         self.core.close(self.queue.time());
@@ -347,21 +351,36 @@ impl Drop for EndOnDrop {
     }
 }
 
+/// Work of the thread that seals.
+enum Task {
+    Seal(SealJob),
+    /// Enough tiles have come together to be written.
+    Tiles,
+}
+
 /// The thread that seals, so that commits don't wait for it.
 struct Sealer {
-    jobs: Option<std::sync::mpsc::Sender<SealJob>>,
+    jobs: Option<std::sync::mpsc::Sender<Task>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Sealer {
     fn spawn(shared: Arc<Shared>, queue: Arc<Queue>) -> io::Result<Self> {
-        let (jobs, inbox) = std::sync::mpsc::channel::<SealJob>();
+        let (jobs, inbox) = std::sync::mpsc::channel::<Task>();
         let thread = std::thread::Builder::new()
             .name("journal-seal".to_owned())
             .spawn(move || {
-                for job in inbox {
-                    let result = job.run(&shared);
-                    queue.take_sealed(job, result);
+                for task in inbox {
+                    match task {
+                        Task::Seal(job) => {
+                            let result = job.run(&shared);
+                            queue.take_sealed(job, result);
+                        }
+                        Task::Tiles => {
+                            // What fails stays in memory, and is tried again with those that follow.
+                            let _ = store_tiles(&shared, u64::MAX, AT_ONCE - 1);
+                        }
+                    }
                 }
             })?;
         Ok(Self {
@@ -370,10 +389,10 @@ impl Sealer {
         })
     }
 
-    fn send(&self, job: SealJob) {
+    fn send(&self, task: Task) {
         if let Some(jobs) = &self.jobs {
             // It only ends when this sender does.
-            let _ = jobs.send(job);
+            let _ = jobs.send(task);
         }
     }
 }

@@ -59,6 +59,12 @@ impl Core {
         self.shared.checkpoint()
     }
 
+    /// Full tiles that live in memory.
+    #[doc(hidden)]
+    pub fn tiles_in_memory(&self) -> usize {
+        self.shared.tree.lock().pending()
+    }
+
     /// What happened since the last call.
     #[doc(hidden)]
     pub fn counts(&mut self) -> Counts {

@@ -13,10 +13,8 @@ use crate::format::{LEAF, RecordIter, leaf_hash};
 use crate::fs::read_full_at;
 use crate::scan::{FrameReader, walk_pieces};
 use crate::shared::{Located, Segment, Shared};
-use crate::tree::{Tree, read_tile, write_tiles};
+use crate::tree::{MOST, Tree, read_tile, write_tiles};
 
-/// Tiles are written when so many have come together: 8 MiB.
-const TILES: usize = 1024;
 /// Leaves read at once.
 const LEAVES: usize = 1024;
 
@@ -37,25 +35,9 @@ pub(super) fn rebuild(shared: &Shared, newest: Option<&SignedCheckpoint>) -> io:
     // Not beyond the checkpoint, or its root could not be compared.
     let sealed = sealed_end(shared).min(newest.map_or(u64::MAX, |newest| newest.size));
     let tiler = resume(shared, sealed.min(end));
-    let mut build = Build {
-        shared,
-        seq: tiler.size(),
-        tree: Tree::new(tiler),
-        newest,
-        differs: false,
-    };
+    let mut build = Build::new(shared, tiler, newest);
     build.compare();
-    while build.seq < end {
-        let before = build.seq;
-        build.leaves(end)?;
-        if build.seq == before {
-            build.records(end)?;
-        }
-        if build.seq == before {
-            break;
-        }
-        build.flush();
-    }
+    build.run(end)?;
     let rebuilt = match (build.differs, build.seq < end) {
         (true, _) => Rebuilt::Differs,
         (false, true) => Rebuilt::Missing(build.seq),
@@ -67,6 +49,23 @@ pub(super) fn rebuild(shared: &Shared, newest: Option<&SignedCheckpoint>) -> io:
     }
     *shared.tree.lock() = tree;
     Ok(rebuilt)
+}
+
+/// Makes the tiles below `end` again that were given up, from leaves and
+/// records. Where those are missing too there is nothing to be done.
+pub(crate) fn make_again(shared: &Shared, end: u64) -> io::Result<()> {
+    let Some(first) = shared.tree.lock().lost_below(end) else {
+        return Ok(());
+    };
+    let tiler = resume(shared, first);
+    let mut build = Build::new(shared, tiler, None);
+    build.run(end)?;
+    build.write();
+    if let Some(error) = build.unwritten {
+        return Err(error);
+    }
+    shared.tree.lock().made_again(end);
+    Ok(())
 }
 
 /// Seq behind the leaves that follow each other from the first on.
@@ -100,9 +99,38 @@ struct Build<'a> {
     seq: u64,
     newest: Option<&'a SignedCheckpoint>,
     differs: bool,
+    /// Why tiles were given up.
+    unwritten: Option<io::Error>,
 }
 
-impl Build<'_> {
+impl<'a> Build<'a> {
+    fn new(shared: &'a Shared, tiler: Tiler, newest: Option<&'a SignedCheckpoint>) -> Self {
+        Self {
+            shared,
+            seq: tiler.size(),
+            tree: Tree::new(tiler),
+            newest,
+            differs: false,
+            unwritten: None,
+        }
+    }
+
+    /// Goes on up to `end`, or to the first leaf that is missing.
+    fn run(&mut self, end: u64) -> io::Result<()> {
+        while self.seq < end {
+            let before = self.seq;
+            self.leaves(end)?;
+            if self.seq == before {
+                self.records(end)?;
+            }
+            if self.seq == before {
+                break;
+            }
+            self.flush();
+        }
+        Ok(())
+    }
+
     fn push(&mut self, leaf: &[u8; LEAF]) {
         self.tree.extend(self.seq, [&leaf_hash(leaf)]);
         self.seq += 1;
@@ -164,19 +192,29 @@ impl Build<'_> {
                 }
                 seq += 1;
             }
+            self.flush();
             Ok(())
         })?;
         Ok(())
     }
 
-    /// Writes tiles that an earlier version, or a crash, left out. Their leaves
-    /// are on disk, so that on a full one they can wait for the next start.
+    /// Writes tiles where many have come together.
     fn flush(&mut self) {
-        if self.tree.pending() < TILES {
-            return;
+        if self.tree.pending() >= MOST {
+            self.write();
         }
-        let tiles = self.tree.unstored(self.seq);
-        let _ = write_tiles(&*self.shared.fs, &self.shared.layout, &tiles);
-        self.tree.stored(&tiles);
+    }
+
+    /// Writes tiles that an earlier version, or a crash, left out. Their leaves
+    /// are on disk, so that on a full one they can wait.
+    fn write(&mut self) {
+        let tiles = self.tree.unstored(self.seq, usize::MAX);
+        match write_tiles(&*self.shared.fs, &self.shared.layout, &tiles) {
+            Ok(()) => self.tree.stored(&tiles),
+            Err(error) => {
+                self.tree.give_up();
+                self.unwritten = Some(error);
+            }
+        }
     }
 }

@@ -9,9 +9,31 @@ use auditmon_merkle::{TILE_BYTES, TileId};
 use super::NewTile;
 use crate::fs::{Fs, read_full_at, write_all_at};
 use crate::layout::Layout;
+use crate::shared::Shared;
 
-/// Tiles that are open at once.
-const AT_ONCE: usize = 128;
+/// Tiles that are open at once, and so many are worth a sync: 512 KiB.
+pub(crate) const AT_ONCE: usize = 64;
+
+/// Writes the tiles that aren't on disk and whose leaves all lie below `end`,
+/// until at most `left` tiles live in memory alone. What fails stays there.
+pub(crate) fn store(shared: &Shared, end: u64, left: usize) -> io::Result<()> {
+    loop {
+        // Two threads may write; the same tile only one.
+        let _one = shared.tile_writer.lock();
+        let tiles = {
+            let tree = shared.tree.lock();
+            if tree.pending() <= left {
+                return Ok(());
+            }
+            tree.unstored(end, AT_ONCE)
+        };
+        if tiles.is_empty() {
+            return Ok(());
+        }
+        write(&*shared.fs, &shared.layout, &tiles)?;
+        shared.tree.lock().stored(&tiles);
+    }
+}
 
 /// Writes full tiles; all are on disk when this returns.
 pub(crate) fn write(fs: &dyn Fs, layout: &Layout, tiles: &[NewTile]) -> io::Result<()> {
@@ -21,6 +43,10 @@ pub(crate) fn write(fs: &dyn Fs, layout: &Layout, tiles: &[NewTile]) -> io::Resu
     for some in tiles.chunks(AT_ONCE) {
         let mut files = Vec::with_capacity(some.len());
         for (tile, bytes) in some {
+            // A start finds the newest again that an earlier run has written.
+            if read(fs, layout, *tile).is_ok_and(|held| held.is_some_and(|held| held == bytes[..])) {
+                continue;
+            }
             let path = layout.tile(*tile);
             make_dirs(fs, &root, &path, &mut dirs)?;
             // Beside, because whoever reads the directory must never see half a tile.
@@ -29,6 +55,7 @@ pub(crate) fn write(fs: &dyn Fs, layout: &Layout, tiles: &[NewTile]) -> io::Resu
             let beside = PathBuf::from(beside);
             let file = fs.create(&beside)?;
             write_all_at(&*file, &mut [IoSlice::new(&bytes[..])], 0)?;
+            file.begin_sync();
             files.push((file, beside, path));
         }
         for (file, beside, path) in files {
