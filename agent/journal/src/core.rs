@@ -227,11 +227,8 @@ impl Core {
             self.answer();
         }
         if self.faults.is(Fault::SignUnsynced) {
-            let staged = self.staged.iter();
-            let hashes: Vec<_> = staged
-                .map(|staged| (staged.first_seq, staged.records.leaf_hashes().to_vec()))
-                .collect();
-            self.extend_tree(hashes);
+            let (first_seq, hashes) = self.staged_hashes();
+            self.extend_tree(first_seq, &hashes);
             self.checkpoint(self.now);
         }
         match self.write_staged().and_then(|()| self.sync_active()) {
@@ -313,27 +310,31 @@ impl Core {
         if frames > 0 {
             self.upkeep.mark_due(self.now);
         }
+        let (first_seq, hashes) = self.staged_hashes();
         self.answer();
+        // Whoever was answered sends more: nothing is held beside that, nor pinned in between.
+        self.staged.clear();
         self.staged_bytes = 0;
-        // Whoever was answered sends more: what is no longer needed must not be held beside it.
-        let staged = std::mem::take(&mut self.staged).into_iter();
-        let hashes: Vec<_> = staged
-            .map(|staged| (staged.first_seq, staged.records.into_leaf_hashes()))
-            .collect();
         if !self.faults.is(Fault::SignUnsynced) {
-            self.extend_tree(hashes);
+            self.extend_tree(first_seq, &hashes);
         }
     }
 
+    /// Leaf hashes of what is staged, and the seq of the first.
+    fn staged_hashes(&self) -> (u64, Vec<[u8; 32]>) {
+        let first_seq = self.staged.first().map_or(self.next_seq, |staged| staged.first_seq);
+        let hashes = self.staged.iter().map(|staged| staged.records.leaf_hashes());
+        (first_seq, hashes.collect::<Vec<_>>().concat())
+    }
+
     /// Appends records to the tree: after they are on disk, and answered.
-    fn extend_tree(&self, staged: Vec<(u64, Vec<[u8; 32]>)>) {
-        for (first_seq, hashes) in staged {
+    fn extend_tree(&self, first_seq: u64, hashes: &[[u8; 32]]) {
+        for (seq, hashes) in (first_seq..).step_by(LEAVES_AT_ONCE).zip(hashes.chunks(LEAVES_AT_ONCE)) {
             let pending = {
                 let mut tree = self.shared.tree.lock();
-                tree.extend(first_seq, &hashes);
+                tree.extend(seq, hashes);
                 tree.pending()
             };
-            drop(hashes);
             // The thread that writes them can't keep up, so commits wait for tiles: memory has its bound.
             if pending > MOST && store_tiles(&self.shared, u64::MAX, MOST).is_err() {
                 self.shared.tree.lock().give_up();
@@ -454,6 +455,9 @@ impl Core {
         self.checkpoint(now);
     }
 }
+
+/// Leaves between two looks at how many tiles there are.
+const LEAVES_AT_ONCE: usize = 4096;
 
 /// Offset of the first frame of a segment.
 pub(crate) const FIRST_FRAME: u64 = SEGMENT_HEAD as u64;

@@ -213,11 +213,6 @@ impl Records {
         &self.leaf_hashes
     }
 
-    /// The same, where nothing else of them is needed any more.
-    pub(crate) fn into_leaf_hashes(self) -> Vec<[u8; 32]> {
-        self.leaf_hashes
-    }
-
     /// Whether there is no record.
     pub fn is_empty(&self) -> bool {
         self.records() == 0

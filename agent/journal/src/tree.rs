@@ -13,7 +13,7 @@ pub(crate) use store::{AT_ONCE, read as read_tile, store as store_tiles, write a
 /// A full tile that is not on disk yet.
 pub(crate) type NewTile = (TileId, Arc<[u8; TILE_BYTES]>);
 
-/// Most full tiles in memory, beside those that one frame fills: 2 MiB.
+/// Most full tiles in memory, beside the few that come between two looks: 2 MiB.
 pub(crate) const MOST: usize = 256;
 
 /// The tree as far as records are on disk, with what of its tiles isn't.
