@@ -40,6 +40,8 @@ const GROUP: usize = 256;
 
 /// What does not change while it runs.
 pub(crate) struct Core {
+    /// Its name in metrics.
+    pub(crate) label: String,
     pub(crate) client: Client,
     pub(crate) selection: Selection,
     pub(crate) keys: Vec<PublicKey>,
@@ -296,8 +298,7 @@ impl Core {
         let _permit = self.limit.acquire().await;
         let begin = Instant::now();
         let verdict = tokio::time::timeout(self.deadline, self.judge(job)).await;
-        self.metrics
-            .took(&self.client.endpoint.to_string(), begin.elapsed().as_secs_f64());
+        self.metrics.took(&self.label, begin.elapsed().as_secs_f64());
         verdict.unwrap_or_else(|_| Verdict::of_fault(&Fault::Timeout(self.deadline)))
     }
 

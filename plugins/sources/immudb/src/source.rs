@@ -101,6 +101,7 @@ fn core(
     let max_message = usize::try_from(config.max_message.0).unwrap_or(usize::MAX);
     let keys: Result<Vec<PublicKey>, String> = server.signing_keys.iter().map(|file| key(file)).collect();
     Ok(Core {
+        label: server.label().to_owned(),
         client: Client::new(
             endpoint,
             target,
