@@ -6,6 +6,7 @@ mod dlq;
 mod events;
 mod journal;
 mod keys;
+mod manual;
 mod run;
 mod status;
 
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use auditmon_config::{Loaded, Request};
 use auditmon_core::plugin::Entry;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Exit codes that scripts rely on.
 pub mod exit {
@@ -36,7 +37,7 @@ pub mod exit {
     name = "auditmon",
     version,
     disable_help_subcommand = true,
-    after_help = "Without a verb: `auditmon run`.\n\nExamples:\n  auditmon                                  start on built-in defaults: event API and page on 127.0.0.1:7984\n  auditmon -c /etc/auditmon/auditmon.yaml   start on a configuration file\n  auditmon check                            say what a start would do, and all faults of the configuration\n  auditmon keys create billing              make an API key for an application\n  auditmon events --username alice          look for events\n  auditmon journal fsck                     check the journal on disk"
+    after_help = "Without a verb: `auditmon run`.\n\nExamples:\n  auditmon                                  start on built-in defaults: event API and page on 127.0.0.1:7984\n  auditmon -c /etc/auditmon/auditmon.yaml   start on a configuration file\n  auditmon check                            say what a start would do, and all faults of the configuration\n  auditmon keys create billing              make an API key for an application\n  auditmon events --username alice          look for events\n  auditmon journal fsck                     check the journal on disk\n\n`auditmon VERB --help` has examples of each. Exit codes: 0 done or ended in order, 1 failure, 2 wrong command line or\nnot to be checked, 73 the data directory can't be made, 75 another agent has it, 78 fault of the configuration, 130 and\n143 a second signal. NO_COLOR turns colors off."
 )]
 struct Cli {
     /// Configuration file [default: /etc/auditmon/auditmon.yaml, then ./config/auditmon.yaml, if there]
@@ -52,15 +53,26 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     /// Run the agent in the foreground
+    #[command(after_help = "Examples:\n  \
+        auditmon run\n  \
+        auditmon run -c /etc/auditmon/auditmon.yaml\n  \
+        auditmon run --enable stdout --disable kernel | jq .event_name\n\n\
+        Ctrl-C or SIGTERM ends it in order, SIGHUP loads the configuration again.")]
     Run(run::RunArgs),
     /// Validate the configuration as a start would
+    #[command(after_help = "Examples:\n  \
+        auditmon check -c auditmon.yaml\n  \
+        auditmon check --disable kernel\n\n\
+        Exit code 0 if a start would take it, 78 with all faults otherwise. Warnings go to stderr.")]
     Check(run::RunArgs),
     /// Print the configuration in effect, an example file or the JSON Schema
     Config(config::ConfigArgs),
     /// Show what the running agent does: plugins, journal, what waits for a restart
     Status(status::StatusArgs),
     /// Let the running agent read its configuration again
-    #[command(hide = true)]
+    #[command(after_help = "Examples:\n  auditmon reload\n\n\
+        Prints the keys that took effect and those that need a restart of the agent. Exit code 78 if the\n\
+        configuration was refused; then nothing has changed.")]
     Reload,
     /// Search stored events, or follow those that come
     Events(Box<events::EventsArgs>),
@@ -80,8 +92,27 @@ enum Verb {
         verb: journal::JournalVerb,
     },
     /// Print a one-time address that opens the web page
+    #[command(after_help = "Examples:\n  auditmon page\n\n\
+        The address is good once and for a while, the session that it opens for a day.")]
     Page,
+    /// Print what completes commands in a shell
+    #[command(after_help = "Examples:\n  \
+        auditmon completions bash > /usr/share/bash-completion/completions/auditmon\n  \
+        auditmon completions zsh > /usr/local/share/zsh/site-functions/_auditmon\n  \
+        auditmon completions fish > /usr/share/fish/vendor_completions.d/auditmon.fish")]
+    Completions {
+        /// The shell
+        shell: manual::Shell,
+    },
+    /// Print the manual page, or write those of all commands
+    #[command(after_help = "Examples:\n  auditmon man | man -l -\n  auditmon man --dir /usr/local/share/man/man1")]
+    Man {
+        /// Write a page for each command into this directory
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Print the version
+    #[command(after_help = "Examples:\n  auditmon version")]
     Version,
 }
 
@@ -140,9 +171,15 @@ pub fn main(entries: fn() -> Vec<Entry>) -> ExitCode {
 }
 
 fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> {
-    if let Some(Verb::Version) = cli.verb {
-        print(&format!("auditmon {}\n", env!("CARGO_PKG_VERSION")))?;
-        return Ok(ExitCode::SUCCESS);
+    // What needs no configuration works where it is broken.
+    match &cli.verb {
+        Some(Verb::Version) => {
+            print(&format!("auditmon {}\n", env!("CARGO_PKG_VERSION")))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Verb::Completions { shell }) => return manual::completions(Cli::command(), *shell),
+        Some(Verb::Man { dir }) => return manual::pages(Cli::command(), dir.as_deref()),
+        _ => {}
     }
     if let Some(Verb::Config(args)) = &cli.verb
         && let Some(text) = args.made(&entries())
@@ -157,10 +194,11 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
         _ => Vec::new(),
     };
     let request = Request {
-        file: cli.config,
+        file: cli.config.clone(),
         environment: std::env::vars_os().collect(),
         data_dir: cli.data_dir,
         switches,
+        read: auditmon_runtime::privileges::reader(cli.config.as_deref()),
         ..Request::new(host_name())
     };
     let loaded = auditmon_config::load(&request, &entries()).map_err(|errors| Failure {
@@ -179,7 +217,7 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
     };
     match verb {
         Verb::Run(_) => run::run(context),
-        Verb::Check(_) => check::run(&context),
+        Verb::Check(_) => check::check(&context),
         Verb::Config(args) => config::run(&context, &args),
         Verb::Status(args) => status::status(&context, &args),
         Verb::Reload => status::reload(&context),
@@ -188,7 +226,7 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
         Verb::Dlq { verb } => dlq::run(&context, verb),
         Verb::Journal { verb } => journal::run(&context, verb),
         Verb::Page => keys::page(&context),
-        Verb::Version => Ok(ExitCode::SUCCESS),
+        Verb::Completions { .. } | Verb::Man { .. } | Verb::Version => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -229,9 +267,14 @@ fn default_data_dir() -> Result<PathBuf, Failure> {
 
 /// Writes to stdout; a reader that went away is no failure.
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// The same.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         result => result.map_err(Failure::plain),
     }
@@ -246,11 +289,4 @@ pub fn small_runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
-    }
-}
+mod tests;

@@ -43,7 +43,7 @@ pub use environment::variables;
 pub use load::{ReadFile, Request, SEARCHED, load, read_file};
 pub use loaded::{Class, Instance, Loaded, Warning};
 pub use print::{effective, example, schema};
-pub use settings::{Format, Http, Journal, Keep, Logging, Settings, Tls};
+pub use settings::{Format, Http, Journal, Keep, Listener, Logging, OWN_ROUTES, Settings, Tls};
 
 #[cfg(test)]
 #[path = "../tests/common/mod.rs"]

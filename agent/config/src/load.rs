@@ -1,6 +1,7 @@
 //! Loading: defaults < file < matching `hosts:` entries < environment < command line.
 
 mod assemble;
+mod listeners;
 mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -25,7 +25,6 @@ pub struct Settings {
     pub labels: BTreeMap<String, String>,
     /// User that the agent works as when it is started as root. Default: the data directory's owner, or, if that is
     /// root, the user `auditmon` where there is one.
-    #[schemars(extend("x-no-effect" = "giving up privileges comes with a later version; start the agent as the user that it shall be"))]
     pub run_as: Option<String>,
     /// The HTTP listener: page, event API, probes, metrics.
     pub http: Http,
@@ -50,6 +49,9 @@ pub struct Http {
     pub root_url: Option<String>,
     /// TLS of the listener; off without files.
     pub tls: Tls,
+    /// Further listeners, by name: other addresses for some of what `listen` serves, or for what a plugin serves
+    /// apart from it.
+    pub listeners: BTreeMap<String, Listener>,
     /// Further paths that need a key with the scope `read`.
     #[schemars(with = "Vec<Protected>", extend("x-reload" = "live"))]
     pub protect: Vec<String>,
@@ -65,6 +67,40 @@ pub struct Http {
     /// How long a client may take no byte of its answer.
     pub body_timeout: Span,
 }
+
+/// A further listener. Time limits, `protect` and `memory` are those of `http`.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listener {
+    /// Address and port; required. Beyond loopback needs `tls`, or `insecure: true`.
+    #[schemars(with = "Option<String>", extend("format" = "socket-address"))]
+    pub listen: Option<SocketAddr>,
+    /// Allows plain HTTP beyond loopback, where keys and events can be read on the way.
+    pub insecure: bool,
+    /// TLS of this listener; off without files.
+    pub tls: Tls,
+    /// What it serves: `probes`, `metrics`, `events` (reading), and plugins by name, such as `ingest` and `web`. What a
+    /// plugin has for a listener of this name comes besides.
+    pub serve: Vec<String>,
+    /// Most connections at once, beside those of `http.max_connections`.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections: usize,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            insecure: false,
+            tls: Tls::default(),
+            serve: Vec::new(),
+            max_connections: 1024,
+        }
+    }
+}
+
+/// What the agent itself serves, beside plugins: the words of `http.listeners.NAME.serve` for it.
+pub const OWN_ROUTES: [&str; 3] = ["probes", "metrics", "events"];
 
 /// Paths that can be protected.
 #[derive(JsonSchema)]
@@ -105,6 +141,7 @@ impl Default for Http {
             insecure: false,
             root_url: None,
             tls: Tls::default(),
+            listeners: BTreeMap::new(),
             protect: Vec::new(),
             memory: Size(64 << 20),
             max_connections: 4096,

@@ -1,5 +1,7 @@
 //! Answers that all routes give in one form.
 
+use std::sync::Arc;
+
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -19,6 +21,11 @@ impl IntoResponse for NoAnswer {
 /// Whether a request came over TLS, here or at the proxy that `http.root_url` tells of; an extension of each request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Secure(pub bool);
+
+/// The path under which people reach the routes, without a slash at its end; empty unless `http.root_url` has one. An
+/// extension of each request; links, forms, redirects and cookies begin with it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct BasePath(pub Arc<str>);
 
 /// An error answer as `application/problem+json` (RFC 9457).
 #[derive(Debug)]

@@ -25,6 +25,7 @@ use crate::delivery::{Delivery, Receipt};
 use crate::emitter::Emitter;
 use crate::health::HealthReporter;
 use crate::keys::Keys;
+use crate::privileged::{Control, Needs, files_of};
 use crate::reader::EventReader;
 use crate::subscription::Events;
 use crate::time::Nanos;
@@ -69,6 +70,8 @@ pub struct BuildContext {
     pub metrics: Registry,
     /// API keys and sessions.
     pub keys: Arc<dyn Keys>,
+    /// The one thread that has privileges, as far as [`PluginConfig::needs`] named them.
+    pub control: Control,
     /// The store's reader, if the store is on; it stays good when the store is built anew.
     pub reader: Option<Arc<dyn EventReader>>,
     /// How the plugin tells its state.
@@ -77,6 +80,8 @@ pub struct BuildContext {
     pub memory: Arc<tokio::sync::Semaphore>,
     /// Routes for the agent's listener; what a plugin leaves here is mounted.
     pub routes: Router,
+    /// Routes apart from those, by listener: mounted where `http.listeners` has one of that name, and nowhere else.
+    pub named_routes: BTreeMap<&'static str, Router>,
     /// For sources and services: the way into the journal. It refuses once this instance has failed.
     pub emitter: Option<Emitter>,
 }
@@ -201,6 +206,11 @@ pub trait PluginConfig: Clone + Default + DeserializeOwned + JsonSchema + Send +
     fn validate(&self, faults: &mut Faults);
     /// Finds settings that work and may still surprise, for `auditmon check` and the log at start; pure.
     fn warn(&self, _warnings: &mut Faults) {}
+    /// Names what it needs beyond an ordinary process: capabilities, directories outside the data directory, files
+    /// that no key with [`FILE`](crate::schema::FILE) names. What is not named is gone before the plugin is built. Pure.
+    fn needs(&self, needs: &mut Needs) {
+        let _ = needs;
+    }
     /// Opens what the plugin needs; may do I/O, must not spawn.
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError>;
     /// For sinks: how the runtime hands over unless the section says otherwise.
@@ -251,14 +261,31 @@ impl Faults {
 /// A validated configuration, from which the plugin can be built as often as needed.
 #[async_trait]
 pub trait Plan<P>: Send + Sync {
+    /// What the plugin needs beyond an ordinary process.
+    fn needs(&self) -> Needs;
     /// Builds the plugin.
     async fn build(&self, cx: &mut BuildContext) -> Result<P, PluginError>;
+}
+
+/// What a plugin with this configuration needs: files of its keys, and what it names itself.
+#[must_use]
+pub fn needs_of<C: PluginConfig>(config: &C) -> Needs {
+    let mut needs = Needs {
+        files: files_of(config),
+        ..Needs::default()
+    };
+    config.needs(&mut needs);
+    needs
 }
 
 struct Planned<C>(C);
 
 #[async_trait]
 impl<C: PluginConfig> Plan<C::Plugin> for Planned<C> {
+    fn needs(&self) -> Needs {
+        needs_of(&self.0)
+    }
+
     async fn build(&self, cx: &mut BuildContext) -> Result<C::Plugin, PluginError> {
         self.0.clone().build(cx).await
     }

@@ -19,6 +19,8 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::accounts::AccountError;
 use crate::parts::Parts;
 use crate::plugins::{Plugins, View};
+use crate::prepare::Prepared;
+use crate::privileges::Privileges;
 use crate::reload::Reloads;
 use crate::status::{self, Status};
 use crate::tls::Tls;
@@ -62,23 +64,20 @@ impl From<AccountError> for StartError {
     }
 }
 
-/// Reads the configuration anew.
-pub type Load = Box<dyn Fn() -> Result<Loaded, ConfigErrors> + Send + Sync>;
+/// Reads the configuration anew; files may be readable by the control thread only, so it reads them with
+/// [`Privileges::reader`].
+pub type Load = Box<dyn Fn(&Privileges) -> Result<Loaded, ConfigErrors> + Send + Sync>;
 /// Changes the agent's own log; tells what is wrong if it can't.
 pub type SetLogging = Box<dyn Fn(&Logging) -> Result<(), String> + Send + Sync>;
 
 /// What the binary hands over.
 pub struct Setup {
-    /// The configuration, with places for errors.
-    pub loaded: Loaded,
-    /// The data directory.
-    pub data_dir: PathBuf,
-    /// Host name for events.
-    pub host: String,
+    /// What is to run.
+    pub prepared: Prepared,
+    /// What is left of the privileges of the start.
+    pub privileges: Privileges,
     /// The agent's version.
     pub version: &'static str,
-    /// The registry.
-    pub entries: Vec<Entry>,
     /// Reads the configuration anew, for a reload.
     pub load: Load,
     /// Changes the log, for a reload.
@@ -140,6 +139,8 @@ pub(crate) struct Running {
     pub(crate) serving: Vec<AbortOnDropHandle<()>>,
     /// The listener's certificates, if it has any.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// The same of further listeners.
+    pub(crate) further_tls: Vec<Arc<Tls>>,
     /// End with the agent.
     pub(crate) helpers: Vec<AbortOnDropHandle<()>>,
     pub(crate) lock: Option<DirLock>,

@@ -12,6 +12,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use auditmon_core::event::{EventView, parse_kind, write_output};
@@ -241,6 +242,11 @@ pub fn request_replay(data_dir: &Path, sink: &str, seqs: &[u64]) -> io::Result<u
         let dir = dir(data_dir);
         let beside = dir.join(format!("{sink}.replay.new"));
         let mut file = file::create(&beside)?;
+        // Of a command of root's, the agent that is another user has to be able to read it.
+        let owner = dir.metadata()?;
+        if owner.uid() != file.metadata()?.uid() {
+            std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+        }
         file.write_all(text.as_bytes())?;
         file.sync_data()?;
         std::fs::rename(&beside, request(&dir, sink))?;

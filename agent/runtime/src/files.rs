@@ -1,6 +1,8 @@
 //! Files that a plugin's section names: whether they have other contents than when it was built.
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use auditmon_config::{Changed, Class};
 use auditmon_core::plugin::Section;
@@ -8,15 +10,18 @@ use auditmon_core::schema::{FILE, RELOAD};
 use serde_json::Value;
 
 /// What tells two contents of a file apart: device, inode, size, time of change.
-type Stamp = Option<(u64, u64, u64, i64, i64)>;
+pub(crate) type Stamp = (u64, u64, u64, i64, i64);
+
+/// Looks at a file, which may lie where only the control thread gets at it; `None` if it is not there.
+pub(crate) type Look<'a> = dyn Fn(&Path) -> Option<Stamp> + 'a;
 
 /// The files that a section names, as they were when they were looked at.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Files(Vec<(Changed, String, Stamp)>);
+pub(crate) struct Files(Vec<(Changed, String, Option<Stamp>)>);
 
 impl Files {
     /// Looks at the files of a section with this schema; `path` is the section's in the file.
-    pub(crate) fn named(schema: &Value, values: &Section, path: &str) -> Self {
+    pub(crate) fn named(schema: &Value, values: &Section, path: &str, look: &Look<'_>) -> Self {
         let mut files = Vec::new();
         let root = Place {
             schema,
@@ -25,7 +30,7 @@ impl Files {
         };
         root.files(values, path, &mut files);
         let stamped = files.into_iter().map(|(key, file)| {
-            let stamp = stamp(&file);
+            let stamp = look(Path::new(&file));
             (key, file, stamp)
         });
         Self(stamped.collect())
@@ -44,9 +49,9 @@ impl Files {
     }
 }
 
-fn stamp(file: &str) -> Stamp {
-    let meta = std::fs::metadata(file).ok()?;
-    Some((meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
+/// What is looked at of a file.
+pub(crate) fn stamp(meta: &Metadata) -> Stamp {
+    (meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
 }
 
 /// A place in a schema.
@@ -137,7 +142,8 @@ mod tests {
             "$defs": {"Rules": {"properties": {"files": {"type": "array", "x-file": "read"}}}},
         });
         let values = json!({"rules": {"files": [path("a"), path("b")]}, "ca": path("c"), "text": path("c")});
-        let look = || Files::named(&schema, &values, "sources.kernel");
+        let on_disk = |path: &Path| std::fs::metadata(path).ok().as_ref().map(stamp);
+        let look = || Files::named(&schema, &values, "sources.kernel", &on_disk);
         let before = look();
         assert_eq!(before.changed(&look()), []);
         std::fs::write(path("b"), "longer").unwrap();

@@ -13,11 +13,16 @@
 //! | [`reload`], `files` | loading the configuration again; files that sections name |
 //! | [`status`] | how everything is |
 //! | [`admin`] | the socket through which commands speak to the running agent |
+//! | [`prepare`] | plans and needs, before anything of the host is changed |
+//! | [`privileges`] | giving up privileges before the async runtime starts |
 //! | `parts`, `mounts`, `reader`, `expose` | what plugins share: contexts, routes, the store's reader, metrics |
 //! | `lookup` | single events by id: the store first, then the journal |
 //! | [`accounts`] | API keys, page sessions and one-time tokens in `accounts.db` |
+//! | `scratch` | where SQLite puts what it can't hold in memory |
 //! | `notes` | what happened to the journal, as events |
 //! | `listener`, `guard`, `rest` | connections: limits, time-outs, shutdown, bodies that nobody read |
+//! | `listeners` | those beside the shared one |
+//! | [`request_id`] | what a request is called in log and answer |
 //! | `tls`, `prefix` | certificates of a listener, followed while it runs; the path under which a proxy shows the agent |
 //! | `routes` | the agent's own routes: probes, metrics, reading events |
 //! | `telemetry` | metrics of process, journal, plugins and HTTP |
@@ -32,6 +37,7 @@ mod files;
 mod guard;
 mod hot;
 mod listener;
+mod listeners;
 mod lookup;
 mod mounts;
 mod notes;
@@ -39,10 +45,14 @@ mod parts;
 mod plan;
 mod plugins;
 mod prefix;
+pub mod prepare;
+pub mod privileges;
 mod reader;
 pub mod reload;
+pub mod request_id;
 mod rest;
 mod routes;
+mod scratch;
 mod slot;
 mod start;
 pub mod status;

@@ -23,6 +23,7 @@ use tower::ServiceExt as _;
 
 use crate::guard::{Guarded, Patience, Phase};
 use crate::prefix::Prefix;
+use crate::request_id;
 use crate::rest::Rest;
 use crate::tls::Tls;
 
@@ -42,7 +43,7 @@ const TOO_MANY: &[u8] =
 
 /// The client's address, as an extension of each request.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(#[allow(dead_code, reason = "for request logs")] pub SocketAddr);
+pub struct Peer(pub SocketAddr);
 
 /// Raises the soft limit of descriptors to what the connections need; gives how many connections fit.
 pub(crate) fn fit_descriptors(wanted: usize) -> usize {
@@ -71,7 +72,7 @@ pub(crate) fn fit_descriptors(wanted: usize) -> usize {
         tracing::warn!(
             wanted,
             fits,
-            "the limit of open files (ulimit -n) allows fewer connections than http.max_connections"
+            "the limit of open files (ulimit -n) allows fewer connections than `max_connections` of the listeners"
         );
     }
     fits
@@ -82,6 +83,8 @@ pub(crate) struct Service {
     /// The routes at present.
     pub(crate) router: Router,
     pub(crate) settings: Arc<Http>,
+    /// Most connections at once.
+    pub(crate) places: usize,
     /// Without it: plain HTTP.
     pub(crate) tls: Option<Arc<Tls>>,
     /// The path of `http.root_url`.
@@ -91,7 +94,7 @@ pub(crate) struct Service {
 /// Serves until `stop` fires, then lets open requests end.
 pub(crate) async fn serve(listener: TcpListener, service: Service, stop: CancellationToken) {
     let settings = &service.settings;
-    let places = Arc::new(Semaphore::new(fit_descriptors(settings.max_connections)));
+    let places = Arc::new(Semaphore::new(service.places));
     let http = protocol(settings);
     let patience = Patience {
         head: settings.head_timeout.0,
@@ -208,7 +211,9 @@ async fn connection<S>(
         requests.prefix.strip(request.uri_mut());
         request.extensions_mut().insert(Peer(requests.peer));
         request.extensions_mut().insert(Secure(requests.secure));
-        async move {
+        request.extensions_mut().insert(requests.prefix.base());
+        let id = request_id::of(request.headers());
+        let answered = async move {
             let Ok(response) = router
                 .oneshot(request)
                 .await
@@ -218,7 +223,8 @@ async fn connection<S>(
                 return Err(io::Error::other("no answer"));
             }
             Ok(response)
-        }
+        };
+        request_id::around(id, answered)
     });
     let connection = watcher.watch(http.serve_connection(TokioIo::new(stream), service).into_owned());
     // How a connection ends is the client's business: time-outs and resets are no faults of ours.

@@ -13,14 +13,47 @@ use tower::ServiceExt as _;
 /// What is put around all routes.
 type Around = Box<dyn Fn(Router) -> Router + Send + Sync>;
 
+/// What a part mounts.
+#[derive(Clone, Default)]
+pub(crate) struct Routes {
+    /// On the shared listener, and on those that serve this part.
+    pub(crate) shared: Router,
+    /// On the listener of this name alone.
+    pub(crate) named: BTreeMap<&'static str, Router>,
+}
+
+impl From<Router> for Routes {
+    fn from(shared: Router) -> Self {
+        Self {
+            shared,
+            named: BTreeMap::new(),
+        }
+    }
+}
+
 /// The routes of all parts that mount some.
 #[derive(Clone)]
 pub(crate) struct Mounts(Arc<Inner>);
 
 struct Inner {
-    parts: Mutex<BTreeMap<&'static str, Router>>,
+    parts: Mutex<BTreeMap<&'static str, Routes>>,
     around: Around,
+    /// The shared listener's first.
+    views: Vec<View>,
+}
+
+/// What one listener serves.
+struct View {
+    /// Without it: everything that is shared.
+    listener: Option<Named>,
     now: RwLock<Router>,
+}
+
+/// A further listener.
+pub(crate) struct Named {
+    pub(crate) name: String,
+    /// Parts of which it has what is shared.
+    pub(crate) serve: Vec<String>,
 }
 
 /// Two parts want one route, or both answer what no other does.
@@ -28,12 +61,38 @@ struct Inner {
 #[error("its routes overlap with those of another part")]
 pub(crate) struct Overlap;
 
+impl View {
+    fn of(listener: Option<Named>) -> Self {
+        Self {
+            listener,
+            now: RwLock::default(),
+        }
+    }
+
+    /// The routes that it has of a part.
+    fn routes(&self, part: &str, routes: &Routes) -> Vec<Router> {
+        let Some(listener) = &self.listener else {
+            return vec![routes.shared.clone()];
+        };
+        // Of a plugin with instances, all.
+        let plugin = part.split('.').next().unwrap_or(part);
+        let shared = listener.serve.iter().any(|word| word == plugin);
+        let named = routes.named.get(listener.name.as_str());
+        shared
+            .then(|| routes.shared.clone())
+            .into_iter()
+            .chain(named.cloned())
+            .collect()
+    }
+}
+
 impl Mounts {
-    pub(crate) fn new(around: impl Fn(Router) -> Router + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(around: impl Fn(Router) -> Router + Send + Sync + 'static, further: Vec<Named>) -> Self {
+        let further = further.into_iter().map(Some);
         Self(Arc::new(Inner {
             parts: Mutex::default(),
             around: Box::new(around),
-            now: RwLock::default(),
+            views: std::iter::once(None).chain(further).map(View::of).collect(),
         }))
     }
 
@@ -41,18 +100,23 @@ impl Mounts {
     ///
     /// # Errors
     /// [`Overlap`]; nothing has changed then.
-    pub(crate) fn set(&self, part: &'static str, routes: Router) -> Result<(), Overlap> {
+    pub(crate) fn set(&self, part: &'static str, routes: impl Into<Routes>) -> Result<(), Overlap> {
         let mut parts = self.0.parts.lock();
         let mut new = parts.clone();
-        new.insert(part, routes);
+        new.insert(part, routes.into());
         // Merging says so by a panic.
         let merged = catch_unwind(AssertUnwindSafe(|| {
-            let merged = new.values().cloned().fold(Router::new(), Router::merge);
-            (self.0.around)(merged)
+            let merged = |view: &View| {
+                let routes = new.iter().flat_map(|(part, routes)| view.routes(part, routes));
+                (self.0.around)(routes.fold(Router::new(), Router::merge))
+            };
+            self.0.views.iter().map(merged).collect::<Vec<_>>()
         }))
         .map_err(|_| Overlap)?;
         *parts = new;
-        *self.0.now.write() = merged;
+        for (view, merged) in self.0.views.iter().zip(merged) {
+            *view.now.write() = merged;
+        }
         Ok(())
     }
 
@@ -63,15 +127,34 @@ impl Mounts {
         self.0.parts.lock().remove(part);
     }
 
-    /// A router that always asks the present routes.
+    /// Whether there is a further listener of this name.
+    pub(crate) fn has_listener(&self, name: &str) -> bool {
+        self.view(name).is_some()
+    }
+
+    fn view(&self, name: &str) -> Option<usize> {
+        let named = |view: &View| view.listener.as_ref().is_some_and(|listener| listener.name == name);
+        self.0.views.iter().position(named)
+    }
+
+    /// A router that always asks the present routes of the shared listener.
     pub(crate) fn router(&self) -> Router {
-        Router::new().fallback(pass_on).with_state(self.clone())
+        self.router_of(0)
+    }
+
+    /// The same of the listener of this name; of none, nothing is served.
+    pub(crate) fn named_router(&self, name: &str) -> Router {
+        self.view(name).map_or_else(Router::new, |view| self.router_of(view))
+    }
+
+    fn router_of(&self, view: usize) -> Router {
+        Router::new().fallback(pass_on).with_state((self.clone(), view))
     }
 }
 
-async fn pass_on(State(mounts): State<Mounts>, request: Request) -> Response {
-    let routes = mounts.0.now.read().clone();
-    match routes.oneshot(request).await {
+async fn pass_on(State((mounts, view)): State<(Mounts, usize)>, request: Request) -> Response {
+    let routes = mounts.0.views.get(view).map(|view| view.now.read().clone());
+    match routes.unwrap_or_default().oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     }
@@ -92,8 +175,12 @@ mod tests {
     }
 
     async fn ask(mounts: &Mounts, path: &str) -> (StatusCode, String) {
+        ask_at(mounts.router(), path).await
+    }
+
+    async fn ask_at(router: Router, path: &str) -> (StatusCode, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let response = mounts.router().oneshot(request).await.unwrap();
+        let response = router.oneshot(request).await.unwrap();
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -101,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn routes_come_change_and_go() {
-        let mounts = Mounts::new(|router| router);
+        let mounts = Mounts::new(|router| router, Vec::new());
         assert_eq!(ask(&mounts, "/a").await.0, StatusCode::NOT_FOUND);
         mounts.set("a", saying("/a", "one")).unwrap();
         mounts.set("b", saying("/b", "b")).unwrap();
@@ -115,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn overlapping_routes_are_refused_and_nothing_changes() {
-        let mounts = Mounts::new(|router| router);
+        let mounts = Mounts::new(|router| router, Vec::new());
         mounts.set("a", saying("/a", "a")).unwrap();
         assert!(mounts.set("b", saying("/a", "b")).is_err());
         assert_eq!(ask(&mounts, "/a").await.1, "a");
@@ -127,8 +214,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_further_listener_serves_what_it_is_told_and_what_is_for_it_alone() {
+        let ops = Named {
+            name: "ops".to_owned(),
+            serve: vec!["metrics".to_owned(), "b".to_owned()],
+        };
+        let mounts = Mounts::new(|router| router, vec![ops]);
+        mounts.set("metrics", saying("/metrics", "m")).unwrap();
+        mounts.set("a", saying("/a", "a")).unwrap();
+        let apart = |name, path, text| Routes {
+            shared: saying("/b", "b"),
+            named: BTreeMap::from([(name, saying(path, text))]),
+        };
+        mounts.set("b.one", apart("ops", "/apart", "apart")).unwrap();
+        let ops = mounts.named_router("ops");
+        for (path, shared, further) in [
+            ("/metrics", Some("m"), Some("m")),
+            ("/a", Some("a"), None),
+            ("/b", Some("b"), Some("b")),
+            ("/apart", None, Some("apart")),
+        ] {
+            for (router, wanted) in [(mounts.router(), shared), (ops.clone(), further)] {
+                let (status, text) = ask_at(router, path).await;
+                assert_eq!((status == StatusCode::OK).then_some(&*text), wanted, "{path}");
+            }
+        }
+        assert!(mounts.has_listener("ops") && !mounts.has_listener("other"));
+        assert_eq!(
+            ask_at(mounts.named_router("other"), "/metrics").await.0,
+            StatusCode::NOT_FOUND
+        );
+        // What overlaps there alone is refused everywhere.
+        assert!(mounts.set("c", apart("ops", "/metrics", "c")).is_err());
+        mounts.remove("b.one");
+        assert_eq!(ask_at(ops, "/apart").await.0, StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
     async fn a_request_in_work_ends_on_the_routes_it_began_on() {
-        let mounts = Mounts::new(|router| router);
+        let mounts = Mounts::new(|router| router, Vec::new());
         let (begun, has_begun) = oneshot::channel::<()>();
         let (go, may_go) = oneshot::channel::<()>();
         let both = Arc::new(Mutex::new(Some((begun, may_go))));
@@ -161,7 +285,7 @@ mod tests {
             response.headers_mut().insert("route", route);
             response
         }
-        let mounts = Mounts::new(|router| router.layer(axum::middleware::from_fn(tag)));
+        let mounts = Mounts::new(|router| router.layer(axum::middleware::from_fn(tag)), Vec::new());
         mounts.set("a", saying("/a/{id}", "a")).unwrap();
         for (path, route) in [("/a/7", "/a/{id}"), ("/b", "other")] {
             let request = Request::get(path).body(Body::empty()).unwrap();

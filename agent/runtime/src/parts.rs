@@ -1,5 +1,6 @@
 //! What every plugin is built with.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::expose::Registries;
 use crate::hot::Hot;
 use crate::mounts::Mounts;
+use crate::privileges::Privileges;
 use crate::reader::StoreReader;
 use crate::telemetry::Telemetry;
 
@@ -34,6 +36,7 @@ pub(crate) struct Parts {
     pub(crate) registries: Registries,
     pub(crate) health: HealthBoard,
     pub(crate) keys: Arc<dyn Keys>,
+    pub(crate) privileges: Privileges,
     pub(crate) reader: StoreReader,
     pub(crate) memory: Arc<Semaphore>,
     pub(crate) mounts: Mounts,
@@ -55,10 +58,12 @@ impl Parts {
             origin: self.origin.clone(),
             metrics: Registry::new(),
             keys: self.keys.clone(),
+            control: self.privileges.control.clone(),
             reader: self.reader.while_on(),
             health,
             memory: self.memory.clone(),
             routes: Router::new(),
+            named_routes: BTreeMap::new(),
             emitter,
         }
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use auditmon_config::{Instance, Loaded};
 use auditmon_core::event::Kind;
 use auditmon_core::plugin::{Entry, Make, Plan, Section, Service, SinkPlan, Source};
+use auditmon_core::privileged::Needs;
 
-use crate::files::Files;
+use crate::files::{Files, Look};
 
 /// How a plugin is made.
 #[derive(Clone)]
@@ -54,6 +55,16 @@ impl Planned {
             .map(|instance| self.loaded.values(instance))
             .unwrap_or_default()
     }
+
+    /// Its name, and what it needs beyond an ordinary process.
+    pub(crate) fn needs(&self) -> (&'static str, Needs) {
+        let needs = match &self.recipe {
+            Recipe::Source(_, plan) => plan.needs(),
+            Recipe::Sink(plan) => plan.plan.needs(),
+            Recipe::Service(plan) => plan.needs(),
+        };
+        (self.name, needs)
+    }
 }
 
 /// What is to run and what is not.
@@ -69,13 +80,18 @@ impl Plans {
     pub(crate) fn is_readable(&self) -> bool {
         self.on.iter().any(|planned| planned.recipe.is_readable())
     }
+
+    /// What those that are on need beyond an ordinary process.
+    pub(crate) fn needs(&self) -> Vec<(&'static str, Needs)> {
+        self.on.iter().map(Planned::needs).collect()
+    }
 }
 
-/// Plans of all plugins that are on.
+/// Plans of all plugins that are on; `look` looks at the files that they name.
 ///
 /// # Errors
 /// All faults, a line each.
-pub(crate) fn all(loaded: &Arc<Loaded>, entries: &[Entry]) -> Result<Plans, Vec<String>> {
+pub(crate) fn all(loaded: &Arc<Loaded>, entries: &[Entry], look: &Look<'_>) -> Result<Plans, Vec<String>> {
     let mut plans = Plans::default();
     let mut errors = Vec::new();
     for instance in &loaded.plugins {
@@ -83,7 +99,7 @@ pub(crate) fn all(loaded: &Arc<Loaded>, entries: &[Entry]) -> Result<Plans, Vec<
             plans.off.push(instance.name);
             continue;
         }
-        match one(loaded, instance, entries) {
+        match one(loaded, instance, entries, look) {
             Ok(planned) => plans.on.push(planned),
             Err(more) => errors.extend(more),
         }
@@ -92,7 +108,7 @@ pub(crate) fn all(loaded: &Arc<Loaded>, entries: &[Entry]) -> Result<Plans, Vec<
 }
 
 /// The plan of one plugin. Loading has validated its section, so that faults are hardly to be expected here.
-fn one(loaded: &Arc<Loaded>, instance: &Instance, entries: &[Entry]) -> Result<Planned, Vec<String>> {
+fn one(loaded: &Arc<Loaded>, instance: &Instance, entries: &[Entry], look: &Look<'_>) -> Result<Planned, Vec<String>> {
     let Some(entry) = entries.iter().find(|entry| entry.name == instance.entry) else {
         return Err(vec![loaded.fault(&instance.path, "unknown plugin")]);
     };
@@ -117,7 +133,7 @@ fn one(loaded: &Arc<Loaded>, instance: &Instance, entries: &[Entry]) -> Result<P
     Ok(Planned {
         name: instance.name,
         path: instance.path.clone(),
-        files: Files::named(&schema, &loaded.values(instance), &instance.path),
+        files: Files::named(&schema, &loaded.values(instance), &instance.path, look),
         loaded: loaded.clone(),
         recipe,
     })

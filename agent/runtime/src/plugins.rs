@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auditmon_core::health::State;
+use auditmon_core::privileged::Needs;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -91,6 +92,11 @@ impl Plugins {
             tracing::warn!(plugin = slot.name(), "did not end in time and is left behind");
         }
         self.slots.remove(name).map(|slot| slot.planned.clone())
+    }
+
+    /// What those that are on need beyond an ordinary process.
+    pub(crate) fn needs(&self) -> Vec<(&'static str, Needs)> {
+        self.slots.values().map(|slot| slot.planned.needs()).collect()
     }
 
     /// One that was ended is off now.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use auditmon_core::http::BasePath;
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
 
@@ -29,8 +30,13 @@ impl Prefix {
         if uri.authority().is_none() || uri.query().is_some() {
             return Err(wrong());
         }
+        let path = uri.path().trim_end_matches('/');
+        // A link that begins with two slashes leads to another host.
+        if path.contains("//") {
+            return Err(wrong());
+        }
         Ok(Self {
-            path: uri.path().trim_end_matches('/').into(),
+            path: path.into(),
             https,
         })
     }
@@ -38,6 +44,11 @@ impl Prefix {
     /// Whether browsers come over TLS, whatever reaches the agent.
     pub(crate) fn is_https(&self) -> bool {
         self.https
+    }
+
+    /// The path; empty at the root.
+    pub(crate) fn base(&self) -> BasePath {
+        BasePath(self.path.clone())
     }
 
     /// Takes the prefix off a request's path: some proxies leave it there, others take it off themselves.
@@ -90,7 +101,14 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "audit.example.org", "/auditmon", "ftp://a/b", "https://a/?q=1"] {
+        for text in [
+            "",
+            "audit.example.org",
+            "/auditmon",
+            "ftp://a/b",
+            "https://a/?q=1",
+            "https://a//b",
+        ] {
             assert!(Prefix::parse(text).is_err(), "{text}");
         }
         assert!(!Prefix::parse("http://localhost:7984").unwrap().is_https());

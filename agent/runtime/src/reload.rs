@@ -1,5 +1,6 @@
 //! Loading the configuration again: validated first, then each key as its class says; a bad file changes nothing.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,14 +8,17 @@ use std::time::Duration;
 use auditmon_config::{Changed, Class, Http, Loaded, PluginChange, changes};
 use auditmon_core::event::{Outcome, Severity};
 use auditmon_core::health::State;
+use auditmon_core::privileged::ConfiguredFile;
 use auditmon_core::time::{self, Nanos};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::admin::Reloaded;
 use crate::agent::{Agent, Inner, Running};
+use crate::files::stamp;
 use crate::plan::{self, Planned, Plans, Recipe};
 use crate::plugins::Plugins;
+use crate::privileges::Wanted;
 use crate::start::tls_files;
 
 /// How long a plugin that is built anew has to end: a sink delivers what is there.
@@ -106,9 +110,9 @@ impl Agent {
         let agent = self.clone();
         let task = tokio::spawn(async move {
             let reading = agent.clone();
-            let loaded = tokio::task::spawn_blocking(move || (reading.0.load)()).await;
-            let mut status = match loaded {
-                Ok(Ok(loaded)) => agent.0.load_again(loaded).await,
+            let read = tokio::task::spawn_blocking(move || reading.0.read()).await;
+            let mut status = match read {
+                Ok(Ok((loaded, plans))) => agent.0.load_again(loaded, plans).await,
                 Ok(Err(errors)) => ReloadStatus::refused(errors),
                 Err(error) => ReloadStatus::refused(error),
             };
@@ -151,33 +155,57 @@ impl Inner {
         self.tell(("agent.reload", outcome, severity), &data).await;
     }
 
-    async fn load_again(&self, new: Loaded) -> ReloadStatus {
+    /// Reads the configuration and looks at the files that it names, both by the control thread. Blocks.
+    fn read(&self) -> Result<(Arc<Loaded>, Plans), String> {
+        let privileges = &self.parts.privileges;
+        let loaded = (self.load)(privileges).map_err(|errors| errors.to_string())?;
+        let loaded = Arc::new(loaded);
+        let look = |path: &Path| privileges.files.look(path).as_ref().map(stamp);
+        let plans = plan::all(&loaded, &self.entries, &look).map_err(|errors| errors.join("\n"))?;
+        Ok((loaded, plans))
+    }
+
+    async fn load_again(&self, new: Arc<Loaded>, plans: Plans) -> ReloadStatus {
         let stopping = ReloadStatus::refused("the agent is stopping");
         let work = async {
             let mut running = self.running.lock().await;
-            self.put_to_work(&mut running, new).await
+            self.put_to_work(&mut running, new, plans).await
         };
         self.stopping.run_until_cancelled(work).await.unwrap_or(stopping)
     }
 
-    async fn put_to_work(&self, running: &mut Running, new: Loaded) -> ReloadStatus {
-        let new = Arc::new(new);
-        let plans = match plan::all(&new, &self.entries) {
-            Ok(plans) => plans,
-            Err(errors) => return ReloadStatus::refused(errors.join("\n")),
-        };
+    async fn put_to_work(&self, running: &mut Running, new: Arc<Loaded>, plans: Plans) -> ReloadStatus {
+        let privileges = &self.parts.privileges;
+        let wanted = Wanted::new(&new, &self.parts.data_dir, plans.needs());
+        // Those at work stay until all is done: a plugin may go on with its former values.
+        let files = wanted.files().into_iter().chain(self.files_at_work(running));
+        privileges.files.replace(files.collect());
         let mut status = ReloadStatus::default();
         if let Err(error) = self.change_agent(running, &new, &mut status).await {
+            privileges.files.replace(self.files_at_work(running));
             return ReloadStatus::refused(error);
+        }
+        for line in privileges.lacks(&wanted) {
+            tracing::warn!("{line}; it takes a restart of the agent");
         }
         let mut work = Work {
             plugins: &mut running.plugins,
             status: &mut status,
         };
         work.carry_out(&new, plans).await;
+        privileges.files.replace(self.files_at_work(running));
         status.ok = status.error.is_none();
         self.reloads.lock().pending.clone_from(&status.pending_restart);
         status
+    }
+
+    /// Files of what is at work: that may be older than the configuration that was loaded last.
+    fn files_at_work(&self, running: &Running) -> Vec<ConfiguredFile> {
+        let wanted = Wanted::new(&running.loaded, &self.parts.data_dir, running.plugins.needs());
+        let mut files = wanted.files();
+        let listening = running.tls.iter().chain(&running.further_tls);
+        files.extend(listening.flat_map(|tls| tls.files().configured()));
+        files
     }
 
     /// What is no plugin's; a refusal has changed nothing.
@@ -188,7 +216,7 @@ impl Inner {
         status: &mut ReloadStatus,
     ) -> Result<(), String> {
         let settings = &new.settings;
-        let certificates = match (&running.tls, tls_files(&settings.http)) {
+        let certificates = match (&running.tls, tls_files("http.tls", &settings.http.tls)) {
             (Some(tls), Some(files)) => {
                 let tls = tls.clone();
                 let checked = tokio::task::spawn_blocking(move || tls.check(files)).await;
@@ -196,6 +224,16 @@ impl Inner {
             }
             _ => None,
         };
+        // Which files those of further listeners are is decided at the start; what is in them may be new.
+        let mut renewed = Vec::with_capacity(running.further_tls.len());
+        for tls in &running.further_tls {
+            let looked = tls.clone();
+            let checked = tokio::task::spawn_blocking(move || looked.check(looked.files())).await;
+            renewed.push((
+                tls.clone(),
+                checked.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?,
+            ));
+        }
         if running.loaded.settings.logging != settings.logging {
             (self.set_logging)(&settings.logging).map_err(|says| new.fault("logging.level", &says))?;
         }
@@ -207,6 +245,12 @@ impl Inner {
         {
             status.changed.push("http.tls".to_owned());
         }
+        let others = renewed
+            .into_iter()
+            .map(|(tls, checked)| (tls.files().section, tls.put(checked)));
+        status
+            .changed
+            .extend(others.filter(|(_, is_other)| *is_other).map(|(section, _)| section));
         // TLS itself is turned on and off with the listener.
         let is_live = |key: &Changed| {
             key.class == Class::Live && (LIVE.contains(&key.path.as_str()) || certificates_live && is_tls(&key.path))

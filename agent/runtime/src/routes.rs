@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use auditmon_config::OWN_ROUTES;
 use auditmon_core::http::Problem;
 use auditmon_core::keys::{Scope, authorize};
 use auditmon_core::reader::{EventReader, Found, Query, ReadError};
@@ -31,16 +32,25 @@ pub(crate) struct Shared {
 /// A batch that waits longer than this for the disk makes the agent not ready.
 const STUCK: Duration = Duration::from_secs(5);
 
-pub(crate) fn router(shared: Shared) -> Router {
-    Router::new()
+/// The routes by the words that listeners have for them.
+pub(crate) fn routers(shared: &Shared) -> [(&'static str, Router); 3] {
+    let [probes_word, metrics_word, events_word] = OWN_ROUTES;
+    let probes = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/healthz", get(health))
-        .route("/metrics", get(metrics))
-        .route("/api/v1/healthz", get(|| async { "OK" }))
+        .route("/api/v1/healthz", get(|| async { "OK" }));
+    let reading = Router::new()
         .route("/api/v1/events", get(events))
-        .route("/api/v1/events/{id}", get(event))
-        .with_state(shared)
+        .route("/api/v1/events/{id}", get(event));
+    [
+        (probes_word, probes.with_state(shared.clone())),
+        (
+            metrics_word,
+            Router::new().route("/metrics", get(metrics)).with_state(shared.clone()),
+        ),
+        (events_word, reading.with_state(shared.clone())),
+    ]
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {

@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::driver::{Driver, DriverEnd};
 use crate::lookup::Lookup;
+use crate::mounts::Routes;
 use crate::parts::Parts;
 use crate::plan::{Planned, Recipe};
 use crate::supervisor::{self, End, Life, Tally};
@@ -359,8 +360,17 @@ impl Life for Keeper {
                 return end;
             }
         };
-        let routes = std::mem::take(&mut cx.routes);
-        let has_routes = routes.has_routes();
+        let routes = Routes {
+            shared: std::mem::take(&mut cx.routes),
+            named: std::mem::take(&mut cx.named_routes),
+        };
+        let has_routes = routes.shared.has_routes() || !routes.named.is_empty();
+        for listener in routes.named.keys().filter(|name| !self.parts.mounts.has_listener(name)) {
+            tracing::warn!(
+                plugin = self.name,
+                "has routes for the listener `{listener}`, which there is not: http.listeners.{listener}"
+            );
+        }
         if let Err(overlap) = self.parts.mounts.set(self.name, routes) {
             let end = End::Permanent(overlap.to_string());
             self.tell_first(Err(end.reason().to_owned()));

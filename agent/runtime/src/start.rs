@@ -11,10 +11,10 @@ use auditmon_core::delivery::WhenBehind;
 use auditmon_core::event::{Kind, Outcome, Severity};
 use auditmon_core::health::{HealthBoard, State};
 use auditmon_core::plugin::MEMORY_PERMIT;
+use auditmon_core::privileged::Control;
 use auditmon_core::time;
 use auditmon_journal::{DirLock, Handle, LockError, RealFs};
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -24,16 +24,18 @@ use crate::admin::{self, Admin, Commands, Reloaded};
 use crate::agent::{Agent, FirstStart, Inner, Running, Setup, StartError, Started, tell};
 use crate::expose::Registries;
 use crate::hot::Hot;
+use crate::listeners::{self, Further, Places};
 use crate::mounts::Mounts;
 use crate::parts::Parts;
-use crate::plan::{self, Plans, Recipe};
+use crate::plan::{Plans, Recipe};
 use crate::plugins::Plugins;
 use crate::prefix::Prefix;
+use crate::prepare::Prepared;
 use crate::reader::StoreReader;
 use crate::routes::{self, Shared};
 use crate::telemetry::{self, AgentCollector, Telemetry};
 use crate::tls::{ReadFile, Tls, TlsFiles};
-use crate::{listener, notes, reload, teller};
+use crate::{listener, notes, reload, scratch, teller};
 
 /// How long the start waits for plugins to say that they are at work, or why not, before it tells of them.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -66,29 +68,40 @@ pub fn make_data_dir(path: &Path) -> Result<(), StartError> {
 
 /// See [`Agent::start`].
 pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> {
-    let loaded = Arc::new(setup.loaded);
-    let plans = plan::all(&loaded, &setup.entries).map_err(|errors| StartError::Config(errors.join("\n")))?;
-    make_data_dir(&setup.data_dir)?;
-    let lock = lock(&setup.data_dir)?;
+    let Setup {
+        prepared,
+        privileges,
+        version,
+        load,
+        set_logging,
+    } = setup;
+    let Prepared {
+        loaded,
+        data_dir,
+        entries,
+        plans,
+    } = prepared;
+    let control = &privileges.control;
+    make_data_dir(&data_dir)?;
+    let lock = lock(&data_dir)?;
+    scratch::keep_in(&data_dir).await;
     let http = Arc::new(loaded.settings.http.clone());
-    let socket = TcpListener::bind(http.listen)
-        .await
-        .map_err(|error| other(format!("http.listen: {} can't be listened on: {error}", http.listen)))?;
-    let listen = socket.local_addr().map_err(other)?;
-    let tls = open_tls(&http).await?;
+    let (socket, listen) = listeners::bind("http.listen", http.listen, control)?;
+    let tls = open_tls(tls_files("http.tls", &http.tls), control).await?;
+    let further = listeners::open(&http, control).await?;
     let prefix = match &http.root_url {
         Some(url) => Prefix::parse(url).map_err(|says| StartError::Config(format!("http.root_url: {says}")))?,
         None => Prefix::default(),
     };
     let root = root_url(&http, listen);
-    let admin_socket = admin::bind(&setup.data_dir).map_err(|error| StartError::DataDir {
-        path: setup.data_dir.join(admin::SOCKET),
+    let admin_socket = admin::bind(&data_dir).map_err(|error| StartError::DataDir {
+        path: data_dir.join(admin::SOCKET),
         why: error.to_string(),
     })?;
-    let (journal, durable) = open_journal(&setup.data_dir, &setup.host, &loaded, &plans)?;
+    let (journal, durable) = open_journal(&data_dir, &loaded, &plans)?;
 
     // After everything that may fail: a key that was made and never shown would be lost.
-    let mut accounts = Accounts::open(&setup.data_dir).await?;
+    let mut accounts = Accounts::open(&data_dir).await?;
     let first = if accounts.is_empty().await? {
         let key = accounts.create("default", true, true).await?;
         Some(FirstStart {
@@ -100,11 +113,11 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
     };
     let (keys, follow) = accounts::follow(accounts).await?;
 
-    let telemetry = Telemetry::new(setup.version).map_err(other)?;
+    let telemetry = Telemetry::new(version).map_err(other)?;
     let counted = Arc::new(telemetry.clone());
     let parts = Arc::new(Parts {
-        host: setup.host.as_str().into(),
-        data_dir: setup.data_dir.clone(),
+        host: loaded.host.as_str().into(),
+        data_dir: data_dir.clone(),
         origin: journal.origin().into(),
         hot: Arc::new(Hot::new(
             journal.clone(),
@@ -116,14 +129,18 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
         telemetry,
         health: HealthBoard::default(),
         keys: keys.clone(),
+        privileges,
         reader: StoreReader::default(),
         memory: Arc::new(Semaphore::new(
             usize::try_from(http.memory.0).unwrap_or(usize::MAX >> 4) / MEMORY_PERMIT,
         )),
-        mounts: Mounts::new(move |router| {
-            let count = axum::middleware::from_fn_with_state(counted.clone(), telemetry::count_requests);
-            router.layer(count)
-        }),
+        mounts: Mounts::new(
+            move |router| {
+                let count = axum::middleware::from_fn_with_state(counted.clone(), telemetry::count_requests);
+                router.layer(count)
+            },
+            further.iter().map(Further::named).collect(),
+        ),
         refuse: CancellationToken::new(),
     });
     let stopping = CancellationToken::new();
@@ -134,7 +151,9 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
         protect_metrics: protect_metrics.clone(),
     };
     // First, so that no plugin can take their place.
-    parts.mounts.set("", routes::router(shared)).map_err(other)?;
+    for (part, routes) in routes::routers(&shared) {
+        parts.mounts.set(part, routes).map_err(other)?;
+    }
     let mut plugins = Plugins::new(parts.clone());
     let collector = AgentCollector::new(
         journal,
@@ -148,15 +167,17 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
 
     let own = parts.emitter("auditmon", Kind::Agent, parts.refuse.clone());
     let begun = ("agent.start", Outcome::Success, Severity::Info);
-    tell(&own, begun, &identity(setup.version)).await;
+    tell(&own, begun, &identity(version)).await;
     plugins.start_all(plans).await;
 
     let close = CancellationToken::new();
+    let places = Places::new(&http);
     let service = listener::Service {
         router: parts.mounts.router(),
-        settings: http,
+        places: places.share(http.max_connections),
+        settings: http.clone(),
         tls: tls.clone(),
-        prefix,
+        prefix: prefix.clone(),
     };
     let listening = listener::serve(socket, service, close.clone());
     let telling = teller::run(
@@ -165,7 +186,10 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
         own.clone(),
         stopping.clone(),
     );
-    let listening = AbortOnDropHandle::new(tokio::spawn(listening));
+    let mut serving = vec![AbortOnDropHandle::new(tokio::spawn(listening))];
+    let further_tls = further.iter().filter_map(Further::tls).collect();
+    let begin = |further: Further| further.serve(&parts.mounts, &http, places, &prefix, close.clone());
+    serving.extend(further.into_iter().map(begin));
     let helpers = vec![
         AbortOnDropHandle::new(tokio::spawn(follow)),
         AbortOnDropHandle::new(tokio::spawn(telling)),
@@ -179,20 +203,21 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
     };
     let inner = Arc::new_cyclic(|inner| {
         let admin = Admin {
-            data_dir: setup.data_dir,
+            data_dir,
             journal: parts.journal.clone(),
             durable: parts.durable.clone(),
             keys,
-            commands: Arc::new(Control(inner.clone())),
+            commands: Arc::new(Commander(inner.clone())),
             root_url: root,
         };
         let commanded = admin::serve(admin_socket, admin, close.clone());
+        serving.push(AbortOnDropHandle::new(tokio::spawn(commanded)));
         Inner {
-            version: setup.version,
+            version,
             since: time::now(),
-            entries: setup.entries,
-            load: setup.load,
-            set_logging: setup.set_logging,
+            entries,
+            load,
+            set_logging,
             parts,
             own,
             protect_metrics,
@@ -204,8 +229,9 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
                 loaded,
                 plugins,
                 close,
-                serving: vec![listening, AbortOnDropHandle::new(tokio::spawn(commanded))],
+                serving,
                 tls,
+                further_tls,
                 helpers,
                 lock: Some(lock),
             }),
@@ -215,10 +241,10 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
 }
 
 /// What commands may ask for through the admin socket.
-struct Control(Weak<Inner>);
+struct Commander(Weak<Inner>);
 
 #[async_trait]
-impl Commands for Control {
+impl Commands for Commander {
     fn status(&self) -> serde_json::Value {
         let status = self.0.upgrade().map(|inner| Agent(inner).status());
         serde_json::to_value(status).unwrap_or_default()
@@ -255,19 +281,22 @@ pub fn root_url(http: &Http, listen: std::net::SocketAddr) -> String {
 }
 
 /// Certificate and key, if there are to be any.
-pub(crate) fn tls_files(http: &Http) -> Option<TlsFiles> {
-    let (cert, key) = http.tls.files()?;
+pub(crate) fn tls_files(section: &str, tls: &auditmon_config::Tls) -> Option<TlsFiles> {
+    let (cert, key) = tls.files()?;
     Some(TlsFiles {
+        section: section.to_owned(),
         cert: cert.to_owned(),
         key: key.to_owned(),
-        client_ca: http.tls.client_ca_file.clone(),
+        client_ca: tls.client_ca_file.clone(),
     })
 }
 
 /// Reads certificate and key, if there are to be any.
-async fn open_tls(http: &Http) -> Result<Option<Arc<Tls>>, StartError> {
-    let Some(files) = tls_files(http) else { return Ok(None) };
-    let read: ReadFile = Arc::new(|path| std::fs::read(path));
+pub(crate) async fn open_tls(files: Option<TlsFiles>, control: &Control) -> Result<Option<Arc<Tls>>, StartError> {
+    let Some(files) = files else { return Ok(None) };
+    // They may be root's alone, and are read again while the agent runs.
+    let control = control.clone();
+    let read: ReadFile = Arc::new(move |path| Ok(control.read_file(path)?));
     let tls = tokio::task::spawn_blocking(move || Tls::load(files, read))
         .await
         .map_err(other)?;
@@ -307,14 +336,9 @@ fn lock(data_dir: &Path) -> Result<DirLock, StartError> {
     })
 }
 
-fn open_journal(
-    data_dir: &Path,
-    host: &str,
-    loaded: &Loaded,
-    plans: &Plans,
-) -> Result<(Handle, watch::Receiver<u64>), StartError> {
+fn open_journal(data_dir: &Path, loaded: &Loaded, plans: &Plans) -> Result<(Handle, watch::Receiver<u64>), StartError> {
     let settings = &loaded.settings.journal;
-    let mut options = auditmon_journal::Options::new(data_dir, host, notes::writer(host.to_owned()));
+    let mut options = auditmon_journal::Options::new(data_dir, &loaded.host, notes::writer(loaded.host.clone()));
     options.segment_size = settings.segment_size.0;
     options.reserve = settings.reserve.0;
     options.keep_age = settings.keep.age.0;

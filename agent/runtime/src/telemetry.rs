@@ -14,6 +14,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::driver::{Sinks, gap_word};
+use crate::listener::Peer;
 use crate::plugins::View;
 
 /// The runtime's own metrics.
@@ -158,7 +159,7 @@ impl Telemetry {
     }
 }
 
-/// Counts requests by the route's template.
+/// Counts requests by the route's template; logs them at `debug`, without what may be secret: a path's parameters.
 pub(crate) async fn count_requests(
     AxumState(telemetry): AxumState<Arc<Telemetry>>,
     request: Request,
@@ -166,8 +167,18 @@ pub(crate) async fn count_requests(
 ) -> Response {
     let start = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let peer = request.extensions().get::<Peer>().copied();
+    let method = request.method().clone();
     let response = next.run(request).await;
     let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    tracing::debug!(
+        %method,
+        route,
+        code = response.status().as_u16(),
+        peer = peer.map(|peer| tracing::field::display(peer.0)),
+        ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "answered"
+    );
     telemetry
         .http_requests
         .with_label_values(&[route, response.status().as_str()])

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use auditmon_core::privileged::ConfiguredFile;
 use parking_lot::Mutex;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -26,6 +27,8 @@ pub(crate) type ReadFile = Arc<dyn Fn(&Path) -> io::Result<Vec<u8>> + Send + Syn
 /// Where certificate and key are.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct TlsFiles {
+    /// Where the configuration names them, for errors: `http.tls`.
+    pub(crate) section: String,
     /// The certificate with its chain, leaf first.
     pub(crate) cert: PathBuf,
     /// Its private key.
@@ -37,14 +40,20 @@ pub(crate) struct TlsFiles {
 /// Why files can't be used for TLS.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
-    #[error("http.tls.{key}: {path}: {why}")]
+    #[error("{key}: {path}: {why}")]
     File {
-        key: &'static str,
+        /// Its path in the configuration.
+        key: String,
         path: PathBuf,
         why: String,
     },
-    #[error("http.tls: {cert} and {key} can't be used: {why}")]
-    Pair { cert: PathBuf, key: PathBuf, why: String },
+    #[error("{section}: {cert} and {key} can't be used: {why}")]
+    Pair {
+        section: String,
+        cert: PathBuf,
+        key: PathBuf,
+        why: String,
+    },
 }
 
 /// TLS as it is at present.
@@ -101,7 +110,7 @@ impl Tls {
         true
     }
 
-    fn files(&self) -> TlsFiles {
+    pub(crate) fn files(&self) -> TlsFiles {
         self.present.lock().files.clone()
     }
 
@@ -141,14 +150,16 @@ impl Tls {
 }
 
 impl TlsFiles {
+    /// What is at work has to stay readable, whatever the configuration names by now.
+    pub(crate) fn configured(self) -> Vec<ConfiguredFile> {
+        let file = |path, secret| ConfiguredFile { path, secret };
+        let mut files = vec![file(self.cert, false), file(self.key, true)];
+        files.extend(self.client_ca.map(|path| file(path, false)));
+        files
+    }
+
     fn read(&self, read: &ReadFile) -> Result<(Arc<ServerConfig>, [u8; 32]), TlsError> {
-        let open = |key: &'static str, path: &Path| {
-            read(path).map_err(|error| TlsError::File {
-                key,
-                path: path.to_owned(),
-                why: error.to_string(),
-            })
-        };
+        let open = |key, path: &Path| read(path).map_err(|error| self.fault(key, path, error));
         let cert = open("cert_file", &self.cert)?;
         let key = open("key_file", &self.key)?;
         let client_ca = match &self.client_ca {
@@ -164,15 +175,23 @@ impl TlsFiles {
         Ok((Arc::new(config), digest.finalize().into()))
     }
 
+    fn fault(&self, key: &str, path: &Path, why: impl std::fmt::Display) -> TlsError {
+        TlsError::File {
+            key: format!("{}.{key}", self.section),
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
+    }
+
     fn config(&self, cert: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<ServerConfig, TlsError> {
-        let chain = certificates("cert_file", &self.cert, cert)?;
+        let chain = self.certificates("cert_file", &self.cert, cert)?;
         // The error's text could quote the file.
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::File {
-            key: "key_file",
-            path: self.key.clone(),
-            why: "there is no private key in PEM form (PKCS#8, PKCS#1 or SEC1, not encrypted) in it".to_owned(),
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
+            let why = "there is no private key in PEM form (PKCS#8, PKCS#1 or SEC1, not encrypted) in it";
+            self.fault("key_file", &self.key, why)
         })?;
         let pair = |why: rustls::Error| TlsError::Pair {
+            section: self.section.clone(),
             cert: self.cert.clone(),
             key: self.key.clone(),
             why: why.to_string(),
@@ -183,18 +202,15 @@ impl TlsFiles {
             .map_err(pair)?;
         let builder = match (client_ca, &self.client_ca) {
             (Some(text), Some(path)) => {
-                let fail = |why: String| TlsError::File {
-                    key: "client_ca_file",
-                    path: path.clone(),
-                    why,
-                };
                 let mut roots = RootCertStore::empty();
-                for authority in certificates("client_ca_file", path, text)? {
-                    roots.add(authority).map_err(|error| fail(error.to_string()))?;
+                for authority in self.certificates("client_ca_file", path, text)? {
+                    roots
+                        .add(authority)
+                        .map_err(|error| self.fault("client_ca_file", path, error))?;
                 }
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                     .build()
-                    .map_err(|error| fail(error.to_string()))?;
+                    .map_err(|error| self.fault("client_ca_file", path, error))?;
                 builder.with_client_cert_verifier(verifier)
             }
             _ => builder.with_no_client_auth(),
@@ -203,17 +219,13 @@ impl TlsFiles {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     }
-}
 
-fn certificates(key: &'static str, path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(TlsError::File {
-            key,
-            path: path.to_owned(),
-            why: "there is no certificate in PEM form in it".to_owned(),
-        }),
+    fn certificates(&self, key: &str, path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+        match found {
+            Ok(found) if !found.is_empty() => Ok(found),
+            _ => Err(self.fault(key, path, "there is no certificate in PEM form in it")),
+        }
     }
 }
 
@@ -247,6 +259,7 @@ mod tests {
 
     fn paths(client_ca: Option<&str>) -> TlsFiles {
         TlsFiles {
+            section: "http.tls".to_owned(),
             cert: "cert".into(),
             key: "key".into(),
             client_ca: client_ca.map(Into::into),

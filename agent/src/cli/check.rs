@@ -1,19 +1,21 @@
 //! `auditmon check`: validates exactly as a start would, and says what would run on this host.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
 
+use auditmon_config::Tls;
 use rustix::process::{Resource, getrlimit};
 
-use crate::cli::{Context, Failure, exit, print};
+use crate::cli::{Context, Failure, exit, print, run};
 use crate::logging;
 
 /// Descriptors that the agent keeps for itself beside connections.
 const OWN_FILES: u64 = 256;
 
 /// Says what would run. Most faults were found when the configuration was loaded.
-pub fn run(context: &Context) -> Result<ExitCode, Failure> {
+pub fn check(context: &Context) -> Result<ExitCode, Failure> {
     let loaded = &context.loaded;
     logging::filter(&loaded.settings.logging).map_err(|says| Failure {
         code: exit::CONFIG,
@@ -23,7 +25,8 @@ pub fn run(context: &Context) -> Result<ExitCode, Failure> {
     for warning in surroundings(context) {
         eprintln!("auditmon: warning: {warning}");
     }
-    print(&report(context))?;
+    let privileges = run::privileges(context)?;
+    print(&report(context, &privileges))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -34,7 +37,7 @@ pub fn warn(context: &Context) {
     }
 }
 
-fn report(context: &Context) -> String {
+fn report(context: &Context, privileges: &[String]) -> String {
     let loaded = &context.loaded;
     let http = &loaded.settings.http;
     let mut out = String::new();
@@ -52,8 +55,16 @@ fn report(context: &Context) -> String {
         let labels: Vec<String> = loaded.settings.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
         row("labels", &labels.join(", "));
     }
-    let scheme = if http.tls.files().is_some() { "https" } else { "http" };
-    row("listens on", &format!("{scheme}://{}", http.listen));
+    let address = |tls: &Tls, listen: SocketAddr| {
+        let scheme = if tls.files().is_some() { "https" } else { "http" };
+        format!("{scheme}://{listen}")
+    };
+    row("listens on", &address(&http.tls, http.listen));
+    for (name, listener) in &http.listeners {
+        let at = listener.listen.map(|listen| address(&listener.tls, listen));
+        let serves = listener.serve.join(", ");
+        row("", format!("{}  {name}: {serves}", at.unwrap_or_default()).trim_end());
+    }
     let width = loaded.plugins.iter().map(|plugin| plugin.name.len()).max().unwrap_or(0);
     let mut title = "plugins";
     for plugin in &loaded.plugins {
@@ -62,6 +73,11 @@ fn report(context: &Context) -> String {
             title,
             &format!("{:<width$}  {state:<3}  {}", plugin.name, plugin.enabled_by),
         );
+        title = "";
+    }
+    title = "privileges";
+    for line in privileges {
+        row(title, line);
         title = "";
     }
     out
@@ -88,7 +104,7 @@ fn surroundings(context: &Context) -> Vec<String> {
             ));
         }
     }
-    let wanted = context.loaded.settings.http.max_connections as u64;
+    let wanted = context.loaded.settings.http.all_connections() as u64;
     if let Some(limit) = getrlimit(Resource::Nofile).maximum
         && limit < wanted.saturating_add(OWN_FILES)
     {

@@ -1,12 +1,15 @@
-//! `auditmon dlq`: events that a sink's other side refused for good. Works on the files, beside a running agent too.
+//! `auditmon dlq`: events that a sink's other side refused for good. Works on the files, beside a running agent
+//! too, which is told of a replay.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use auditmon_runtime::dead_letters;
 use clap::Subcommand;
+use hyper::Method;
 
-use crate::cli::{Context, Failure, exit, print};
+use crate::admin;
+use crate::cli::{Context, Failure, exit, print, small_runtime};
 
 /// Verbs of `auditmon dlq`.
 #[derive(Subcommand)]
@@ -64,12 +67,30 @@ pub fn run(context: &Context, verb: DlqVerb) -> Result<ExitCode, Failure> {
             if letters == 0 {
                 return Err(Failure::plain(format!("`{sink}` has no such dead letter")));
             }
-            print(&format!(
-                "{letters} events will be handed to {sink} again, within seconds or at the next start\n"
-            ))?;
+            let when = poke(context, &sink);
+            print(&format!("{letters} events will be handed to {sink} again{when}\n"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the running agent, which would find the request by itself within seconds; gives the words for when it is
+/// followed. The request is on disk: that nobody can be told is no failure.
+fn poke(context: &Context, sink: &str) -> String {
+    let told = small_runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            let path = format!("/dlq/{sink}/replay");
+            match admin::ask(&context.data_dir, Method::POST, &path).await? {
+                Some(answer) => admin::whole(answer).await.map(|_| true),
+                None => Ok(false),
+            }
+        })
+    });
+    match told {
+        Ok(true) => ", now".to_owned(),
+        Ok(false) => ", at the next start".to_owned(),
+        Err(failure) => format!(" as soon as it is at work ({})", failure.message),
+    }
 }
 
 fn list(context: &Context, sink: &str, json: bool) -> Result<(), Failure> {

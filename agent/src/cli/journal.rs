@@ -18,8 +18,12 @@ use crate::cli::{Context, Failure, exit, print};
 #[derive(Subcommand)]
 pub enum JournalVerb {
     /// Check every frame and leaf; exit code 0 clean (also with an unfinished tail), 1 damage, 2 could not check
+    #[command(after_help = "Examples:\n  auditmon journal fsck\n  auditmon journal fsck --data-dir /mnt/evidence")]
     Fsck,
     /// Print one JSON object a line: seq, leaf (base64), event
+    #[command(
+        after_help = "Examples:\n  auditmon journal dump | jq .event\n  auditmon journal dump --all > journal.jsonl"
+    )]
     Dump {
         /// Also what sources remember
         #[arg(long)]

@@ -25,8 +25,10 @@ pub enum KeysVerb {
         scopes: Vec<String>,
     },
     /// List all keys
+    #[command(after_help = "Examples:\n  auditmon keys list")]
     List,
     /// Revoke a key for good; its name is never used again
+    #[command(after_help = "Examples:\n  auditmon keys revoke billing\n\nA running agent follows within a second.")]
     Revoke {
         /// The key's name
         name: String,

@@ -3,7 +3,10 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
+use auditmon_config::Request;
 use auditmon_runtime::agent::{Agent, FirstStart, Setup, StartError, Started};
+use auditmon_runtime::prepare::{self, Prepared};
+use auditmon_runtime::privileges;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +47,17 @@ fn failure(error: &StartError) -> Failure {
     }
 }
 
+/// What would run.
+fn prepare(context: &Context) -> Result<Prepared, Failure> {
+    let (loaded, data_dir) = (context.loaded.clone(), context.data_dir.clone());
+    prepare::prepare(loaded, data_dir, (context.entries)()).map_err(|error| failure(&error))
+}
+
+/// What it would run as, and whether its features have what they need: a line each.
+pub fn privileges(context: &Context) -> Result<Vec<String>, Failure> {
+    privileges::report(&prepare(context)?.wanted()).map_err(|error| failure(&error))
+}
+
 /// Runs the agent until a signal.
 pub fn run(context: Context) -> Result<ExitCode, Failure> {
     let set_logging = logging::start(&context.loaded.settings.logging).map_err(|says| Failure {
@@ -63,13 +77,20 @@ pub fn run(context: Context) -> Result<ExitCode, Failure> {
     if !idle.is_empty() {
         tracing::warn!("{} keys have no effect; `auditmon check` lists them", idle.len());
     }
+    let prepared = prepare(&context)?;
+    // Threads inherit what the one that starts them has: first the privileges go, then the runtime comes.
+    let privileges = privileges::give_up(&prepared.wanted()).map_err(|error| failure(&error))?;
     let setup = Setup {
-        host: context.loaded.host.clone(),
-        loaded: context.loaded,
-        data_dir: context.data_dir,
+        prepared,
+        privileges,
         version: env!("CARGO_PKG_VERSION"),
-        entries: (context.entries)(),
-        load: Box::new(move || auditmon_config::load(&context.request, &(context.entries)())),
+        load: Box::new(move |privileges| {
+            let request = Request {
+                read: privileges.reader(context.request.file.as_deref()),
+                ..context.request.clone()
+            };
+            auditmon_config::load(&request, &(context.entries)())
+        }),
         set_logging,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -147,8 +168,11 @@ fn started(started: Started) {
 
 /// The secrets of the first start.
 fn show_once(first: &FirstStart, root: &str) {
-    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let (bold, plain) = if color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let (bold, plain) = if logging::colors(std::io::stderr().is_terminal()) {
+        ("\x1b[1m", "\x1b[0m")
+    } else {
+        ("", "")
+    };
     // Secrets are shown once, on the terminal, and are no log line.
     eprint!(
         "\n{bold}First start in this data directory.{plain} This is shown once:\n\n  \

@@ -1,12 +1,14 @@
 //! What the runtime would give a plugin.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use auditmon_core::event::Kind;
 use auditmon_core::health::{Health, HealthBoard};
 use auditmon_core::keys::{Caller, Keys};
-use auditmon_core::plugin::{BuildContext, Change, Faults, PluginConfig, PluginError, RunContext, Source};
+use auditmon_core::plugin::{BuildContext, Change, Faults, PluginConfig, PluginError, RunContext, Source, needs_of};
+use auditmon_core::privileged::{Control, Needs};
 use auditmon_journal::Options;
 use axum::Router;
 use prometheus::Registry;
@@ -69,9 +71,9 @@ impl TestAgent {
         &self.data_dir
     }
 
-    /// What a plugin is built with; `kind` of the events of a source or service.
+    /// What a plugin with these needs is built with; `kind` of the events of a source or service.
     #[must_use]
-    pub fn build_context(&self, plugin: &'static str, kind: Option<Kind>) -> BuildContext {
+    pub fn build_context(&self, plugin: &'static str, kind: Option<Kind>, needs: Needs) -> BuildContext {
         let metrics = Registry::new();
         *self.registry.lock().unwrap() = metrics.clone();
         BuildContext {
@@ -80,10 +82,12 @@ impl TestAgent {
             origin: Arc::from(self.journal.handle.origin()),
             metrics,
             keys: Arc::new(OneKey),
+            control: Control::of_caller(needs.files).unwrap(),
             reader: None,
             health: self.board.reporter(plugin),
             memory: Arc::new(Semaphore::new(64 << 10)),
             routes: Router::new(),
+            named_routes: BTreeMap::new(),
             emitter: kind.map(|kind| self.journal.emitter(plugin, kind)),
         }
     }
@@ -121,7 +125,8 @@ impl TestAgent {
         let mut faults = Faults::default();
         config.validate(&mut faults);
         assert!(faults.is_empty(), "{faults:?}");
-        let source = config.build(&mut self.build_context(plugin, Some(kind))).await?;
+        let needs = needs_of(&config);
+        let source = config.build(&mut self.build_context(plugin, Some(kind), needs)).await?;
         let (cx, _sender) = self.run_context(plugin, kind, stop);
         source.run(cx).await
     }

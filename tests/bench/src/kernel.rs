@@ -228,7 +228,7 @@ impl Borrowed {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        let Ok(mut control) = Control::open() else {
+        let Ok(mut control) = Control::of_caller() else {
             return Ok(None);
         };
         let Ok(before) = control.status() else { return Ok(None) };

@@ -59,7 +59,7 @@ impl Live {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        let mut control = skip(test, Control::open())?;
+        let mut control = skip(test, Control::of_caller())?;
         let mut named = None;
         let before = loop {
             let status = skip(test, control.status())?;

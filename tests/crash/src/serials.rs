@@ -129,7 +129,9 @@ impl Account {
     /// Everything that is wrong, a line each.
     pub fn balance(&self, seen: &Seen, calls: std::ops::Range<u64>, lost: u32) -> Result<Balance, String> {
         let mut faults = Faults::default();
-        let first = self.shipped.keys().next().copied().unwrap_or_default();
+        // What only came late may be the rest of an event from before the account began.
+        let in_time = self.shipped.iter().filter(|(_, shipped)| shipped.times > shipped.late);
+        let first = in_time.map(|(serial, _)| *serial).next().unwrap_or_default();
         let last = self
             .last
             .or(self.shipped.keys().next_back().copied())
@@ -317,6 +319,8 @@ mod tests {
         whole["event"]["event_data"]["late"] = true.into();
         let late = balance(&[call(10, 0), gap(11, 12), whole, call(14, 3)], 0).unwrap();
         assert_eq!((late.remnants, late.calls_shipped, late.calls_missing), (1, 3, 1));
+        let before = balance(&[rest(3, true), call(10, 0), gap(11, 12), call(14, 3)], 0).unwrap();
+        assert_eq!((before.serials, before.shipped), (5, 2));
         let parts = [call(10, 0), rest(11, false), rest(11, true), gap(12, 12), call(14, 3)];
         assert_eq!(balance(&parts, 0).unwrap().calls_in_part, 1);
         let twice = [call(10, 0), rest(11, false), rest(11, false), gap(12, 12), call(14, 3)];

@@ -71,6 +71,8 @@ impl PluginConfig for DemoSourceConfig {
         cx.metrics
             .register(Box::new(ticks.clone()))
             .map_err(PluginError::permanent)?;
+        let route = axum::Router::new().route("/demo", axum::routing::get(|| async { "a demonstration\n" }));
+        cx.named_routes.insert("demo", route);
         Ok(Box::new(DemoSource {
             config: self,
             trouble,

@@ -427,6 +427,14 @@ impl Agent {
             .unwrap_or_else(|output| panic!("the agent did not start again: {output:?}"));
     }
 
+    /// Starts it again and waits until it says that it is ready; asks no probe, for agents that speak TLS.
+    #[track_caller]
+    pub fn start_again_unasked(&mut self) {
+        self.spawn();
+        self.await_ready(&[])
+            .unwrap_or_else(|output| panic!("the agent did not start again: {output:?}"));
+    }
+
     /// Starts it again and waits until it answers probes, ready or not.
     #[track_caller]
     pub fn start_again_unready(&mut self) {

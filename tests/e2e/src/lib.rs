@@ -11,15 +11,19 @@
 mod agent;
 pub mod authority;
 mod disk;
+mod etc;
 mod http;
 mod load;
 pub mod receiver;
 mod reload;
+mod threads;
 
 pub use agent::{Agent, BlockedStore, Builder, Output, binary, ended};
 pub use disk::SlowDisk;
+pub use etc::{OwnEtc, own_etc};
 pub use http::{Answer, Http, Raw, Request, request};
 pub use load::{Obligation, Producers, all_kept, cpu_share};
+pub use threads::Thread;
 
 use std::time::{Duration, Instant};
 

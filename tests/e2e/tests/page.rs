@@ -153,3 +153,42 @@ fn without_a_store_the_page_says_so() {
     let cookie = open(&agent, agent.page_url());
     assert!(get(&agent, "/", &cookie).expect(503).text().contains("store"));
 }
+
+#[test]
+fn behind_a_proxy_everything_stays_below_its_path() {
+    let agent = Agent::builder()
+        .config("http: {root_url: \"https://audit.example.org/a/b/\"}\n")
+        .start();
+    let below = agent.page_url().strip_prefix("https://audit.example.org").unwrap();
+    assert!(below.starts_with("/a/b/open?token="), "{below}");
+    // A proxy that leaves the path as it is.
+    let answer = request("GET", below).send(agent.listen()).expect(303);
+    assert_eq!(answer.header("location"), Some("/a/b/"));
+    let cookie = answer.header("set-cookie").unwrap();
+    for part in ["HttpOnly", "SameSite=Strict", "Path=/a/b", "Secure"] {
+        assert!(cookie.split("; ").any(|p| p == part), "{cookie}");
+    }
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let _ = agent.post(event("below")).expect(201);
+    let html = eventually("the event is on the page", PATIENCE, || {
+        let answer = get(&agent, "/a/b/", &cookie).expect(200);
+        answer.text().contains("below").then(|| answer.text())
+    });
+    // All that the page leads to is there, whether the proxy takes the path off or not.
+    let links = html.split(" href=\"").chain(html.split(" action=\"")).skip(1);
+    let mut followed = 0;
+    for link in links.filter_map(|rest| rest.split('"').next()) {
+        let link = link.replace("&#38;", "&");
+        if link.starts_with("/a/b/") {
+            let _ = get(&agent, &link, &cookie).expect(200);
+            let _ = get(&agent, link.strip_prefix("/a/b").unwrap(), &cookie).expect(200);
+            followed += 1;
+        } else {
+            assert!(
+                !link.starts_with('/') && !link.contains("://"),
+                "{link} leads out of the path"
+            );
+        }
+    }
+    assert!(followed > 5, "{followed}");
+}

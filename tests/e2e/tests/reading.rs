@@ -371,7 +371,7 @@ fn probes_and_health_need_no_key() {
     let plugins = health["plugins"].as_object().unwrap();
     assert_eq!(
         plugins.keys().collect::<Vec<_>>(),
-        ["ingest", "kernel", "stdout", "store", "web"]
+        ["ingest", "kernel", "prometheus", "stdout", "store", "web"]
     );
     for (name, plugin) in plugins {
         let expected = if ["kernel", "stdout"].contains(&name.as_str()) {

@@ -5,10 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use auditmon_e2e::authority::Authority;
-use auditmon_e2e::{Agent, PATIENCE, Raw, event, eventually};
+use auditmon_e2e::{Agent, PATIENCE, Raw, event, eventually, is_root};
 
 /// Files of one test.
 struct Files(tempfile::TempDir);
+
+fn mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
 
 impl Files {
     fn new() -> Self {
@@ -20,10 +25,9 @@ impl Files {
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt as _;
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        mode(&path, 0o600);
         path
     }
 
@@ -106,6 +110,52 @@ fn events_are_accepted_over_tls_and_a_renewed_certificate_is_taken() {
 }
 
 #[test]
+fn a_key_that_only_root_may_read_is_followed_by_an_agent_that_is_not_root() {
+    if !is_root("tls::a_key_that_only_root_may_read") {
+        return;
+    }
+    for run_as in ["run_as: nobody\n", "run_as: root\n"] {
+        let (files, first, second) = (Files::new(), Authority::new("first"), Authority::new("second"));
+        // Authorities are for the test, everything else is root's alone.
+        let authorities = Files::new();
+        mode(files.0.path(), 0o700);
+        files.pair("server", &first.sign());
+        let second_ca = authorities.write("second.ca", &second.pem);
+        let mut agent = Agent::builder().config(&format!("{run_as}{}", files.tls(""))).place();
+        mode(agent.dir(), 0o755);
+        agent.start_again_unasked();
+        assert_eq!(ask(&agent, &second_ca, &[], "/livez"), 0);
+        files.pair("server", &second.sign());
+        eventually("the renewed certificate", PATIENCE, || {
+            (ask(&agent, &second_ca, &[], "/livez") == 200).then_some(())
+        });
+        // A key for everybody is no key, also while the agent runs.
+        mode(&files.path("server.key"), 0o644);
+        let said = agent.await_log("lets others than its owner at a secret")["message"].to_string();
+        let remedy = format!("chmod 600 {}", files.path("server.key").display());
+        assert!(said.contains("http.tls.key_file: ") && said.contains(&remedy), "{said}");
+        assert_eq!(ask(&agent, &second_ca, &[], "/livez"), 200);
+        // Other files, which were not named when privileges were given up.
+        let third = Authority::new("third");
+        let third_ca = authorities.write("third.ca", &third.pem);
+        files.pair("other", &third.sign());
+        let other = files.tls("").replace("/server.", "/other.");
+        let (changed, pending) = agent.reload_with(&format!("{run_as}{other}"));
+        assert!(
+            changed.contains("http.tls") && pending.is_empty(),
+            "{changed}; {pending}"
+        );
+        assert_eq!(ask(&agent, &third_ca, &[], "/livez"), 200);
+        // Those are followed from now on.
+        files.pair("other", &second.sign());
+        eventually("the next one", PATIENCE, || {
+            (ask(&agent, &second_ca, &[], "/livez") == 200).then_some(())
+        });
+        assert_eq!(agent.stop(), 0);
+    }
+}
+
+#[test]
 fn clients_need_a_certificate_where_an_authority_is_named() {
     let (files, authority, other) = (Files::new(), Authority::new("ours"), Authority::new("other"));
     files.pair("server", &authority.sign());
@@ -145,6 +195,8 @@ fn files_that_cannot_work_end_the_start() {
     };
     refuse("http.tls.cert_file: ");
     files.pair("server", &authority.sign());
+    mode(&files.path("server.key"), 0o640);
+    refuse("mode 0640 lets others than its owner at a secret; chmod 600 ");
     files.write("server.key", "hunter2");
     refuse("there is no private key in PEM form");
     files.pair("server", &(authority.sign().0, authority.sign().1));

@@ -67,7 +67,8 @@ fn what_is_refused_for_good_is_kept_listed_and_handed_over_again() {
     let output = agent.run(&["dlq", "replay", "webhook.none"]).expect(2);
     assert!(output.stderr.contains("only of webhook.siem"), "{}", output.stderr);
     *mended.lock().unwrap() = true;
-    let _ = agent.run(&["dlq", "replay", "webhook.siem"]).expect(0);
+    let output = agent.run(&["dlq", "replay", "webhook.siem"]).expect(0);
+    assert_eq!(output.stdout, "1 events will be handed to webhook.siem again, now\n");
     eventually("it arrives", PATIENCE, || {
         receiver.taken().contains(&"bad".to_owned()).then_some(())
     });

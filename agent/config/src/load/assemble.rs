@@ -17,7 +17,7 @@ use crate::walk::{Findings, section};
 use crate::{ConfigErrors, values};
 
 use super::secrets::{Secrets, masked, scrubbed, secrets_below};
-use super::{ReadFile, Source};
+use super::{ReadFile, Source, listeners};
 
 /// Stands for all sections among those that have a fault.
 pub(super) const ALL: &str = "*";
@@ -117,10 +117,7 @@ impl Assembly<'_> {
         secrets.table(&self.tree.body, &mut value, "");
         let opened = secrets.opened;
         let settings = self.settings(&value, &written, &mut faults);
-        let mut warnings = Vec::new();
-        if let Some(warning) = open_listener(&settings, &written) {
-            warnings.push(warning);
-        }
+        let mut warnings = listeners::open(&settings, &written);
         let leaves = self.leaves(&value, &written);
         let plugins = self.plugins(&value, &written, &leaves, &mut faults, &mut warnings);
         let in_file = written.iter().filter(|(path, written)| {
@@ -179,6 +176,7 @@ impl Assembly<'_> {
         };
         let mut wrong = Faults::default();
         settings.validate(&mut wrong);
+        listeners::served(self.entries, &settings, &mut wrong);
         for fault in wrong.into_vec() {
             if !self.follows(written, &fault.path, &fault.message) {
                 faults.push(fault_of(written, &fault.path, &fault.message));
@@ -302,24 +300,6 @@ fn judge(entry: &Entry, section: Section) -> Vec<auditmon_core::plugin::Fault> {
         Make::Service(make) => make(section).err(),
     }
     .unwrap_or_default()
-}
-
-fn open_listener(settings: &Settings, written: &BTreeMap<String, Written>) -> Option<Warning> {
-    let http = &settings.http;
-    if !http.is_open() || !http.insecure {
-        return None;
-    }
-    let text = format!(
-        "`{}` is reachable from other machines without TLS: keys and events can be read on the way",
-        http.listen
-    );
-    let fault = fault_of(written, "http.listen", &text);
-    Some(Warning {
-        place: fault.place.to_string(),
-        path: fault.path,
-        text: fault.text,
-        no_effect: false,
-    })
 }
 
 struct Leaves<'a> {

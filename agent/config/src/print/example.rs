@@ -67,7 +67,7 @@ fn field(out: &mut String, name: &str, node: &Node, indent: &str) {
             }
             as_remark(out, &inner, indent);
         }
-        Shape::Map { item, instances: true } => {
+        Shape::Map { item, .. } if matches!(item.shape, Shape::Table(_)) => {
             *out += &format!("{indent}{}: {{}}\n", key(name));
             let mut inner = format!("{}:\n  NAME:\n", key(name));
             if let Shape::Table(fields) = &item.shape {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use auditmon_core::plugin::Faults;
 
-use super::{Http, Journal, Settings};
+use super::{Http, Journal, Listener, Settings, Tls};
 
 /// Levels of log lines.
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
@@ -41,40 +41,32 @@ impl Settings {
 }
 
 impl Http {
+    /// Most connections of all listeners together.
+    #[must_use]
+    pub fn all_connections(&self) -> usize {
+        let further = self.listeners.values().map(|listener| listener.max_connections);
+        further.fold(self.max_connections, usize::saturating_add)
+    }
+
     /// Whether strangers could read what goes over the listener: plain HTTP beyond loopback.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.tls.files().is_none() && !is_loopback(self.listen)
+        is_open(self.listen, &self.tls)
     }
 
     fn validate(&self, faults: &mut Faults) {
-        let tls = &self.tls;
-        match (&tls.cert_file, &tls.key_file) {
-            (Some(_), None) => faults.add(
-                "http.tls.cert_file",
-                "expected `http.tls.key_file` beside it: a certificate is of no use without its key",
-            ),
-            (None, Some(_)) => faults.add(
-                "http.tls.key_file",
-                "expected `http.tls.cert_file` beside it: a key is of no use without its certificate",
-            ),
-            (None, None) if tls.client_ca_file.is_some() => faults.add(
-                "http.tls.client_ca_file",
-                "expected `http.tls.cert_file` and `http.tls.key_file` beside it: clients are asked for certificates over TLS only",
-            ),
-            _ => {}
-        }
-        let half = tls.cert_file.is_some() || tls.key_file.is_some();
-        if self.is_open() && !half && !self.insecure {
-            faults.add(
-                "http.listen",
-                format!(
-                    "`{}` is reachable from other machines without TLS: expected `http.tls` with certificate and key, \
-                     an address such as 127.0.0.1:{}, or `http.insecure: true` to allow it",
-                    self.listen,
-                    self.listen.port()
-                ),
-            );
+        validate_address("http", self.listen, self.insecure, &self.tls, faults);
+        let mut taken = vec![(self.listen, "http.listen".to_owned())];
+        for (name, listener) in &self.listeners {
+            let path = format!("http.listeners.{name}");
+            listener.validate(&path, name, faults);
+            let Some(listen) = listener.listen else { continue };
+            let key = format!("{path}.listen");
+            let same = |(other, _): &&(SocketAddr, String)| *other == listen && listen.port() != 0;
+            match taken.iter().find(same) {
+                Some((_, other)) => faults.add(key, format!("expected another address than `{other}`, found the same")),
+                None => taken.push((listen, key)),
+            }
         }
         if let Some(url) = &self.root_url
             && !is_root_url(url)
@@ -99,6 +91,70 @@ impl Http {
     }
 }
 
+impl Listener {
+    /// Whether strangers could read what goes over it: plain HTTP beyond loopback.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.listen.is_some_and(|listen| is_open(listen, &self.tls))
+    }
+
+    fn validate(&self, path: &str, name: &str, faults: &mut Faults) {
+        let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b);
+        if !(1..=40).contains(&name.len()) || !name.bytes().all(good) {
+            let shown = crate::nearest::shown(name);
+            faults.add(
+                path,
+                format!("expected a name of 1–40 of a–z, 0–9, `-` and `_`, found `{shown}`"),
+            );
+            return;
+        }
+        match self.listen {
+            Some(listen) => validate_address(path, listen, self.insecure, &self.tls, faults),
+            None => faults.add(
+                path,
+                "expected `listen` with an address and a port, such as 127.0.0.1:9100",
+            ),
+        }
+    }
+}
+
+fn is_open(listen: SocketAddr, tls: &Tls) -> bool {
+    tls.files().is_none() && !is_loopback(listen)
+}
+
+/// The address of a listener and what protects it; `path` is that of its section.
+fn validate_address(path: &str, listen: SocketAddr, insecure: bool, tls: &Tls, faults: &mut Faults) {
+    match (&tls.cert_file, &tls.key_file) {
+        (Some(_), None) => faults.add(
+            format!("{path}.tls.cert_file"),
+            format!("expected `{path}.tls.key_file` beside it: a certificate is of no use without its key"),
+        ),
+        (None, Some(_)) => faults.add(
+            format!("{path}.tls.key_file"),
+            format!("expected `{path}.tls.cert_file` beside it: a key is of no use without its certificate"),
+        ),
+        (None, None) if tls.client_ca_file.is_some() => faults.add(
+            format!("{path}.tls.client_ca_file"),
+            format!(
+                "expected `{path}.tls.cert_file` and `{path}.tls.key_file` beside it: clients are asked for \
+                 certificates over TLS only"
+            ),
+        ),
+        _ => {}
+    }
+    let half = tls.cert_file.is_some() || tls.key_file.is_some();
+    if is_open(listen, tls) && !half && !insecure {
+        faults.add(
+            format!("{path}.listen"),
+            format!(
+                "`{listen}` is reachable from other machines without TLS: expected `{path}.tls` with certificate and \
+                 key, an address such as 127.0.0.1:{}, or `{path}.insecure: true` to allow it",
+                listen.port()
+            ),
+        );
+    }
+}
+
 fn is_loopback(listen: SocketAddr) -> bool {
     listen.ip().to_canonical().is_loopback()
 }
@@ -110,7 +166,9 @@ fn is_root_url(url: &str) -> bool {
     };
     let host = rest.split('/').next().unwrap_or_default();
     let good = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]%".contains(&b);
-    !host.is_empty() && !host.starts_with(':') && rest.bytes().all(good)
+    let path = rest.trim_end_matches('/');
+    // A link that begins with two slashes leads to another host.
+    !host.is_empty() && !host.starts_with(':') && rest.bytes().all(good) && !path.contains("//")
 }
 
 impl Journal {
@@ -157,4 +215,31 @@ fn check_level(text: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_root_url;
+
+    #[test]
+    fn a_root_url_makes_good_links() {
+        for good in [
+            "https://a",
+            "http://[::1]:7984/x/y/",
+            "https://audit.example.org/auditmon",
+        ] {
+            assert!(is_root_url(good), "{good}");
+        }
+        // The second would make links to the host `evil`.
+        for bad in [
+            "a/b",
+            "https://a//evil",
+            "https://a/x//y",
+            "https://u@a",
+            "https://a?x",
+            "https://",
+        ] {
+            assert!(!is_root_url(bad), "{bad}");
+        }
+    }
 }

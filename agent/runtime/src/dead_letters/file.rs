@@ -22,14 +22,14 @@ pub(crate) struct DeadLetters {
     whole: bool,
 }
 
-/// Creates or empties a file that only its owner may read.
+/// Creates a file that only its owner may read. What stood there goes and is neither followed nor written to: a
+/// command of root works in a directory that may be another user's.
 pub(super) fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {

@@ -75,6 +75,6 @@ fn kind(entry: &Entry) -> Option<auditmon_core::Kind> {
     }
 }
 
-fn context(agent: &TestAgent, entry: &Entry) -> BuildContext {
-    agent.build_context(entry.name, kind(entry))
+fn context<P>(agent: &TestAgent, entry: &Entry, plan: &dyn Plan<P>) -> BuildContext {
+    agent.build_context(entry.name, kind(entry), plan.needs())
 }

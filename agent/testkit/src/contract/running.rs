@@ -66,10 +66,15 @@ impl<'a> Running<'a> {
     }
 
     async fn build(&self, plan: &Either, agent: &TestAgent) -> Built {
-        let mut cx = context(agent, self.entry);
         let built = match plan {
-            Either::Source(plan) => plan.build(&mut cx).await.map(Built::Source),
-            Either::Service(plan) => plan.build(&mut cx).await.map(Built::Service),
+            Either::Source(plan) => {
+                let mut cx = context(agent, self.entry, &**plan);
+                plan.build(&mut cx).await.map(Built::Source)
+            }
+            Either::Service(plan) => {
+                let mut cx = context(agent, self.entry, &**plan);
+                plan.build(&mut cx).await.map(Built::Service)
+            }
         };
         built.unwrap_or_else(|error| panic!("{}: {error}", self.entry.name))
     }

@@ -49,7 +49,7 @@ impl<'a> Sink<'a> {
 
     async fn build(&self, agent: &TestAgent) -> BuiltSink {
         let plan = self.plan(agent);
-        let built = plan.build(&mut context(agent, self.entry)).await;
+        let built = plan.build(&mut context(agent, self.entry, &*plan)).await;
         built.unwrap_or_else(|error| panic!("{}: {error}", self.entry.name))
     }
 
@@ -71,9 +71,9 @@ impl<'a> Sink<'a> {
 
     async fn is_built_twice(&self, agent: &TestAgent) {
         let plan = self.plan(agent);
-        let first = plan.build(&mut context(agent, self.entry)).await;
+        let first = plan.build(&mut context(agent, self.entry, &*plan)).await;
         drop(first.unwrap_or_else(|error| panic!("{error}")));
-        let second = plan.build(&mut context(agent, self.entry)).await;
+        let second = plan.build(&mut context(agent, self.entry, &*plan)).await;
         let mut second = second.unwrap_or_else(|error| panic!("the second time: {error}"));
         tokio::time::timeout(PATIENCE, second.sink.probe())
             .await

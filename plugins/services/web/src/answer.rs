@@ -50,11 +50,13 @@ pub(crate) fn page(status: StatusCode, template: &impl Template) -> Response {
 }
 
 /// To the newest events, with a new session.
-pub(crate) fn to_events(cookie: Option<HeaderValue>) -> Response {
-    let mut response = answer(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", "see /\n".into());
-    response
-        .headers_mut()
-        .insert(header::LOCATION, HeaderValue::from_static("/"));
+pub(crate) fn to_events(base: &str, cookie: Option<HeaderValue>) -> Response {
+    let place = format!("{base}/");
+    let text = format!("see {place}\n");
+    let mut response = answer(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", text.into());
+    if let Ok(place) = HeaderValue::try_from(place) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
     if let Some(cookie) = cookie {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }

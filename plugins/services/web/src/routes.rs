@@ -1,12 +1,15 @@
 //! Addresses, sessions, answers.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use auditmon_core::event::EventView;
+use auditmon_core::http::{BasePath, Secure};
 use auditmon_core::keys::{Keys, SESSION_COOKIE, session_cookie};
 use auditmon_core::reader::{EventReader, Found, ReadError};
 use axum::Router;
-use axum::extract::{Path, Query as Parameters, State};
+use axum::extract::{FromRequestParts, Path, Query as Parameters, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::Response;
@@ -28,6 +31,23 @@ pub(crate) struct Page {
     pub(crate) reader: Option<Arc<dyn EventReader>>,
 }
 
+/// Where browsers find the page, by what the listener says of a request.
+struct Place {
+    /// Before every path; empty at the root.
+    base: Arc<str>,
+    secure: bool,
+}
+
+impl<S: Sync> FromRequestParts<S> for Place {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let BasePath(base) = parts.extensions.get().cloned().unwrap_or_default();
+        let secure = parts.extensions.get() == Some(&Secure(true));
+        Ok(Self { base, secure })
+    }
+}
+
 type Pairs = Vec<(String, String)>;
 
 pub(crate) fn router(state: Page) -> Router {
@@ -41,8 +61,9 @@ pub(crate) fn router(state: Page) -> Router {
 }
 
 impl Page {
-    fn message(&self, status: StatusCode, title: &str, paragraph: &str, back: bool) -> Response {
+    fn message(&self, place: &Place, status: StatusCode, title: &str, paragraph: &str, back: bool) -> Response {
         let message = Message {
+            base: &place.base,
             host: &self.host,
             title,
             paragraph,
@@ -53,8 +74,9 @@ impl Page {
     }
 
     /// For those who are not signed in: they don't learn where they are.
-    fn sign_in(title: &str, paragraph: &str) -> Response {
+    fn sign_in(place: &Place, title: &str, paragraph: &str) -> Response {
         let message = Message {
+            base: &place.base,
             host: "",
             title,
             paragraph,
@@ -68,9 +90,10 @@ impl Page {
     }
 
     /// The reader, for those who may read; else the answer.
-    fn reader(&self, headers: &HeaderMap) -> Result<&dyn EventReader, Response> {
+    fn reader(&self, place: &Place, headers: &HeaderMap) -> Result<&dyn EventReader, Response> {
         let Some(caller) = session_cookie(headers).and_then(|cookie| self.keys.session(cookie)) else {
             return Err(Self::sign_in(
+                place,
                 "You are not signed in",
                 "This page opens with a one-time address, which the agent printed when it first started. A session lasts \
                  for a day; on the agent's host, this prints a new address:",
@@ -78,31 +101,46 @@ impl Page {
         };
         if !caller.read {
             let why = format!("`{}` lacks the scope `read`.", caller.name);
-            return Err(self.message(StatusCode::FORBIDDEN, "You may not read events", &why, false));
+            return Err(self.message(place, StatusCode::FORBIDDEN, "You may not read events", &why, false));
         }
         self.reader.as_deref().ok_or_else(|| {
             let why = "Events are accepted into the journal and delivered to the other sinks, but nothing can be looked \
                 up. To change that, set sinks.store.enabled to true in the configuration and restart the agent.";
-            self.message(StatusCode::SERVICE_UNAVAILABLE, "The store is off", why, false)
+            self.message(place, StatusCode::SERVICE_UNAVAILABLE, "The store is off", why, false)
         })
     }
 }
 
 /// `GET /`
-async fn events(State(state): State<Arc<Page>>, Parameters(pairs): Parameters<Pairs>, headers: HeaderMap) -> Response {
-    let reader = match state.reader(&headers) {
+async fn events(
+    State(state): State<Arc<Page>>,
+    place: Place,
+    Parameters(pairs): Parameters<Pairs>,
+    headers: HeaderMap,
+) -> Response {
+    let reader = match state.reader(&place, &headers) {
         Ok(reader) => reader,
         Err(answer) => return answer,
     };
     let form = Form::new(pairs);
     let query = match form.query() {
         Ok(query) => query,
-        Err(problem) => return wrong(&state, &form, StatusCode::BAD_REQUEST, problem),
+        Err(problem) => return wrong(&state, &place, &form, StatusCode::BAD_REQUEST, problem),
     };
     let found = match reader.query(&query).await {
         Ok(found) => found,
-        Err(error @ ReadError::Cursor) => return wrong(&state, &form, StatusCode::BAD_REQUEST, error.to_string()),
-        Err(error) => return wrong(&state, &form, StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        Err(error @ ReadError::Cursor) => {
+            return wrong(&state, &place, &form, StatusCode::BAD_REQUEST, error.to_string());
+        }
+        Err(error) => {
+            return wrong(
+                &state,
+                &place,
+                &form,
+                StatusCode::SERVICE_UNAVAILABLE,
+                error.to_string(),
+            );
+        }
     };
     let views: Result<Vec<_>, _> = found
         .events
@@ -111,10 +149,11 @@ async fn events(State(state): State<Arc<Page>>, Parameters(pairs): Parameters<Pa
         .collect();
     match views {
         Ok(views) => {
-            let list = List::new(&found, &views, &form, curl(&headers));
+            let list = List::new(&found, &views, &form, curl(&place, &headers));
             page(
                 StatusCode::OK,
                 &EventsPage {
+                    base: &place.base,
                     host: &state.host,
                     form: &form,
                     problem: None,
@@ -122,15 +161,16 @@ async fn events(State(state): State<Arc<Page>>, Parameters(pairs): Parameters<Pa
                 },
             )
         }
-        Err(error) => damaged(&state, &error),
+        Err(error) => damaged(&state, &place, &error),
     }
 }
 
 /// The form again, with what is wrong.
-fn wrong(state: &Page, form: &Form, status: StatusCode, problem: String) -> Response {
+fn wrong(state: &Page, place: &Place, form: &Form, status: StatusCode, problem: String) -> Response {
     page(
         status,
         &EventsPage {
+            base: &place.base,
             host: &state.host,
             form,
             problem: Some(problem),
@@ -139,14 +179,20 @@ fn wrong(state: &Page, form: &Form, status: StatusCode, problem: String) -> Resp
     )
 }
 
-fn damaged(state: &Page, error: &serde_json::Error) -> Response {
+fn damaged(state: &Page, place: &Place, error: &serde_json::Error) -> Response {
     let why = format!("A row of the store is not the event that was accepted: {error}.");
-    state.message(StatusCode::INTERNAL_SERVER_ERROR, "The store is damaged", &why, true)
+    state.message(
+        place,
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "The store is damaged",
+        &why,
+        true,
+    )
 }
 
 /// `GET /events/{id}`
-async fn event(State(state): State<Arc<Page>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let reader = match state.reader(&headers) {
+async fn event(State(state): State<Arc<Page>>, place: Place, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let reader = match state.reader(&place, &headers) {
         Ok(reader) => reader,
         Err(answer) => return answer,
     };
@@ -154,11 +200,14 @@ async fn event(State(state): State<Arc<Page>>, Path(id): Path<String>, headers: 
         Ok(id) => reader.get(id).await,
         Err(_) => Ok(Found::Missing),
     };
-    let message = |status, title, why: &str| state.message(status, title, why, true);
+    let message = |status, title, why: &str| state.message(&place, status, title, why, true);
     match found {
         Ok(Found::Event(stored)) => match EventView::parse(&stored.canonical) {
-            Ok(view) => page(StatusCode::OK, &EventPage::new(&state.host, &stored, &view)),
-            Err(error) => damaged(&state, &error),
+            Ok(view) => page(
+                StatusCode::OK,
+                &EventPage::new(&place.base, &state.host, &stored, &view),
+            ),
+            Err(error) => damaged(&state, &place, &error),
         },
         Ok(Found::Gone) => {
             let why = "It was deleted by retention or erased; its place in the journal is left, and stays provable.";
@@ -179,6 +228,7 @@ async fn event(State(state): State<Arc<Page>>, Path(id): Path<String>, headers: 
 /// `GET /open?token=…`
 async fn open(
     State(state): State<Arc<Page>>,
+    place: Place,
     method: Method,
     Parameters(pairs): Parameters<Pairs>,
     headers: HeaderMap,
@@ -193,15 +243,20 @@ async fn open(
         .map_or("", |(_, token)| token);
     let session = state.keys.open_session(token);
     let cookie = session.and_then(|session| {
-        let text = format!("{SESSION_COOKIE}={session}; Path=/; Max-Age={COOKIE_AGE}; HttpOnly; SameSite=Strict");
+        // Without a slash at its end the path covers the page's own address, too.
+        let path = if place.base.is_empty() { "/" } else { &*place.base };
+        let secure = if place.secure { "; Secure" } else { "" };
+        let text =
+            format!("{SESSION_COOKIE}={session}; Path={path}; Max-Age={COOKIE_AGE}; HttpOnly; SameSite=Strict{secure}");
         HeaderValue::try_from(text).ok()
     });
     // Who comes by the same address again is signed in already.
     let signed_in = || session_cookie(&headers).is_some_and(|cookie| state.keys.session(cookie).is_some());
     if cookie.is_some() || signed_in() {
-        return to_events(cookie);
+        return to_events(&place.base, cookie);
     }
     Page::sign_in(
+        &place,
         "This address is used up or expired",
         "Each address opens the page once, and only for a while. On the agent's host, this prints a new one:",
     )
@@ -216,16 +271,18 @@ async fn asset(Path(name): Path<String>) -> Response {
 }
 
 /// How to send the first event, to where the page was asked for.
-fn curl(headers: &HeaderMap) -> String {
+fn curl(place: &Place, headers: &HeaderMap) -> String {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())
         // It is meant to be pasted into a shell.
         .filter(|host| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".:[]-".contains(&b)))
         .unwrap_or("127.0.0.1:7984");
+    let scheme = if place.secure { "https" } else { "http" };
     format!(
         "curl -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' \\\n  \
-         -d '{{\"event_name\": \"hello\", \"username\": \"me\"}}' http://{host}/api/v1/events"
+         -d '{{\"event_name\": \"hello\", \"username\": \"me\"}}' {scheme}://{host}{base}/api/v1/events",
+        base = place.base,
     )
 }
 

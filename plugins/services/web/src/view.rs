@@ -18,6 +18,7 @@ const TEXT_IN_LIST: usize = 200;
 #[derive(Template)]
 #[template(path = "events.html")]
 pub(crate) struct EventsPage<'a> {
+    pub(crate) base: &'a str,
     pub(crate) host: &'a str,
     pub(crate) form: &'a Form,
     /// What is wrong with what was asked.
@@ -51,6 +52,7 @@ pub(crate) struct Row<'a> {
 #[derive(Template)]
 #[template(path = "event.html")]
 pub(crate) struct EventPage<'a> {
+    base: &'a str,
     host: &'a str,
     name: String,
     id: String,
@@ -70,6 +72,7 @@ struct Member {
 #[derive(Template)]
 #[template(path = "message.html")]
 pub(crate) struct Message<'a> {
+    pub(crate) base: &'a str,
     pub(crate) host: &'a str,
     pub(crate) title: &'a str,
     pub(crate) paragraph: &'a str,
@@ -120,7 +123,7 @@ impl<'a> Row<'a> {
 }
 
 impl<'a> EventPage<'a> {
-    pub(crate) fn new(host: &'a str, stored: &Stored, view: &EventView<'_>) -> Self {
+    pub(crate) fn new(base: &'a str, host: &'a str, stored: &Stored, view: &EventView<'_>) -> Self {
         let mut received = Vec::with_capacity(30);
         time::write_nanos(stored.received, &mut received);
         let same = |name: &'static str, value: &str| Member {
@@ -141,6 +144,7 @@ impl<'a> EventPage<'a> {
         let optional = |name, value: Option<&str>| value.map_or_else(|| none(name), |value| same(name, value));
         let read_only = if view.read_only { "true" } else { "false" };
         Self {
+            base,
             host,
             name: view.event_name.to_string(),
             id: view.event_id.to_string(),

@@ -186,10 +186,12 @@ async fn with_sink(dir: &Path, batches: &[Events]) -> Result<Speed, Failure> {
         origin: Arc::from(batches[0].origin()),
         metrics: prometheus::Registry::new(),
         keys: Arc::new(NoKeys),
+        control: auditmon_core::privileged::Control::of_caller(Vec::new())?,
         reader: None,
         health: HealthBoard::default().reporter("store"),
         memory: Arc::new(tokio::sync::Semaphore::new(1)),
         routes: Default::default(),
+        named_routes: Default::default(),
         emitter: None,
     };
     let mut sink = StoreConfig::default().build(&mut cx).await?.sink;

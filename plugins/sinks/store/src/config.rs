@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use auditmon_core::delivery::{BatchLimits, Begin, Delivery, WhenBehind};
 use auditmon_core::plugin::{BuildContext, BuiltSink, Faults, PluginConfig, PluginError};
+use auditmon_core::privileged::Needs;
 use auditmon_core::units::{Size, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -180,6 +181,18 @@ impl PluginConfig for StoreConfig {
             when_behind: WhenBehind::Block,
             from: Begin::Oldest,
             ..Delivery::default()
+        }
+    }
+
+    fn needs(&self, needs: &mut Needs) {
+        // SQLite keeps further files beside it.
+        let beside = self
+            .file
+            .as_deref()
+            .filter(|file| file.is_absolute())
+            .and_then(Path::parent);
+        if let Some(beside) = beside {
+            needs.directory(beside);
         }
     }
 

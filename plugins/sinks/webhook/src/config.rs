@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use auditmon_codec::{Format, Framing};
 use auditmon_core::delivery::{BatchLimits, Delivery};
 use auditmon_core::plugin::{BuildContext, BuiltSink, Faults, PluginConfig, PluginError};
+use auditmon_core::privileged::Control;
 use auditmon_core::units::{Size, Span};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use schemars::JsonSchema;
@@ -103,12 +104,12 @@ impl WebhookConfig {
         Ok(())
     }
 
-    /// Reads all files and makes the sink; waits for the disk.
-    pub(crate) fn open(self) -> Result<Webhook, String> {
+    /// Reads all files and makes the sink; waits for the disk and the control thread.
+    pub(crate) fn open(self, control: &Control) -> Result<Webhook, String> {
         let url = match (&self.url, &self.url_file) {
             (Some(url), _) => url.parse().map_err(|error| format!("url: {error}"))?,
             (None, Some(file)) => {
-                let url = Address(secret::read_text(file)?).parse();
+                let url = Address(secret::read_text(control, file)?).parse();
                 url.map_err(|error| format!("{}: {error}", file.display()))?
             }
             (None, None) => return Err("url: is missing".to_owned()),
@@ -126,7 +127,7 @@ impl WebhookConfig {
         };
         add(&self.headers, &"headers")?;
         if let Some(file) = &self.headers_file {
-            let more = Headers::read(&secret::read_text(file)?);
+            let more = Headers::read(&secret::read_text(control, file)?);
             add(
                 &more.map_err(|error| format!("{}: {error}", file.display()))?,
                 &file.display(),
@@ -136,7 +137,7 @@ impl WebhookConfig {
             secrets.add(value.as_bytes());
         }
         if let Some(file) = &self.bearer_file {
-            let token = secret::read_text(file)?;
+            let token = secret::read_text(control, file)?;
             let token = token.trim();
             let mut value = HeaderValue::try_from(format!("Bearer {token}"))
                 .map_err(|_| format!("{}: holds what a header can't", file.display()))?;
@@ -148,11 +149,12 @@ impl WebhookConfig {
         }
         let mut keys = None;
         if let Some(file) = &self.secret_file {
-            let bytes = secret::read(file)?;
+            let bytes = secret::read(control, file)?;
             keys = Some(Keys::parse(&bytes).map_err(|error| format!("{}: {error}", file.display()))?);
             secrets.add(bytes);
         }
-        let roots = self.ca_file.as_deref().map(tls::file_roots).transpose()?;
+        let roots = self.ca_file.as_deref().map(|file| tls::file_roots(control, file));
+        let roots = roots.transpose()?;
         let client = Client::new(Parts {
             url,
             headers,
@@ -222,8 +224,9 @@ impl PluginConfig for WebhookConfig {
         }
     }
 
-    async fn build(self, _cx: &mut BuildContext) -> Result<BuiltSink, PluginError> {
-        let sink = tokio::task::spawn_blocking(move || self.open())
+    async fn build(self, cx: &mut BuildContext) -> Result<BuiltSink, PluginError> {
+        let control = cx.control.clone();
+        let sink = tokio::task::spawn_blocking(move || self.open(&control))
             .await
             .map_err(PluginError::transient)?
             // A file may come, or be mended, while the agent runs.

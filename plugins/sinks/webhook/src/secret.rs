@@ -1,10 +1,10 @@
 //! Files that hold secrets, and texts that must not repeat one.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+
+use auditmon_core::privileged::Control;
 
 /// Largest secret file, in bytes.
 const MAX_FILE: u64 = 16 << 10;
@@ -17,21 +17,9 @@ const WINDOW: usize = 8;
 ///
 /// # Errors
 /// What is wrong with the file and what would be right; never what is in it.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(crate) fn read(control: &Control, path: &Path) -> Result<Vec<u8>, String> {
     let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
-    // Opening a pipe would wait for its writer.
-    let kind = fs::metadata(path).map_err(|error| wrong(&error))?;
-    if !kind.is_file() {
-        return Err(wrong(&"is not a file"));
-    }
-    let file = File::open(path).map_err(|error| wrong(&error))?;
-    let mode = file.metadata().map_err(|error| wrong(&error))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(wrong(&format_args!(
-            "others than its owner may use it (mode {:04o}); a secret needs mode 0600 or 0400",
-            mode & 0o7777
-        )));
-    }
+    let file = control.open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1)
         .read_to_end(&mut bytes)
@@ -55,8 +43,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// As [`read`], and text that is no UTF-8.
-pub(crate) fn read_text(path: &Path) -> Result<String, String> {
-    String::from_utf8(read(path)?).map_err(|_| format!("{}: is not UTF-8 text", path.display()))
+pub(crate) fn read_text(control: &Control, path: &Path) -> Result<String, String> {
+    String::from_utf8(read(control, path)?).map_err(|_| format!("{}: is not UTF-8 text", path.display()))
 }
 
 /// What must never be shown.
@@ -118,9 +106,28 @@ fn squeeze(text: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::fs;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+
+    use auditmon_core::privileged::ConfiguredFile;
 
     use super::*;
+
+    fn control(path: &Path) -> Control {
+        let file = ConfiguredFile {
+            path: path.to_owned(),
+            secret: true,
+        };
+        Control::of_caller(vec![file]).unwrap()
+    }
+
+    fn read(path: &Path) -> Result<Vec<u8>, String> {
+        super::read(&control(path), path)
+    }
+
+    fn read_text(path: &Path) -> Result<String, String> {
+        super::read_text(&control(path), path)
+    }
 
     fn file(dir: &tempfile::TempDir, mode: u32, bytes: &[u8]) -> std::path::PathBuf {
         use std::io::Write as _;
@@ -145,8 +152,8 @@ mod tests {
         }
         for mode in [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644] {
             let error = read(&file(&dir, mode, b"hush")).unwrap_err();
-            assert!(error.contains(&format!("(mode {mode:04o})")), "{error}");
-            assert!(error.contains("0600") && !error.contains("hush"), "{error}");
+            assert!(error.contains(&format!("mode {mode:04o} ")), "{error}");
+            assert!(error.contains("chmod 600") && !error.contains("hush"), "{error}");
         }
     }
 
@@ -168,7 +175,7 @@ mod tests {
     #[test]
     fn what_is_no_secret_file_is_refused() {
         let dir = tempfile::TempDir::new().unwrap();
-        assert!(read(dir.path()).unwrap_err().contains("is not a file"));
+        assert!(read(dir.path()).unwrap_err().contains("not a regular file"));
         assert!(read(&dir.path().join("none")).unwrap_err().contains("No such file"));
         for empty in [&b""[..], b"\n", b"\r\n"] {
             assert!(read(&file(&dir, 0o600, empty)).unwrap_err().contains("is empty"));

@@ -1,8 +1,10 @@
 //! Whom a receiver's certificate must come from, and what is wrong with one in plain words.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use auditmon_core::privileged::Control;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
@@ -47,13 +49,16 @@ pub(crate) fn system_roots() -> Result<RootCertStore, String> {
 ///
 /// # Errors
 /// What is wrong with the file.
-pub(crate) fn file_roots(path: &Path) -> Result<RootCertStore, String> {
+pub(crate) fn file_roots(control: &Control, path: &Path) -> Result<RootCertStore, String> {
     let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
-    let meta = std::fs::metadata(path).map_err(|error| wrong(&error))?;
-    if !meta.is_file() || meta.len() > MAX_FILE {
-        return Err(wrong(&"is not a file of at most 4 MiB"));
+    let file = control.open(path).map_err(|error| error.to_string())?;
+    let mut pem = Vec::new();
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut pem)
+        .map_err(|error| wrong(&error))?;
+    if pem.len() as u64 > MAX_FILE {
+        return Err(wrong(&"is larger than 4 MiB"));
     }
-    let pem = std::fs::read(path).map_err(|error| wrong(&error))?;
     let mut roots = RootCertStore::empty();
     for (number, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
         let added = certificate

@@ -29,7 +29,7 @@ use auditmon_source_kernel::KernelConfig;
 use auditmon_source_kernel::reader::{Reader, coarse_now};
 use auditmon_source_kernel::ring::{self, Consumer, Taken};
 use auditmon_source_kernel::users::Users;
-use support::{Live, rule};
+use support::{Live, privileged, rule};
 use tokio_util::sync::CancellationToken;
 
 fn main() {
@@ -173,7 +173,7 @@ fn live(mode: &str, rate: u64, seconds: u64) {
             done.store(true, Ordering::Relaxed);
             return;
         }
-        let mut reader = Reader::start(16 << 20, producer).unwrap();
+        let mut reader = Reader::start(16 << 20, producer, &privileged()).unwrap();
         reader.register(|| panic!("free")).unwrap();
         let (records, events, json) = (&records, &events, &json);
         let full = mode == "full";
@@ -249,7 +249,7 @@ fn bare(fd: &std::os::fd::OwnedFd, done: &AtomicBool, records: &AtomicU64, event
 fn work(mut consumer: Consumer, full: bool, records: &AtomicU64, events: &AtomicU64, json: &AtomicU64) {
     let mut reassembler = Reassembler::new(Limits::default());
     let mut encoder = Encoder::new();
-    let users = Users::of_host();
+    let users = Users::of_host(&privileged());
     let mut out = Vec::new();
     loop {
         let chunk = match consumer.take(Duration::from_secs(1)) {

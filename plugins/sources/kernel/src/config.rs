@@ -1,11 +1,12 @@
 //! Configuration of the kernel source: `sources.kernel`.
 
-use std::fs::File;
+use std::cell::RefCell;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use audit_rule::{Host, Machine};
 use auditmon_core::plugin::Faults;
+use auditmon_core::privileged::{Control, ControlError};
 use auditmon_core::units::Size;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,7 @@ pub struct RulesConfig {
     /// Rules, in the grammar of auditctl, after those of the files.
     pub list: Vec<String>,
     /// Rules files, in order.
+    #[schemars(extend("x-file" = "read"))]
     pub files: Vec<PathBuf>,
 }
 
@@ -130,25 +132,38 @@ impl KernelConfig {
         }
     }
 
-    /// Reads the files and parses all rules, with the host's users and paths.
+    /// Rules files, in order.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        self.rules.as_ref().map_or(&[], |rules| rules.files.as_slice())
+    }
+
+    /// Reads the files and parses all rules, with the host's users and paths. Files are opened, and paths in rules
+    /// looked at, by the control thread: root's rules are usually root's alone.
     ///
     /// # Errors
     /// Every fault of every file, a line each.
-    pub fn wanted(&self) -> Result<Wanted, Vec<String>> {
+    pub fn wanted(&self, control: &Control) -> Result<Wanted, Vec<String>> {
         let mut texts: Vec<(String, Vec<u8>)> = Vec::new();
         let mut faults = Vec::new();
-        for path in self.rules.iter().flat_map(|rules| &rules.files) {
-            match read_rules(path) {
+        for path in self.files() {
+            match read_rules(path, control) {
                 Ok(text) => texts.push((path.display().to_string(), text)),
-                Err(fault) => faults.push(format!("{}: {fault}", path.display())),
+                Err(fault) => faults.push(fault),
             }
         }
         for (index, line) in self.list().into_iter().enumerate() {
             texts.push((format!("rules.list[{index}]"), line.as_bytes().to_vec()));
         }
-        let host = ThisHost(Users::of_host());
+        let host = ThisHost {
+            users: Users::of_host(control),
+            control,
+            unseen: RefCell::default(),
+        };
         let named = texts.iter().map(|(name, text)| (name.as_str(), text.clone()));
-        match load::parse_all(named, &host) {
+        let parsed = load::parse_all(named, &host);
+        // A rule on a directory that was taken for a file would watch nothing.
+        faults.extend(host.unseen.into_inner().map(|error| error.to_string()));
+        match parsed {
             Ok(mut wanted) if faults.is_empty() => {
                 if let Some(limit) = self.backlog_limit {
                     wanted.set(SettingKind::BacklogLimit, limit);
@@ -174,27 +189,20 @@ fn join(what: &str, right: &str) -> String {
 }
 
 /// A rules file must be regular and must not be writable by everybody.
-fn read_rules(path: &Path) -> Result<Vec<u8>, String> {
-    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-    // A FIFO in place of the file must not make the agent wait.
-    let file = File::options()
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
-        .open(path)
-        .map_err(|error| error.to_string())?;
-    let meta = file.metadata().map_err(|error| error.to_string())?;
-    if !meta.is_file() {
-        return Err("not a regular file".into());
-    }
+fn read_rules(path: &Path, control: &Control) -> Result<Vec<u8>, String> {
+    use std::os::unix::fs::MetadataExt;
+    let file = control.open(path).map_err(|error| error.to_string())?;
+    let fault = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+    let meta = file.metadata().map_err(|error| fault(&error))?;
     if meta.mode() & 0o002 != 0 {
-        return Err("everybody may write to it; chmod o-w".into());
+        return Err(fault(&"everybody may write to it; chmod o-w"));
     }
     let mut text = Vec::new();
     file.take(MAX_FILE + 1)
         .read_to_end(&mut text)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| fault(&error))?;
     if text.len() as u64 > MAX_FILE {
-        return Err("longer than 4 MiB".into());
+        return Err(fault(&"longer than 4 MiB"));
     }
     Ok(text)
 }
@@ -214,18 +222,28 @@ impl Host for AnyHost {
     }
 }
 
-struct ThisHost(Users);
+struct ThisHost<'a> {
+    users: Users,
+    control: &'a Control,
+    /// Why a path could not be looked at.
+    unseen: RefCell<Option<ControlError>>,
+}
 
-impl Host for ThisHost {
+impl Host for ThisHost<'_> {
     fn uid(&self, name: &str) -> Option<u32> {
-        self.0.uid(name)
+        self.users.uid(name)
     }
     fn gid(&self, name: &str) -> Option<u32> {
-        self.0.gid(name)
+        self.users.gid(name)
     }
     fn is_dir(&self, path: &[u8]) -> bool {
         use std::os::unix::ffi::OsStrExt;
-        Path::new(std::ffi::OsStr::from_bytes(path)).is_dir()
+        let path = Path::new(std::ffi::OsStr::from_bytes(path)).to_owned();
+        let is_dir = self.control.run("looking at a rule's path", move || path.is_dir());
+        is_dir.unwrap_or_else(|error| {
+            self.unseen.borrow_mut().get_or_insert(error);
+            false
+        })
     }
 }
 

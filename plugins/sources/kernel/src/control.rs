@@ -3,15 +3,20 @@
 //! Never the record socket: there, an answer would wait behind the records
 //! (`reference/kernel-audit.md` 1). The kernel acknowledges first and replies
 //! second, from another thread, so answers are matched by sequence number.
+//!
+//! Requests are sent by the agent's control thread, which has the privileges;
+//! whoever asks waits for the answer.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use audit_rule::Rule;
+use auditmon_core::privileged;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
+use rustix::net::{RecvFlags, recvfrom};
 
 use crate::error::ControlError;
 use crate::socket;
@@ -49,23 +54,38 @@ enum Reply {
 /// The control socket. Its requests block, each at most five seconds.
 #[derive(Debug)]
 pub struct Control {
-    fd: OwnedFd,
+    privileged: privileged::Control,
+    fd: Arc<OwnedFd>,
     sequence: u32,
     buffer: Vec<u8>,
 }
 
 impl Control {
-    /// Opens the socket. The kernel checks the privileges of the opener *and*
-    /// of each sender.
+    /// Opens the socket, with the privileges of this control thread.
     ///
     /// # Errors
     /// [`ControlError::Unavailable`] where the kernel has no audit.
-    pub fn open() -> Result<Control, ControlError> {
+    pub fn open(privileged: &privileged::Control) -> Result<Control, ControlError> {
+        let fd = privileged.run("opening an audit socket", socket::open)??;
         Ok(Control {
-            fd: socket::open()?,
+            privileged: privileged.clone(),
+            fd: Arc::new(fd),
             sequence: 0,
             buffer: vec![0; BUFFER_LEN],
         })
+    }
+
+    /// The same with a thread of its own that may do what the caller may, for
+    /// tests and tools.
+    ///
+    /// # Errors
+    /// As [`Control::open`].
+    pub fn of_caller() -> Result<Control, ControlError> {
+        let during = "starting a thread";
+        let started = privileged::Control::of_caller(Vec::new());
+        let thread = started
+            .map_err(|error| ControlError::from_errno(during, Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
+        Control::open(&thread)
     }
 
     /// The kernel's audit status.
@@ -168,14 +188,7 @@ impl Control {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
         let datagram = request.datagram(sequence);
-        let kernel = SocketAddrNetlink::new(0, 0);
-        loop {
-            match sendto(&self.fd, &datagram, SendFlags::empty(), &kernel) {
-                Ok(_) => break,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(fail(errno)),
-            }
-        }
+        socket::send(&self.privileged, during, &self.fd, datagram)?;
         let mut replies = Vec::new();
         let mut acknowledged = false;
         let mut done = reply == Reply::None;

@@ -1,5 +1,6 @@
 //! What can go wrong between this source and the kernel, in plain words.
 
+use auditmon_core::privileged;
 use rustix::io::Errno;
 
 use crate::holder::Holder;
@@ -49,6 +50,9 @@ pub enum ControlError {
         /// How long was waited.
         seconds: u64,
     },
+    /// The thread that has the privileges did not do it.
+    #[error("{0}")]
+    Thread(#[from] privileged::ControlError),
     /// An answer that makes no sense.
     #[error("{during}: the kernel's answer is not understood")]
     Answer {

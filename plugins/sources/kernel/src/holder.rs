@@ -22,7 +22,9 @@ pub enum Holder {
     Stale {
         /// The process id that registered.
         registered: u32,
-        /// Who holds the port now.
+        /// Whether somebody has its port now.
+        held: bool,
+        /// Who, if it can be found out: that needs root's view of /proc.
         port_holder: Option<Process>,
     },
 }
@@ -58,10 +60,15 @@ impl Holder {
     pub fn find(registered: u32) -> Holder {
         match Process::find(registered) {
             Some(process) => Holder::Process(process),
-            None => Holder::Stale {
-                registered,
-                port_holder: port_holder(registered),
-            },
+            None => {
+                let table = fs::read_to_string("/proc/net/netlink").unwrap_or_default();
+                let inode = inode_of_port(&table, registered);
+                Holder::Stale {
+                    registered,
+                    held: inode.is_some(),
+                    port_holder: inode.and_then(holder_of),
+                }
+            }
         }
     }
 }
@@ -83,22 +90,24 @@ impl fmt::Display for Holder {
             Holder::Stale {
                 registered,
                 port_holder: Some(process),
+                ..
             } => write!(
                 f,
                 "a port that pid {registered}, which is gone, left to {process}; end that process"
             ),
             Holder::Stale {
-                registered,
-                port_holder: None,
-            } => write!(f, "pid {registered}, which is gone; try again"),
+                registered, held: true, ..
+            } => write!(
+                f,
+                "a port that pid {registered}, which is gone, left to another process; find it with `ss -pf netlink` and end it"
+            ),
+            Holder::Stale { registered, .. } => write!(f, "pid {registered}, which is gone; try again"),
         }
     }
 }
 
-/// The process that has an audit socket with this port id open.
-fn port_holder(port: u32) -> Option<Process> {
-    let table = fs::read_to_string("/proc/net/netlink").ok()?;
-    let inode = inode_of_port(&table, port)?;
+/// The process that has the socket of this inode open, as far as this thread may look.
+fn holder_of(inode: u64) -> Option<Process> {
     let name = format!("socket:[{inode}]");
     for entry in fs::read_dir("/proc").ok()?.flatten() {
         let file_name = entry.file_name();

@@ -9,6 +9,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`], [`source`] | `sources.kernel`, and the source as the runtime sees it |
+//! | [`privileges`] | which feature needs which capability |
 //! | `supervise`, `watch` | the controlling thread: start, watch, stop |
 //! | [`control`], [`status`], [`wire`], [`socket`] | requests to the kernel and their answers |
 //! | [`holder`], [`error`] | who is in the way, in plain words |
@@ -29,6 +30,7 @@ pub mod load;
 pub mod losses;
 pub mod memory;
 pub mod metrics;
+pub mod privileges;
 pub mod reader;
 pub mod ring;
 pub mod serials;

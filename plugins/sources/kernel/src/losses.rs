@@ -138,6 +138,9 @@ impl Held {
 #[derive(Debug)]
 pub struct Losses {
     gaps: Gaps,
+    /// Up to here everything was accounted for by former runs, or passed before the first one.
+    base: Option<u64>,
+    /// Beyond `base`.
     accounted: Ranges,
     wide: Unwrapped,
     /// The first serial of this run.
@@ -159,6 +162,7 @@ impl Losses {
     pub fn new(mark: Option<&Mark>, now: u64) -> Losses {
         let mut losses = Losses {
             gaps: Gaps::new(mark.map(|mark| mark.serial)),
+            base: None,
             accounted: Ranges::default(),
             wide: Unwrapped::default(),
             first: None,
@@ -172,7 +176,7 @@ impl Losses {
         };
         if let Some(mark) = mark {
             let serial = losses.wide.of(mark.serial);
-            losses.accounted.insert(serial, serial);
+            losses.base = Some(serial);
             losses.highest = Some((serial, Some(mark.time)));
             for (first, last) in &mark.beyond {
                 // Bounded: what one run had open when it ended.
@@ -198,12 +202,8 @@ impl Losses {
         self.newest_time = self.newest_time.max(time);
         self.gaps.observe(serial, arrival);
         let wide = self.wide.near(serial);
-        if self.first.is_none() {
-            self.first = Some(wide);
-            if self.accounted.is_empty() {
-                self.accounted.insert(wide - 1, wide - 1);
-            }
-        }
+        self.first.get_or_insert(wide);
+        self.base.get_or_insert(wide - 1);
         match self.highest {
             Some((highest, _)) if wide <= highest => return,
             Some((highest, after)) if wide > highest + 1 => {
@@ -228,16 +228,21 @@ impl Losses {
     /// If it was given up meanwhile, but no gap has told of it yet, none will.
     pub fn account(&mut self, serial: u32) {
         let wide = self.wide.near(serial);
+        if self.base.is_some_and(|base| wide <= base) {
+            return;
+        }
         self.accounted.insert(wide, wide);
         for held in &mut self.held {
             held.withdraw(wide);
         }
     }
 
-    /// Whether this serial is accounted for already: what comes of it now comes late.
+    /// Whether this serial is accounted for already, or passed before the account began: what comes of it now comes
+    /// late.
     #[must_use]
-    pub fn told_missing(&self, serial: u32) -> bool {
-        self.accounted.contains(self.wide.near(serial))
+    pub fn is_late(&self, serial: u32) -> bool {
+        let wide = self.wide.near(serial);
+        self.base.is_some_and(|base| wide <= base) || self.accounted.contains(wide)
     }
 
     /// The kernel had to wait for us at this time (monotonic, ns).
@@ -316,11 +321,15 @@ impl Losses {
     /// batch that carries it. `None` before the first serial.
     #[must_use]
     pub fn mark(&self, boot: &str, lost: u32) -> Option<Mark> {
-        let (first, rest) = self.accounted.as_slice().split_first()?;
+        let base = self.base?;
+        let (serial, rest) = match self.accounted.as_slice().split_first() {
+            Some(((first, last), rest)) if *first <= base + 1 => (base.max(*last), rest),
+            _ => (base, self.accounted.as_slice()),
+        };
         let narrow = |(first, last): &(u64, u64)| (*first as u32, *last as u32);
         Some(Mark {
             boot: boot.to_owned(),
-            serial: first.1 as u32,
+            serial: serial as u32,
             beyond: rest.iter().map(narrow).collect(),
             time: self.newest_time,
             lost,

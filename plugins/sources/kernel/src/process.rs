@@ -82,6 +82,7 @@ impl Processor {
         consumer: Consumer,
         emitter: Emitter,
         shared: Arc<Shared>,
+        users: Users,
         boot: &str,
         mark: Option<&Mark>,
     ) -> Processor {
@@ -91,7 +92,7 @@ impl Processor {
             outbox: Outbox::new(emitter, consumer.waker()),
             consumer,
             boot: boot.to_owned(),
-            users: Users::of_host(),
+            users,
             beats,
             reassembler: Reassembler::new(Limits::default()),
             encoder: Encoder::new(),
@@ -326,8 +327,8 @@ impl Processor {
             let Some(mut event) = self.reassembler.pop() else {
                 return;
             };
-            // What the kernel held back until after its serial was told as missing.
-            event.late |= !event.unstamped && self.losses.told_missing(event.stamp.serial);
+            // What the kernel held back until after its serial was told as missing, or what began before the first run.
+            event.late |= !event.unstamped && self.losses.is_late(event.stamp.serial);
             self.event(&event);
             self.reassembler.recycle(event);
         }

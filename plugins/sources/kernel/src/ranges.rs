@@ -33,10 +33,6 @@ impl Ranges {
         &self.0
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Forgets ranges that end below a number.
     pub(crate) fn forget_below(&mut self, number: u64) {
         let gone = self.0.partition_point(|(_, end)| *end < number);

@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use auditmon_core::privileged;
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
+use rustix::net::{RecvFlags, recvfrom};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::control::TIME_OUT;
@@ -75,7 +76,7 @@ fn nanos(clock: ClockId) -> u64 {
 
 #[derive(Debug)]
 struct Shared {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     /// End as soon as the socket is empty.
     drain: AtomicBool,
     stats: Arc<ReadStats>,
@@ -88,6 +89,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
+    privileged: privileged::Control,
     receive_buffer: ReceiveBuffer,
     sequence: u32,
     thread: Option<JoinHandle<()>>,
@@ -95,17 +97,25 @@ pub struct Reader {
 
 impl Reader {
     /// Opens the record socket with a receive buffer of `receive_buffer`
-    /// bytes and starts the thread, which ends when [`Reader::stop`] is
-    /// called or the socket fails; then the ring closes.
+    /// bytes, with the privileges of this control thread, and starts the
+    /// thread that reads it. That needs none; it ends when [`Reader::stop`]
+    /// is called or the socket fails; then the ring closes.
     ///
     /// # Errors
     /// [`ControlError::Unavailable`] where the kernel has no audit.
-    pub fn start(receive_buffer: usize, ring: Producer) -> Result<Reader, ControlError> {
-        let fd = socket::open()?;
-        let receive_buffer = socket::set_receive_buffer(&fd, receive_buffer)?;
+    pub fn start(
+        receive_buffer: usize,
+        ring: Producer,
+        privileged: &privileged::Control,
+    ) -> Result<Reader, ControlError> {
+        let (fd, receive_buffer) = privileged.run("opening the record socket", move || {
+            let fd = socket::open()?;
+            let receive_buffer = socket::set_receive_buffer(&fd, receive_buffer)?;
+            Ok::<_, ControlError>((fd, receive_buffer))
+        })??;
         socket::set_receive_timeout(&fd, LOOK_UP)?;
         let shared = Arc::new(Shared {
-            fd,
+            fd: Arc::new(fd),
             drain: AtomicBool::new(false),
             stats: Arc::default(),
             answer: Mutex::new(None),
@@ -121,6 +131,7 @@ impl Reader {
             })?;
         Ok(Reader {
             shared,
+            privileged: privileged.clone(),
             receive_buffer,
             sequence: 0,
             thread: Some(thread),
@@ -151,8 +162,7 @@ impl Reader {
         self.sequence = self.sequence.wrapping_add(1);
         let request = Request::SetStatus(status::registration(std::process::id()));
         let datagram = request.datagram(self.sequence);
-        let kernel = SocketAddrNetlink::new(0, 0);
-        sendto(&self.shared.fd, &datagram, SendFlags::empty(), &kernel).map_err(fail)?;
+        socket::send(&self.privileged, DURING, &self.shared.fd, datagram)?;
         match self.wait_for_answer() {
             Some(code) if code >= 0 => Ok(()),
             Some(code) => {

@@ -1,10 +1,16 @@
 //! Audit netlink sockets: one for control, one for records and nothing else.
+//!
+//! The kernel looks at the privileges of who opened the socket *and* of each sender, so both are done by the control
+//! thread. Receiving needs none.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
+use auditmon_core::privileged;
+use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, bind, sendto, socket_with, sockopt};
 
 use crate::error::ControlError;
 
@@ -24,6 +30,30 @@ pub fn open() -> Result<OwnedFd, ControlError> {
     .map_err(fail)?;
     bind(&fd, &SocketAddrNetlink::new(0, 0)).map_err(fail)?;
     Ok(fd)
+}
+
+/// Sends a request to the kernel from the control thread; the answer arrives at the socket.
+///
+/// # Errors
+/// What the kernel says at once; most refusals are in the answer.
+pub(crate) fn send(
+    privileged: &privileged::Control,
+    during: &'static str,
+    fd: &Arc<OwnedFd>,
+    datagram: Vec<u8>,
+) -> Result<(), ControlError> {
+    let fd = Arc::clone(fd);
+    let sent = privileged.run(during, move || {
+        let kernel = SocketAddrNetlink::new(0, 0);
+        loop {
+            match sendto(&fd, &datagram, SendFlags::empty(), &kernel) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    })?;
+    sent.map_err(|errno| ControlError::from_errno(during, errno))
 }
 
 /// What became of the wish for a receive buffer.

@@ -3,17 +3,21 @@
 
 use async_trait::async_trait;
 use auditmon_core::plugin::{BuildContext, Faults, PluginConfig, PluginError, RunContext, Source};
+use auditmon_core::privileged::{Control, Needs};
 
 use crate::config::KernelConfig;
 use crate::load::Wanted;
 use crate::metrics::Metrics;
+use crate::privileges::NEEDS;
 use crate::supervise::{self, Parts, Stop};
+use crate::users;
 
 /// The built source: rules parsed, nothing opened yet.
 pub struct KernelSource {
     config: KernelConfig,
     wanted: Wanted,
     metrics: Metrics,
+    control: Control,
 }
 
 #[async_trait]
@@ -24,15 +28,24 @@ impl PluginConfig for KernelConfig {
         self.check(faults);
     }
 
+    fn needs(&self, needs: &mut Needs) {
+        needs.capabilities.extend(NEEDS);
+        for path in users::FILES {
+            needs.file(path);
+        }
+    }
+
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError> {
-        let wanted = self
-            .wanted()
-            .map_err(|faults| PluginError::permanent(faults.join("\n")))?;
+        let (config, control) = (self.clone(), cx.control.clone());
+        let wanted = tokio::task::spawn_blocking(move || config.wanted(&control));
+        let wanted = wanted.await.map_err(PluginError::transient)?;
+        let wanted = wanted.map_err(|faults| PluginError::permanent(faults.join("\n")))?;
         let metrics = Metrics::register(&cx.metrics).map_err(PluginError::permanent)?;
         Ok(Box::new(KernelSource {
             config: self,
             wanted,
             metrics,
+            control: cx.control.clone(),
         }))
     }
 }
@@ -43,6 +56,7 @@ impl Source for KernelSource {
         let stop = Stop::default();
         let parts = Parts {
             config: self.config,
+            privileged: self.control,
             wanted: self.wanted,
             metrics: self.metrics,
             emitter: cx.emitter,

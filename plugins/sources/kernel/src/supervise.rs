@@ -1,6 +1,6 @@
 //! The controlling thread: start, watch, stop, in the order of
-//! `reference/kernel-audit.md` 23. It holds the privileges; nothing waits for
-//! it except the end.
+//! `reference/kernel-audit.md` 23. What needs privilege it has done by the
+//! agent's control thread; nothing waits for it except the end.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use auditmon_core::health::HealthReporter;
 use auditmon_core::plugin::{Memory, PluginError};
+use auditmon_core::privileged;
 use auditmon_core::{Emitter, Outcome, Severity};
 use auditmon_journal::Linger;
 use parking_lot::{Condvar, Mutex};
@@ -27,6 +28,7 @@ use crate::process::{Note, Processor, Shared};
 use crate::reader::Reader;
 use crate::ring::{self, Waker};
 use crate::status::{SettingKind, Status};
+use crate::users::Users;
 
 /// How often the kernel is asked and a heartbeat sent.
 const TICK: Duration = Duration::from_secs(2);
@@ -38,6 +40,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// What the thread is given.
 pub(crate) struct Parts {
     pub(crate) config: KernelConfig,
+    pub(crate) privileged: privileged::Control,
     pub(crate) wanted: Wanted,
     pub(crate) metrics: Metrics,
     pub(crate) emitter: Emitter,
@@ -110,8 +113,8 @@ pub(crate) struct Session {
 impl Session {
     fn start(parts: Parts) -> Result<Session, PluginError> {
         let boot = boot_id()?;
-        let mut control = Control::open().map_err(PluginError::permanent)?;
-        let status = control.status().map_err(PluginError::permanent)?;
+        let mut control = Control::open(&parts.privileged).map_err(failed)?;
+        let status = control.status().map_err(failed)?;
         let mark = Mark::of_boot(&parts.memory, &boot);
         let shared = Arc::new(Shared {
             heartbeat: Mutex::new(Heartbeat::new()),
@@ -122,11 +125,12 @@ impl Session {
         let (producer, consumer) = ring::ring(parts.config.buffer.0 as usize);
         let waker = consumer.waker();
         let receive_buffer = parts.config.receive_buffer.0 as usize;
-        let reader = Reader::start(receive_buffer, producer).map_err(PluginError::permanent)?;
+        let reader = Reader::start(receive_buffer, producer, &parts.privileged).map_err(failed)?;
         let processor = Processor::new(
             consumer,
             parts.emitter.clone(),
             Arc::clone(&shared),
+            Users::of_host(&parts.privileged),
             &boot,
             mark.as_ref(),
         );
@@ -181,7 +185,7 @@ impl Session {
                 self.shared.metrics.registered.set(1);
                 Ok(())
             }
-            Err(error @ RegisterError::Control(ControlError::TimedOut { .. })) => Err(PluginError::transient(error)),
+            Err(RegisterError::Control(error)) => Err(failed(error)),
             Err(error) => Err(PluginError::permanent(error)),
         }
     }
@@ -443,6 +447,14 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.unregister();
+    }
+}
+
+/// What waiting may mend, and what only a person can.
+fn failed(error: ControlError) -> PluginError {
+    match error {
+        ControlError::TimedOut { .. } | ControlError::Thread(_) => PluginError::transient(error),
+        _ => PluginError::permanent(error),
     }
 }
 

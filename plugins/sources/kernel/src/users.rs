@@ -6,16 +6,23 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use audit_record::json::Names;
+use auditmon_core::privileged::Control;
 
 /// How often the files are looked at, at most.
 const LOOK: Duration = Duration::from_secs(1);
 /// Bytes of a file that are read, at most.
 const MAX_FILE: u64 = 16 << 20;
+/// How long the control thread may take: events wait meanwhile.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// The host's files. A rename replaces them whenever a user is added, and under Landlock the new file is a stranger,
+/// so they are among the files that the control thread opens.
+pub const FILES: [&str; 2] = ["/etc/passwd", "/etc/group"];
 
 /// Both files.
 #[derive(Debug)]
@@ -23,6 +30,7 @@ pub struct Users {
     users: Table,
     groups: Table,
     looked: Option<Instant>,
+    control: Option<Control>,
 }
 
 #[derive(Debug)]
@@ -36,17 +44,19 @@ struct Table {
 impl Users {
     /// The host's files, read now.
     #[must_use]
-    pub fn of_host() -> Users {
-        Users::of_files(Path::new("/etc/passwd"), Path::new("/etc/group"))
+    pub fn of_host(control: &Control) -> Users {
+        let [passwd, group] = FILES.map(Path::new);
+        Users::of_files(passwd, group, Some(control))
     }
 
-    /// Other files of the same form, read now.
+    /// Other files of the same form, read now; through the control thread where they can't be read directly.
     #[must_use]
-    pub fn of_files(passwd: &Path, group: &Path) -> Users {
+    pub fn of_files(passwd: &Path, group: &Path, control: Option<&Control>) -> Users {
         let mut users = Users {
             users: Table::new(passwd),
             groups: Table::new(group),
             looked: None,
+            control: control.map(|control| control.within(PATIENCE)),
         };
         users.refresh();
         users
@@ -58,8 +68,8 @@ impl Users {
             return;
         }
         self.looked = Some(Instant::now());
-        self.users.refresh();
-        self.groups.refresh();
+        self.users.refresh(self.control.as_ref());
+        self.groups.refresh(self.control.as_ref());
     }
 
     /// The uid of a user name.
@@ -94,7 +104,7 @@ impl Table {
         }
     }
 
-    fn refresh(&mut self) {
+    fn refresh(&mut self, control: Option<&Control>) {
         let Ok(meta) = fs::metadata(&self.path) else {
             return;
         };
@@ -103,8 +113,12 @@ impl Table {
             return;
         }
         let mut text = Vec::new();
-        let read = File::open(&self.path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut text));
-        if read.is_err() {
+        let file = match (File::open(&self.path), control) {
+            (Err(error), Some(control)) if error.kind() == ErrorKind::PermissionDenied => control.open(&self.path).ok(),
+            (file, _) => file.ok(),
+        };
+        let read = file.map(|file| file.take(MAX_FILE).read_to_end(&mut text));
+        if !matches!(read, Some(Ok(_))) {
             // Being replaced: keep what is known, look again.
             return;
         }
@@ -153,7 +167,7 @@ mod tests {
         )
         .unwrap();
         fs::write(&group, "wheel:x:10:root\n").unwrap();
-        let mut users = Users::of_files(&passwd, &group);
+        let mut users = Users::of_files(&passwd, &group, None);
         assert_eq!((users.user(0), users.user(1000)), (Some("root"), Some("al\u{e9}")));
         assert_eq!(
             (users.user(1), users.user(2), users.group(10)),

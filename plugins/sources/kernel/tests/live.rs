@@ -22,7 +22,7 @@ use auditmon_source_kernel::reader::{Reader, coarse_now};
 use auditmon_source_kernel::ring::{self, Consumer, DEFAULT_CAPACITY, Taken};
 use auditmon_source_kernel::serials::serial_of;
 use auditmon_source_kernel::status::SettingKind;
-use support::{Here, Live, fixture, rule};
+use support::{Here, Live, fixture, privileged, rule};
 
 const BUFFER: usize = 16 << 20;
 
@@ -60,7 +60,7 @@ fn status_registration_and_its_refusal() {
     println!("{status:?}");
 
     let (producer, consumer) = ring::ring(DEFAULT_CAPACITY);
-    let mut reader = Reader::start(BUFFER, producer).unwrap();
+    let mut reader = Reader::start(BUFFER, producer, &privileged()).unwrap();
     println!("{:?}", reader.receive_buffer());
     assert!(reader.receive_buffer().forced);
     assert!(reader.receive_buffer().bytes >= BUFFER);
@@ -69,7 +69,7 @@ fn status_registration_and_its_refusal() {
 
     // A second registration is refused and names us.
     let (producer, _second_consumer) = ring::ring(DEFAULT_CAPACITY);
-    let mut second = Reader::start(BUFFER, producer).unwrap();
+    let mut second = Reader::start(BUFFER, producer, &privileged()).unwrap();
     let refused = second.register(|| Ok(live.control.status()?.pid));
     let Err(RegisterError::Held(Holder::Process(process))) = &refused else {
         panic!("{refused:?}");
@@ -99,7 +99,7 @@ fn helper_that_registers() {
         return;
     }
     let (producer, _consumer) = ring::ring(DEFAULT_CAPACITY);
-    let mut reader = Reader::start(BUFFER, producer).unwrap();
+    let mut reader = Reader::start(BUFFER, producer, &privileged()).unwrap();
     reader.register(|| panic!("free")).unwrap();
     println!("\nREGISTERED");
     std::thread::sleep(Duration::from_secs(60));
@@ -123,7 +123,7 @@ fn another_process_holds_the_registration() {
         }
     }
     let (producer, _consumer) = ring::ring(DEFAULT_CAPACITY);
-    let mut reader = Reader::start(BUFFER, producer).unwrap();
+    let mut reader = Reader::start(BUFFER, producer, &privileged()).unwrap();
     let refused = reader.register(|| Ok(live.control.status()?.pid));
     let message = refused.unwrap_err().to_string();
     println!("{message}");
@@ -149,7 +149,7 @@ fn heartbeats_come_back() {
         return;
     };
     let (producer, mut consumer) = ring::ring(DEFAULT_CAPACITY);
-    let mut reader = Reader::start(BUFFER, producer).unwrap();
+    let mut reader = Reader::start(BUFFER, producer, &privileged()).unwrap();
     reader.register(|| panic!("free")).unwrap();
     live.enable();
     let mut heartbeat = Heartbeat::new();
@@ -279,7 +279,7 @@ fn a_full_ring_drops_exactly_what_it_names() {
         return;
     };
     let (producer, mut consumer) = ring::ring(1);
-    let mut reader = Reader::start(BUFFER, producer).unwrap();
+    let mut reader = Reader::start(BUFFER, producer, &privileged()).unwrap();
     reader.register(|| panic!("free")).unwrap();
     live.enable();
     let text = "x".repeat(100);
@@ -331,7 +331,7 @@ fn programs_that_start_are_seen() {
         return;
     };
     let (producer, mut consumer) = ring::ring(DEFAULT_CAPACITY);
-    let mut reader = Reader::start(BUFFER, producer).unwrap();
+    let mut reader = Reader::start(BUFFER, producer, &privileged()).unwrap();
     reader.register(|| panic!("free")).unwrap();
     live.control
         .add_rule(&rule("-a always,exit -F arch=b64 -S execve,execveat -k live-test"))
@@ -384,7 +384,7 @@ fn helper_without_privilege() {
     if std::env::var_os("AUDITMON_TEST_HELPER").is_none() {
         return;
     }
-    let mut control = auditmon_source_kernel::control::Control::open().unwrap();
+    let mut control = auditmon_source_kernel::control::Control::of_caller().unwrap();
     println!("\nSTATUS {:?}", control.status());
     println!("\nMESSAGE {:?}", control.message(2500, b"x"));
 }

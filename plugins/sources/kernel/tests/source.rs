@@ -22,7 +22,7 @@ use auditmon_source_kernel::ring;
 use journal::Watcher;
 use journal::{Agent, count};
 use serde_json::Value;
-use support::Live;
+use support::{Live, privileged};
 use tokio_util::sync::CancellationToken;
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -322,7 +322,7 @@ fn helper_that_holds() {
         return;
     }
     let (producer, _consumer) = ring::ring(1 << 20);
-    let mut reader = Reader::start(1 << 20, producer).unwrap();
+    let mut reader = Reader::start(1 << 20, producer, &privileged()).unwrap();
     reader.register(|| panic!("free")).unwrap();
     println!("\nREGISTERED");
     std::thread::sleep(Duration::from_secs(60));

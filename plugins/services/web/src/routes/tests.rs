@@ -234,6 +234,56 @@ async fn a_token_opens_a_session_once() {
     assert!(!headers.contains_key("set-cookie"));
 }
 
+/// Addresses that a page leads to: links, forms, the style sheet.
+fn addresses(html: &str) -> Vec<&str> {
+    let ends = html.split(" href=\"").skip(1).chain(html.split(" action=\"").skip(1));
+    ends.map(|rest| rest.split('"').next().unwrap())
+        .filter(|address| !address.starts_with('#') && !address.starts_with("data:"))
+        .collect()
+}
+
+#[tokio::test]
+async fn below_a_path_nothing_leads_out_of_it() {
+    let event = stored(&[("resource", "\"r\""), ("request_id", "\"q\"")]);
+    let listener = |app: Router| {
+        app.layer(axum::Extension(BasePath(Arc::from("/a/b"))))
+            .layer(axum::Extension(Secure(true)))
+    };
+    let full = listener(app(Some(with(vec![event], Some("next")))));
+    let empty = listener(app(Some(with(Vec::new(), None))));
+    let off = listener(app(None));
+    let event = format!("/events/{ID}");
+    let mut seen = 0;
+    for (app, uri) in [
+        (&full, "/"),
+        (&full, "/?username=a&cursor=c"),
+        (&full, "/?bad=1"),
+        (&full, &event),
+        (&full, "/events/x"),
+        (&empty, "/"),
+        (&empty, "/?username=a"),
+        (&off, "/"),
+    ] {
+        for cookie in [None, Some("auditmon_session=s")] {
+            let (_, _, html) = get_with(app, uri, cookie).await;
+            let found = addresses(&html);
+            assert!(found.len() >= 2, "{uri}: {html}");
+            let outside: Vec<_> = found.iter().filter(|address| !address.starts_with("/a/b/")).collect();
+            assert!(outside.is_empty(), "{uri}: {outside:?}");
+            seen += found.len();
+        }
+    }
+    assert!(seen > 50, "{seen}");
+    let (_, _, html) = get_with(&empty, "/", Some("auditmon_session=s")).await;
+    assert!(html.contains("https://localhost:7984/a/b/api/v1/events"), "{html}");
+    let (_, headers, _) = get_with(&full, "/open?token=t", None).await;
+    assert_eq!(headers["location"], "/a/b/");
+    assert_eq!(
+        headers["set-cookie"],
+        "auditmon_session=s; Path=/a/b; Max-Age=86400; HttpOnly; SameSite=Strict; Secure"
+    );
+}
+
 #[tokio::test]
 async fn hostile_values_are_text() {
     let hostile = r#""<script>alert('x')</script>\"'&amp;""#;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use auditmon_core::health::HealthBoard;
 use auditmon_core::keys::{Caller, Keys};
 use auditmon_core::plugin::{BuildContext, BuiltSink, Entry, Make, PluginError, Start};
+use auditmon_core::privileged::Control;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
@@ -37,10 +38,12 @@ async fn build(section: Value) -> Result<BuiltSink, PluginError> {
         origin: "h/00".into(),
         metrics: prometheus::Registry::new(),
         keys: Arc::new(NoKeys),
+        control: Control::of_caller(plan.needs().files).unwrap(),
         reader: None,
         health: HealthBoard::default().reporter("webhook.test"),
         memory: Arc::new(tokio::sync::Semaphore::new(0)),
         routes: axum::Router::new(),
+        named_routes: Default::default(),
         emitter: None,
     };
     plan.build(&mut context).await

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::receiver::Receiver;
-use super::support::{config, events, file, reason, sink, write};
+use super::support::{config, events, file, open, reason, sink, write};
 
 const BEARER: &str = "b3arer-t0ken/with+slash";
 const KEY: &str = "whsec_S0VZLUtFWS1LRVktS0VZLUtFWS1LRVktS0VZ";
@@ -102,7 +102,7 @@ fn files_that_others_can_read_are_refused() {
     let dir = TempDir::new().unwrap();
     let url_file = |mode| file(dir.path(), "url", mode, format!("https://localhost/{PATH}\n"));
     for mode in [0o600, 0o400] {
-        assert!(config("https://localhost/", section(&dir, mode)).open().is_ok());
+        assert!(open(config("https://localhost/", section(&dir, mode))).is_ok());
         // The files are replaced by the next turn.
         std::fs::remove_dir_all(dir.path()).unwrap();
         std::fs::create_dir(dir.path()).unwrap();
@@ -119,8 +119,8 @@ fn files_that_others_can_read_are_refused() {
                 json!({"url": "https://localhost/", key: path})
             })
             .unwrap();
-            let error = only.open().err().unwrap();
-            assert!(error.contains(&path) && error.contains("mode 0600"), "{error}");
+            let error = open(only).err().unwrap();
+            assert!(error.contains(&path) && error.contains("chmod 600"), "{error}");
             assert_clean(&error);
         }
     }
@@ -132,7 +132,7 @@ async fn the_address_can_come_from_a_file() {
     let receiver = Receiver::new(|_| StatusCode::OK).await;
     let url_file = file(dir.path(), "url", 0o600, format!("{}\n", receiver.url));
     let config: crate::WebhookConfig = serde_json::from_value(json!({"url_file": url_file})).unwrap();
-    write(&mut config.open().unwrap(), &events(&["alice"]).await).await;
+    write(&mut open(config).unwrap(), &events(&["alice"]).await).await;
     assert_eq!(receiver.got().len(), 1);
 
     for (text, says) in [
@@ -142,7 +142,7 @@ async fn the_address_can_come_from_a_file() {
     ] {
         let url_file = file(dir.path(), "url", 0o600, text);
         let config: crate::WebhookConfig = serde_json::from_value(json!({"url_file": url_file})).unwrap();
-        let error = config.open().err().unwrap();
+        let error = open(config).err().unwrap();
         assert!(error.contains(says), "{error}");
         assert_clean(&error);
     }
@@ -162,7 +162,7 @@ fn unusable_credentials_are_told_by_file() {
         ),
     ] {
         let path = file(dir.path(), key, 0o600, text);
-        let error = config("https://localhost/", json!({key: path})).open().err().unwrap();
+        let error = open(config("https://localhost/", json!({key: path}))).err().unwrap();
         assert!(
             error.starts_with(path.to_str().unwrap()) && error.contains(says),
             "{error}"
@@ -173,6 +173,6 @@ fn unusable_credentials_are_told_by_file() {
         "bearer_file": file(dir.path(), "b", 0o600, BEARER),
         "headers_file": file(dir.path(), "h", 0o600, "Authorization: Splunk abc"),
     });
-    let error = config("https://localhost/", both).open().err().unwrap();
+    let error = open(config("https://localhost/", both)).err().unwrap();
     assert!(error.contains("`Authorization` stands in `headers`, too"), "{error}");
 }

@@ -10,7 +10,8 @@ use auditmon_core::batch::push_agent_event;
 use auditmon_core::delivery::Receipt;
 use auditmon_core::emitter::SourceMetrics;
 use auditmon_core::event::{Data, Draft, EventView, Kind};
-use auditmon_core::plugin::{Faults, PluginConfig as _, Sink as _};
+use auditmon_core::plugin::{Faults, PluginConfig as _, Sink as _, needs_of};
+use auditmon_core::privileged::Control;
 use auditmon_core::subscription::Events;
 use auditmon_journal::{Item, Linger, Options, RealFs};
 use serde_json::{Value, json};
@@ -88,7 +89,13 @@ pub fn config(url: &str, more: Value) -> WebhookConfig {
 
 /// A sink.
 pub fn sink(url: &str, more: Value) -> Webhook {
-    config(url, more).open().unwrap()
+    open(config(url, more)).unwrap()
+}
+
+/// Builds it as the runtime does.
+pub fn open(config: WebhookConfig) -> Result<Webhook, String> {
+    let control = Control::of_caller(needs_of(&config).files).unwrap();
+    config.open(&control)
 }
 
 /// Hands over, and expects that the sink goes on.

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 
 use super::receiver::Receiver;
-use super::support::{events, file, reason, sink, write};
+use super::support::{events, file, open, reason, sink, write};
 
 /// An authority with its certificate in a file.
 struct Authority {
@@ -169,16 +169,15 @@ fn a_file_without_authorities_is_refused() {
         ),
     ] {
         let path = file(dir.path(), name, 0o644, text);
-        let error = config(&path).open().err().unwrap();
+        let error = open(config(&path)).err().unwrap();
         assert!(error.contains(says) && error.contains(name), "{error}");
     }
     let none = dir.path().join("none.pem");
-    assert!(config(&none).open().err().unwrap().contains("No such file"));
+    assert!(open(config(&none)).err().unwrap().contains("No such file"));
     assert!(
-        config(&dir.path().to_owned())
-            .open()
+        open(config(&dir.path().to_owned()))
             .err()
             .unwrap()
-            .contains("is not a file")
+            .contains("not a regular file")
     );
 }

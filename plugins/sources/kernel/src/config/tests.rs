@@ -6,6 +6,11 @@ fn faults(config: &KernelConfig) -> Vec<auditmon_core::plugin::Fault> {
     faults.into_vec()
 }
 
+/// The control thread of an agent with this configuration.
+fn control(config: &KernelConfig) -> Control {
+    Control::of_caller(auditmon_core::privileged::files_of(config)).unwrap()
+}
+
 fn config(json: serde_json::Value) -> KernelConfig {
     serde_json::from_value(json).unwrap()
 }
@@ -15,7 +20,7 @@ fn without_configuration_programs_that_start() {
     let config = KernelConfig::default();
     assert_eq!(faults(&config), []);
     assert_eq!(config.on_stop(), OnStop::Restore);
-    let wanted = config.wanted().unwrap();
+    let wanted = config.wanted(&control(&config)).unwrap();
     assert_eq!(wanted.rules[0].to_string(), DEMO[0]);
     assert_eq!(wanted.settings, [(SettingKind::Enabled, 1)]);
     assert!(wanted.warnings.is_empty());
@@ -24,7 +29,7 @@ fn without_configuration_programs_that_start() {
 #[test]
 fn an_empty_section_means_no_rules() {
     let config = config(serde_json::json!({"rules": {"on_stop": "keep"}, "backlog_limit": 1000}));
-    let wanted = config.wanted().unwrap();
+    let wanted = config.wanted(&control(&config)).unwrap();
     assert!(wanted.rules.is_empty());
     assert_eq!(config.on_stop(), OnStop::Keep);
     assert!(wanted.settings.contains(&(SettingKind::BacklogLimit, 1000)));
@@ -57,18 +62,18 @@ fn rules_files_are_read_with_care() {
     let config = config(serde_json::json!({
         "rules": {"files": [&path, dir.path().join("missing")], "list": ["-z"]}
     }));
-    let faults = config.wanted().unwrap_err();
+    let faults = config.wanted(&control(&config)).unwrap_err();
     assert_eq!(faults.len(), 2, "{faults:?}");
     let only = |path: &Path| {
         let rules = RulesConfig {
             files: vec![path.to_owned()],
             ..RulesConfig::default()
         };
-        KernelConfig {
+        let config = KernelConfig {
             rules: Some(rules),
             ..KernelConfig::default()
-        }
-        .wanted()
+        };
+        config.wanted(&control(&config))
     };
     let wanted = only(&path).unwrap();
     assert_eq!(wanted.settings, [(SettingKind::Enabled, 0)]);

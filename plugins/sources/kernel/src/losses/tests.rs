@@ -138,10 +138,10 @@ fn the_end_tells_all() {
 fn what_comes_after_it_was_told_as_missing_is_known_as_late() {
     let mut losses = Losses::new(None, 0);
     see(&mut losses, [1, 2, 4], SECOND);
-    assert!(!losses.told_missing(3));
+    assert!(!losses.is_late(3));
     assert_eq!(taken(&mut losses, 100 * SECOND, true).len(), 1);
-    assert!(losses.told_missing(3));
-    assert!(!losses.told_missing(5));
+    assert!(losses.is_late(3));
+    assert!(!losses.is_late(5));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn what_comes_before_its_gap_is_told_is_not_told_as_missing() {
     see(&mut losses, [10, 20], 7 * SECOND);
     // Given up, and held back for the summary of the minute.
     assert_eq!(taken(&mut losses, 20 * SECOND, false), []);
-    assert!(!losses.told_missing(6));
+    assert!(!losses.is_late(6));
     for serial in [6, 4, 9, 19, 15, 6] {
         losses.account(serial);
     }
@@ -161,4 +161,26 @@ fn what_comes_before_its_gap_is_told_is_not_told_as_missing() {
         [(Reason::Unknown, vec![(5, 5), (7, 8), (11, 14), (16, 18)], 10)]
     );
     assert_eq!(losses.mark("b", 0).unwrap().serial, 20);
+}
+
+#[test]
+fn the_rest_of_an_event_from_before_the_account_leaves_no_serial_out() {
+    let mut losses = Losses::new(None, 0);
+    see(&mut losses, 380..=390, SECOND);
+    // Its first records came before anybody was registered.
+    assert!(losses.is_late(339));
+    see(&mut losses, [339, 391], SECOND);
+    let now = losses.mark("b", 0).unwrap();
+    assert_eq!((now.serial, now.beyond), (391, vec![]));
+    assert_eq!(taken(&mut losses, 100 * SECOND, true), []);
+    // Nor is anything told twice by a later run.
+    let mut losses = Losses::new(Some(&mark(391, &[])), 0);
+    assert!(losses.is_late(200));
+    see(&mut losses, [393, 200], SECOND);
+    let now = losses.mark("b", 0).unwrap();
+    assert_eq!((now.serial, now.beyond), (391, vec![(393, 393)]));
+    assert_eq!(
+        taken(&mut losses, 100 * SECOND, true),
+        [(Reason::Restart, vec![(392, 392)], 1)]
+    );
 }

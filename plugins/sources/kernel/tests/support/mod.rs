@@ -41,7 +41,7 @@ impl Live {
             assert!(Instant::now() < deadline, "{test}: {LOCK} is held for 5 minutes");
             std::thread::sleep(Duration::from_millis(100));
         }
-        let mut control = match Control::open() {
+        let mut control = match Control::of_caller() {
             Ok(control) => control,
             Err(error) => {
                 eprintln!("SKIPPED {test}: {error}");
@@ -114,6 +114,11 @@ impl Drop for Live {
             }
         }
     }
+}
+
+/// A control thread that may do what the test may.
+pub fn privileged() -> auditmon_core::privileged::Control {
+    auditmon_core::privileged::Control::of_caller(Vec::new()).unwrap()
 }
 
 /// The real file system, and two users.

@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Verifies a journal, its store and its positions, or proofs of single events, from the format page alone.
+
+Exit status: 0 good, 1 tampered (one line a fault), 2 could not check.
+"""
+import argparse
+import sqlite3
+import sys
+from pathlib import Path
+
+import merkle
+import note
+import proof
+import segment
+from generation import Generation
+from report import Bad, CannotCheck, Report
+from store import Store
+
+
+def origin_of(base, number):
+    return base if number == 1 else f"{base}/gen/{number}"
+
+
+def read_key(data_dir, text, newest, report):
+    """The key to trust; without --key the directory's own."""
+    path = data_dir / "keys/log.vkey"
+    try:
+        own = note.Key.parse(path.read_text(errors="replace"))
+    except (OSError, CannotCheck) as error:
+        if not text:
+            raise CannotCheck(f"no --key, and keys/log.vkey: {error}") from None
+        report.tampered("keys/log.vkey", str(error))
+        own = None
+    if own and own.name != newest:
+        report.tampered("keys/log.vkey", f"is named {own.name}, the newest origin is {newest}")
+    if not text:
+        report.note("the key is the directory's own: who could replace it could sign another history; give --key")
+        return own
+    key = note.Key.parse(text)
+    if own and own.public != key.public:
+        report.tampered("keys/log.vkey", "is another key than the one given")
+    if not key.for_origin(newest):
+        report.tampered("journal/origin", f"{newest} is not the origin of the key given")
+    return key
+
+
+def expect_positions(data_dir, generations, positions, report):
+    for name, data in positions:
+        place = f"positions/{name}"
+        try:
+            seq, hash_, origin = segment.read_position(data)
+            if origin not in generations:
+                raise Bad(f"names origin {origin}, which this journal does not have")
+        except Bad as error:
+            report.tampered(place, str(error))
+            continue
+        if seq:
+            generations[origin].expected.setdefault(seq - 1, []).append(
+                (place, hash_, "the position's hash is not that of the record before it"))
+
+
+def expect_against(path, key, generations, report):
+    """The journal must extend every checkpoint, and hold every event, of this file."""
+    try:
+        checkpoints, proofs = proof.against(Path(path).read_bytes(), key)
+    except Bad as error:
+        report.tampered(path, f"does not belong to this journal: {error}")
+        return
+    for checkpoint in checkpoints:
+        if checkpoint.origin not in generations:
+            report.tampered(path, f"the journal lacks the origin {checkpoint.origin}")
+            continue
+        wanted = generations[checkpoint.origin].wanted
+        wanted.setdefault(checkpoint.size, []).append((path, checkpoint.root))
+    for each in proofs:
+        if each.checkpoint.origin in generations:
+            generations[each.checkpoint.origin].expected.setdefault(each.index, []).append(
+                (path, merkle.leaf_hash(each.leaf), "the proven event is another one in the journal"))
+
+
+def verify(data_dir, key_text=None, against=None):
+    report, data_dir = Report(), Path(data_dir)
+    journal = data_dir / "journal"
+    try:
+        text = (journal / "origin").read_text().removesuffix("\n")
+        numbers = sorted(int(path.name) for path in journal.iterdir() if path.name.isdecimal())
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotCheck(f"journal: {error}") from None
+    match = note.ORIGIN.fullmatch(text)
+    if not match or not numbers:
+        raise CannotCheck("journal/origin is no origin, or there is no generation")
+    newest = origin_of(match["base"], numbers[-1])
+    if match["generation"] and text != newest or numbers != list(range(1, len(numbers) + 1)):
+        report.tampered("journal", f"generations {numbers} do not fit origin {text}")
+    key = read_key(data_dir, key_text, newest, report)
+
+    # Positions, rows and checkpoints are read before the records: beside a running agent none can be newer.
+    positions = [(path.name, path.read_bytes()) for path in sorted((data_dir / "positions").glob("*"))
+                 if not path.name.endswith((".new", ".tmp"))]
+    database = data_dir / "events.db"
+    store = Store(str(database)) if database.exists() else None
+    generations = {}
+    for number in numbers:
+        origin = origin_of(match["base"], number)
+        rows = store.rows(origin) if store else ()
+        generations[origin] = Generation(journal, number, origin, key, report, rows)
+    expect_positions(data_dir, generations, positions, report)
+    if against:
+        expect_against(against, key, generations, report)
+    else:
+        report.note("without --against it cannot be seen whether the whole journal was rolled back to an earlier state")
+
+    for generation in generations.values():
+        generation.check_roots()
+        generation.walk()
+    declared = [(*each, each[3] < generation.held)
+                for generation in generations.values() for each in generation.declared]
+    for generation in generations.values():
+        generation.finish(declared)
+    if store:
+        foreign = store.origins() - set(generations)
+        if foreign:
+            report.note(f"events.db: rows of {len(foreign)} other origins were not checked")
+    if not report.lines and not any(generation.held for generation in generations.values()):
+        raise CannotCheck("no checkpoint covers any record")
+    last = generations[newest]
+    summary = f"{sum(g.records for g in generations.values())} records read, {last.held} covered in {newest}"
+    return report, summary
+
+
+def verify_proofs(path, key_text):
+    report, key = Report(), note.Key.parse(key_text)
+    proofs = []
+    for number, data in enumerate(proof.split(Path(path).read_bytes()), 1):
+        try:
+            proofs.append(proof.check(data, key))
+        except Bad as error:
+            report.tampered(f"{path}:{number}", str(error))
+    return report, "".join(f"seq {each.index}, event {each.event} of {each.checkpoint.origin}\n" for each in proofs)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data_dir", nargs="?", metavar="DATA_DIR")
+    parser.add_argument("--key", metavar="VKEY", help="the log's verifier key, from elsewhere than DATA_DIR")
+    parser.add_argument("--against", metavar="FILE", help="an earlier checkpoint or proof that the journal must extend")
+    parser.add_argument("--proof", metavar="FILE", help="proofs of single events; needs --key, no DATA_DIR")
+    options = parser.parse_args(arguments)
+    if bool(options.data_dir) == bool(options.proof) or options.proof and (options.against or not options.key):
+        parser.error("give DATA_DIR, or --proof FILE with --key VKEY")
+    try:
+        if options.proof:
+            report, summary = verify_proofs(options.proof, options.key)
+        else:
+            report, summary = verify(options.data_dir, options.key, options.against)
+    except (CannotCheck, OSError, sqlite3.OperationalError) as error:
+        print(f"could not check: {error}", file=sys.stderr)
+        return 2
+    for line in report.lines:
+        print(line)
+    for text in report.notes:
+        print(f"note: {text}")
+    print(f"{'TAMPERED' if report.lines else 'good'}: {summary.rstrip()}")
+    return report.status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

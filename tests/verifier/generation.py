@@ -1,0 +1,402 @@
+"""One generation of a journal: segments, leaves, tiles, tree and checkpoints, read in the order of seq."""
+import bisect
+import os
+import re
+import struct
+from pathlib import Path
+
+import canonical
+import merkle
+import note
+import segment
+import store
+from report import Bad
+
+PIECE = re.compile(r"(\d{20})\.(seg|leaf|sub)", re.ASCII)
+TILE = re.compile(r"(\d+)/((?:x\d{3}/)*\d{3})(?:\.p/(\d+))?", re.ASCII)
+
+# The format page names neither the events that declare an absence nor their members. Any agent event counts
+# that has one of these pairs of members and whose name has none of these words, which mean loss.
+DECLARING_MEMBERS = (("first_seq", "last_seq"), ("seq", "seq"))
+NOT_DECLARING = ("gap", "integrity", "damage", "torn")
+SUB_LAST_IS_INCLUSIVE = True
+
+
+def tile_name(level, number):
+    name, number = f"{number % 1000:03}", number // 1000
+    while number:
+        name, number = f"x{number % 1000:03}/{name}", number // 1000
+    return f"{level}/{name}"
+
+
+class Generation:
+    def __init__(self, journal, number, origin, key, report, rows):
+        self.number, self.origin, self.key, self.report = number, origin, key, report
+        self.dir, self.place = journal / str(number), f"journal/{number}"
+        self.trees = [merkle.Frontier(self.check_node)]     # a second one from where a leaf file or tile says otherwise
+        self.size = self.records = 0
+        self.whole = True           # no leaf hash is missing so far
+        self.expected = {}          # seq: [(place, leaf hash, what to say)]
+        self.absent, self.declared, self.failed = [], [], []
+        self.held = 0               # the largest checkpoint that holds
+        self.rows, self.unchecked_rows = iter(rows), 0
+        self.row = next(self.rows, None)
+        self.tile_cache, self.tiles = {}, {}
+        for path in sorted((self.dir / "tile").rglob("*")):
+            name = path.relative_to(self.dir / "tile").as_posix()
+            if path.is_file() and TILE.fullmatch(name):
+                self.tiles[name] = False        # True once a hash of it was compared
+        self.read_checkpoints()
+        self.check_roots()
+
+    # Checkpoints
+
+    def read_checkpoints(self):
+        self.wanted, newest = {}, None      # size: [(place, root)]
+        for name in ("checkpoint", "checkpoints"):
+            path, place = self.dir / name, f"{self.place}/{name}"
+            if not path.exists():
+                continue
+            data = path.read_bytes()
+            try:
+                found, rest = note.notes(data)
+            except Bad as error:
+                self.report.tampered(place, str(error))
+                continue
+            if rest and (name == "checkpoint" or data.endswith(b"\n")) or name == "checkpoint" and len(found) != 1:
+                self.report.tampered(place, f"not notes alone: {len(rest)} characters that are none")
+            elif rest:
+                self.report.note(f"{place} ends within a note")
+            for number, each in enumerate(found, 1):
+                self.add_checkpoint(place if name == "checkpoint" else f"{place}:{number}", each)
+            newest = max(self.wanted, default=None) if name == "checkpoint" else newest
+        self.covered = max(self.wanted, default=0)
+        if newest is not None and newest < self.covered:
+            self.report.tampered(f"{self.place}/checkpoint", f"covers {newest} records, an older one {self.covered}",
+                                 newest, self.covered - 1)
+
+    def add_checkpoint(self, place, each):
+        try:
+            checkpoint = note.checkpoint(each, self.key)
+            if checkpoint.origin != self.origin:
+                raise Bad(f"is of origin {checkpoint.origin}")
+            self.wanted.setdefault(checkpoint.size, []).append((place, checkpoint.root))
+        except Bad as error:
+            self.report.tampered(place, str(error))
+
+    def check_roots(self):
+        """Compares the checkpoints of the present size with the tree; the tree that holds is kept."""
+        for place, root in self.wanted.pop(self.trees[0].size, ()):
+            holding = [tree for tree in self.trees if tree.root() == root]
+            if holding:
+                self.held = max(self.held, holding[0].size)
+                self.trees = holding[:1]
+                self.trees[0].on_node = self.check_node
+            else:
+                self.failed.append((self.trees[0].size, place))
+
+    # The pieces of the journal
+
+    def walk(self):
+        pieces = {}
+        for path in (self.dir / "seg").glob("*"):
+            match = PIECE.fullmatch(path.name)
+            if match:
+                pieces.setdefault(int(match[1]), {})[match[2]] = path
+            else:
+                self.report.note(f"{self.place}/seg/{path.name} is no part of the journal")
+        self.drop_unfinished(pieces)
+        firsts = sorted(pieces)
+        if firsts:
+            self.missing(0, firsts[0], f"{self.place}/seg")
+        for first, end in zip(firsts, firsts[1:] + [None]):
+            kinds = pieces[first]
+            if set(kinds) == {"sub"}:
+                self.collapsed(kinds["sub"], first, end)
+            else:
+                self.piece(kinds, first, end)
+
+    def drop_unfinished(self, pieces):
+        """A newest segment without whole header that holds no frame was never finished."""
+        first = max(pieces, default=0)
+        if set(pieces.get(first, ())) == {"seg"}:
+            buf = pieces[first]["seg"].read_bytes()
+            try:
+                segment.check_header(buf, self.origin, first)
+            except Bad:
+                if next(segment.scan(buf, 0, first), None) is None:
+                    self.report.note(f"{pieces.pop(first)['seg'].name} is an unfinished creation")
+
+    def collapsed(self, path, first, end):
+        data, place = path.read_bytes(), f"{self.place}/seg/{path.name}"
+        hashes = [data[i:i + 32] for i in range(16, len(data), 32)]
+        named, last = struct.unpack(">QQ", data[:16].ljust(16, b"\0"))
+        stop = last + 1 if SUB_LAST_IS_INCLUSIVE else last
+        heights = list(merkle.subtrees(first, stop)) if stop - first < 1 << 40 else []
+        if named != first or end not in (None, stop) or len(heights) != len(hashes) or len(data) % 32 != 16:
+            self.report.tampered(place, "does not hold the subtrees of its range", first, (end or first + 1) - 1)
+            return self.missing(first, end or first, place)
+        self.absent.append((first, stop - 1, place, None))
+        if self.whole:
+            for height, hash_ in zip(heights, hashes):
+                for tree in self.trees:
+                    tree.append(hash_, height)
+                self.check_roots()
+        self.size = stop
+
+    def piece(self, kinds, first, end):
+        """A segment, or what retention left of it."""
+        leaves, place = [], f"{self.place}/seg/{first:020}"
+        if "leaf" in kinds:
+            data = kinds["leaf"].read_bytes()
+            leaves = [data[i:i + segment.LEAF] for i in range(0, len(data) - segment.LEAF + 1, segment.LEAF)]
+            if len(data) % segment.LEAF or end is not None and len(leaves) > end - first:
+                self.report.tampered(f"{place}.leaf", f"{len(data)} bytes are not the leaves of its records", first)
+        elif end is not None:
+            self.report.note(f"{place}.seg is not sealed: it has no leaf file")
+        leaf_of = dict(enumerate(leaves, first)).get
+        if "seg" in kinds:
+            for frame in self.frames(kinds["seg"].read_bytes(), first, end, f"{place}.seg", "leaf" in kinds):
+                self.missing(self.size, frame.first, f"{place}.seg", leaf_of)
+                for seq, record in enumerate(frame.records, frame.first):
+                    self.record(seq, record, leaf_of(seq), f"{place}.seg")
+            if leaves and first + len(leaves) < self.size:
+                self.report.tampered(f"{place}.leaf", "leaves are missing", first + len(leaves), self.size - 1)
+        self.missing(self.size, first + len(leaves) if end is None else end, f"{place}.seg", leaf_of)
+
+    def frames(self, buf, first, end, place, sealed):
+        """The good frames of a segment below `end`; reports everything else that is in it."""
+        try:
+            segment.check_header(buf, self.origin, first)
+        except Bad as error:
+            self.report.tampered(place, str(error), first)
+        used, offset, synced = len(buf.rstrip(b"\0")), segment.HEADER.size, 0
+        while end is None or self.size < end:
+            frame = segment.read_frame(buf, offset, self.size, self.size + 1)
+            if not frame:
+                if offset >= used:
+                    return
+                frame = self.resync(buf, offset, end, place, used)
+                if not frame:
+                    return
+            try:
+                segment.check_frame(frame, offset == segment.HEADER.size)
+                if frame.synced < synced:
+                    raise Bad("frame whose synced is below an earlier one")
+                if end is not None and frame.first + frame.count > end:
+                    raise Bad("frame that crosses the next segment's first seq")
+            except Bad as error:
+                self.report.tampered(f"{place}+{frame.offset}", str(error), frame.first)
+            yield frame
+            offset, synced = frame.end, max(synced, frame.synced)
+        while offset < used:        # behind the end: given up, never read
+            frame = segment.read_frame(buf, offset, end)
+            if not frame:
+                text = f"{used - offset} bytes behind the end"
+                if sealed:
+                    self.report.tampered(f"{place}+{offset}", text, end)
+                else:
+                    self.report.note(f"{place}+{offset}: {text}, given up")
+                return
+            if frame.count:
+                self.report.note(f"{place}+{offset}: a frame that was given up")
+            offset = frame.end
+
+    def resync(self, buf, offset, end, place, used):
+        """Tells a torn tail from damage; returns the next good frame."""
+        size, place = self.size, f"{place}+{offset}"
+        good = [frame for frame in segment.scan(buf, offset, size) if end is None or frame.first < end]
+        if end is None and self.covered <= size and not any(frame.synced > size for frame in good):
+            # An orderly stop cuts the segment and leaves a checkpoint over everything.
+            if len(buf) - used < segment.HEAD and self.covered == size:
+                self.report.tampered(place, f"{len(buf) - offset} bytes that are no frame after an orderly stop", size)
+            else:
+                self.report.note(f"{place}: torn tail of {used - offset} bytes at seq {size}, unfinished")
+            return None
+        until = good[0].offset if good else used
+        upto = good[0].first if good else max(self.covered, size + 1) if end is None else end
+        self.report.tampered(place, f"damage: {until - offset} bytes that are no frame", size, max(size, upto - 1))
+        return good[0] if good else None
+
+    # Leaves
+
+    def record(self, seq, record, listed, place):
+        leaf, event, id_ = record.leaf, None, segment.event_id(record.prefix)
+        try:
+            event = segment.check_record(record)
+        except Bad as error:
+            self.report.tampered(place, str(error), seq, event=id_)
+        if listed and listed != leaf:
+            self.report.tampered(place, "record and leaf file differ", seq, event=id_)
+        if record.erased:
+            self.absent.append((seq, seq, place, id_))
+        elif event and event["kind"] == "agent":
+            self.declare(seq, event)
+        self.records += 1
+        self.grow(seq, merkle.leaf_hash(leaf), leaf, listed and merkle.leaf_hash(listed))
+
+    def missing(self, first, end, place, leaf_of=lambda seq: None):
+        """Records that are not there: their leaves come from the leaf file or, as hashes, from tiles."""
+        if first >= end:
+            return
+        self.absent.append((first, end - 1, place, None))
+        lost = None
+        for seq in range(first, end):
+            leaf = leaf_of(seq)
+            if leaf:
+                try:
+                    segment.check_prefix(leaf)
+                except Bad as error:
+                    self.report.tampered(place, str(error), seq, event=segment.event_id(leaf))
+                self.grow(seq, merkle.leaf_hash(leaf), leaf)
+                continue
+            lost = seq if lost is None else lost
+            hash_ = self.tile_hash(0, seq)
+            if not hash_:
+                self.whole, self.size = False, end
+                break
+            self.grow(seq, hash_)
+        if lost is not None and not self.report.known(self.place + "/", lost, end):
+            self.report.tampered(place, "neither record nor leaf", lost, end - 1)
+
+    def grow(self, seq, hash_, leaf=None, other=None):
+        self.size = seq + 1
+        for place, want, what in self.expected.pop(seq, ()):
+            if want != hash_:
+                self.report.tampered(place, what, seq, event=leaf and segment.event_id(leaf))
+        self.check_rows(seq, leaf)
+        if not self.whole:
+            return
+        other = other or self.tile_hash(0, seq)
+        if other and other != hash_ and len(self.trees) == 1:
+            self.trees.append(self.trees[0].copy())
+        self.trees[0].append(hash_)
+        for tree in self.trees[1:]:
+            tree.append(other or hash_)
+        self.check_roots()
+
+    def check_rows(self, seq, leaf):
+        while self.row and self.row["seq"] <= seq:
+            if self.row["seq"] < seq or not leaf:
+                self.unchecked_rows += 1
+            else:
+                try:
+                    store.check_row(self.row, leaf)
+                except Bad as error:
+                    self.report.tampered(f"events.db, {self.origin}", str(error), seq, event=segment.event_id(leaf))
+            self.row = next(self.rows, None)
+
+    def declare(self, seq, event):
+        """Notes what an agent event declares gone."""
+        data = event["event_data"] or {}
+        if any(word in event["event_name"] for word in NOT_DECLARING):
+            return
+        for names in DECLARING_MEMBERS:
+            first, last = (data.get(name) for name in names)
+            if type(first) is int and type(last) is int:
+                self.declared.append((data.get("origin", self.origin), first, last, seq))
+
+    # Tiles
+
+    def tile_data(self, name):
+        if name not in self.tile_cache:
+            level = name.split("/")[0]
+            self.tile_cache = {n: d for n, d in self.tile_cache.items() if n.split("/")[0] != level}
+            self.tile_cache[name] = (self.dir / "tile" / name).read_bytes() if name in self.tiles else b""
+        return self.tile_cache[name]
+
+    def tile_hash(self, level, index):
+        data = self.tile_data(tile_name(level, index >> 8))
+        return data[(index & 255) * 32:(index & 255) * 32 + 32] if len(data) == 8192 else None
+
+    def check_node(self, height, index, hash_):
+        name = tile_name(height // 8, index >> 8)
+        found = self.tile_hash(height // 8, index)
+        if found is None:
+            return
+        self.tiles[name] = True
+        first, end = index << height, index + 1 << height
+        if found != hash_ and not self.report.known(self.place + "/", first, end):
+            self.report.tampered(f"{self.place}/tile/{name}", "another hash than the leaves give", first, end - 1)
+
+    def check_tile_files(self):
+        for name in self.tiles:
+            level, number, width = TILE.fullmatch(name).groups()
+            data = (self.dir / "tile" / name).read_bytes()
+            index = int(number.replace("/", "").replace("x", ""))
+            end = (index * 256 + int(width or 256)) << 8 * int(level)
+            if len(data) != 32 * int(width or 256) or end > self.size:
+                self.report.tampered(f"{self.place}/tile/{name}", "not of the size that the tree gives")
+        if not all(self.tiles.values()):
+            self.report.note(f"{self.place}: {list(self.tiles.values()).count(False)} tiles were not compared")
+
+    # The end
+
+    def finish(self, declared):
+        """Everything that can be told only when all is read; `declared` is of all generations."""
+        self.check_tile_files()
+        unbuilt = sum(len(places) for size, places in self.wanted.items() if size <= self.size)
+        if unbuilt:
+            self.report.note(f"{self.place}: {unbuilt} roots lie in what is collapsed or lost and cannot be rebuilt")
+        for size, places in sorted(self.wanted.items()):
+            for place, _ in places:
+                if size > self.size and not self.report.known(self.place + "/seg", self.size, size):
+                    self.report.tampered(place, f"covers {size} records, the journal has {self.size}",
+                                         self.size, size - 1)
+        good = self.held
+        for size, place in self.failed:
+            if size < good:
+                self.report.tampered(place, f"another history was signed at {size} records", max(size - 1, 0))
+            elif not self.report.known(self.place + "/", good, size):
+                self.report.tampered(place, "the records do not give the signed root; something changed here",
+                                     good, max(size - 1, good))
+                break
+        for seq, entries in self.expected.items():
+            for place, _, what in entries:
+                if seq >= self.size:
+                    self.report.tampered(place, f"names a record that the journal (of {self.size}) lacks", seq)
+                else:
+                    self.report.note(f"{place}: seq {seq} is collapsed, not compared")
+        while self.row:
+            self.report.tampered(f"events.db, {self.origin}", f"the journal ends at {self.size}", self.row["seq"])
+            self.row = next(self.rows, None)
+        if self.unchecked_rows:
+            self.report.note(f"{self.unchecked_rows} rows of events.db have no leaf to compare with")
+        if self.size > self.held:
+            self.report.note(f"{self.place}: records {self.held}-{self.size - 1} are under no checkpoint")
+        self.check_absences(declared)
+
+    def check_absences(self, declared):
+        own = [(first, last) for origin, first, last, _, ok in declared if origin == self.origin and ok]
+        late = [(first, last) for origin, first, last, _, ok in declared if origin == self.origin]
+        good, all_ = merge(own), merge(late)
+        for first, last, place, id_ in self.absent:
+            for a, b in uncovered(first, last, good):
+                if not self.report.known(self.place + "/", a, b + 1):
+                    what = "payload is absent and no agent event says so"
+                    if not list(uncovered(a, b, all_)):
+                        what = "payload is absent and what says so is under no checkpoint"
+                    self.report.tampered(place, what, a, b, id_)
+
+
+def merge(ranges):
+    merged = []
+    for first, last in sorted(ranges):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def uncovered(first, last, ranges):
+    """The parts of first..last in none of the merged ranges."""
+    at = max(bisect.bisect(ranges, (first,)) - 1, 0)
+    for a, b in ranges[at:]:
+        if a > last:
+            break
+        if first < a:
+            yield first, a - 1
+        first = max(first, b + 1)
+    if first <= last:
+        yield first, last

@@ -1,0 +1,101 @@
+"""Rows of events.db against the leaves of the journal."""
+import datetime
+import os
+import shutil
+import sqlite3
+import tempfile
+import urllib.parse
+
+import canonical
+from report import Bad, CannotCheck
+from segment import PREFIX, check_event, commit
+
+NEEDED = {"origin", "seq", "event_id", "canonical", "salt"}
+
+
+class Store:
+    """A snapshot of the table `events`, taken when opened, so that no row is newer than the journal read later."""
+
+    def __init__(self, path):
+        self.copy = None
+        try:
+            self.connection = self._open(path)
+        except sqlite3.DatabaseError as error:
+            raise CannotCheck(f"events.db: {error}") from None
+
+    def _open(self, path):
+        quiet = not os.path.exists(path + "-wal")
+        try:
+            return self._begin(path, "immutable=1" if quiet else "mode=ro&readonly_shm=1")
+        except sqlite3.OperationalError:
+            self.copy = tempfile.TemporaryDirectory()       # a copied directory that lacks the -shm file
+            for suffix in ("", "-wal"):
+                if os.path.exists(path + suffix):
+                    shutil.copy(path + suffix, os.path.join(self.copy.name, "events.db" + suffix))
+            return self._begin(os.path.join(self.copy.name, "events.db"), "mode=rw")
+
+    def _begin(self, path, mode):
+        connection = sqlite3.connect(f"file:{urllib.parse.quote(path)}?{mode}", uri=True, isolation_level=None)
+        connection.text_factory = bytes
+        connection.execute("BEGIN")
+        # Generated columns (hidden: 2, 3) hold nothing of their own; two of them say which row it is.
+        self.columns = [name.decode() for _, name, *_, hidden in connection.execute("PRAGMA table_xinfo(events)")
+                        if not hidden or name.decode() in NEEDED]
+        if not NEEDED <= set(self.columns):
+            raise CannotCheck("events.db has no table events with the columns needed")
+        connection.execute("SELECT 1 FROM events LIMIT 1").fetchall()
+        return connection
+
+    def origins(self):
+        return {origin.decode() for origin, in self.connection.execute("SELECT DISTINCT origin FROM events")}
+
+    def rows(self, origin):
+        names = ", ".join(f'"{name}"' for name in self.columns)
+        rows = self.connection.execute(
+            f"SELECT {names} FROM events WHERE origin = CAST(? AS TEXT) ORDER BY seq", (origin,))
+        return (dict(zip(self.columns, row)) for row in rows)
+
+
+def check_row(row, leaf):
+    """Raises Bad unless the row is the event of this leaf."""
+    _, id_, received, _, _ = PREFIX.unpack(leaf[:34])
+    if row["canonical"] is None:        # only the place of an erased event is left
+        if row["event_id"] not in (id_, canonical.id_text(id_).encode()):
+            raise Bad("event_id differs from the journal")
+        return
+    payload, salt = bytes(row["canonical"]), bytes(row["salt"] or b"")
+    if len(salt) != 16 or commit(salt, payload) != leaf[34:]:
+        raise Bad("canonical bytes and salt are not those of the journal")
+    event = canonical.parse(payload)
+    check_event(leaf, event)
+    for name, cell in row.items():
+        if name == "received_time":
+            same = cell in (received, _rfc3339(received).encode())
+        elif name == "event_id":
+            same = cell in (id_, event[name].encode())
+        elif name == "received_time_ns":
+            same = cell == received
+        elif name in ("event_time", "event_time_ns"):
+            text = event["event_time"]
+            same = cell == text.encode() or cell in _instants(text)
+        elif name == "event_data":
+            same = cell == event["event_data_text"].encode() or cell is None and event[name] is None
+        elif name in event:
+            value = event[name]
+            same = cell == (value.encode() if isinstance(value, str) else value)
+        else:
+            same = True
+        if not same:
+            raise Bad(f"column {name} differs from the canonical bytes")
+
+
+def _rfc3339(nanoseconds):
+    second = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.timezone.utc)
+    return f"{second:%Y-%m-%dT%H:%M:%S}.{nanoseconds % 10**9:09}Z"
+
+
+def _instants(text):
+    """An event time as nanoseconds and, where nothing is lost, as micro- and milliseconds."""
+    second = datetime.datetime.fromisoformat(text[:19] + "+00:00")
+    nanoseconds = int(second.timestamp()) * 10**9 + int(text[20:-1].ljust(9, "0"))
+    return [nanoseconds // unit for unit in (1, 1000, 10**6) if nanoseconds % unit == 0]
