@@ -333,8 +333,8 @@ impl PluginConfig for ImmudbConfig {
     }
 
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError> {
-        let metrics = cx.metrics.clone();
-        let auditor = tokio::task::spawn_blocking(move || Auditor::open(self, &metrics))
+        let (metrics, control) = (cx.metrics.clone(), cx.control.clone());
+        let auditor = tokio::task::spawn_blocking(move || Auditor::open(self, &metrics, &control))
             .await
             .map_err(PluginError::transient)?
             // A file may come, or be mended, while the agent runs.

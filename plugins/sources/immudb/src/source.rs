@@ -7,7 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use auditmon_core::health::HealthReporter;
 use auditmon_core::plugin::{PluginError, RunContext, Source};
-use immudb_verify::{MAX_PEM, PublicKey};
+use auditmon_core::privileged::Control;
+use immudb_verify::PublicKey;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::sync::Semaphore;
@@ -65,15 +66,15 @@ pub(crate) struct Auditor {
 }
 
 impl Auditor {
-    /// Reads all files; waits for the disk.
+    /// Reads all files; waits for the disk and the control thread.
     ///
     /// # Errors
     /// Which server and file, and what is wrong with it.
-    pub(crate) fn open(config: ImmudbConfig, registry: &Registry) -> Result<Self, String> {
+    pub(crate) fn open(config: ImmudbConfig, registry: &Registry, control: &Control) -> Result<Self, String> {
         let metrics = Metrics::new(registry).map_err(|error| error.to_string())?;
         let limit = Arc::new(Semaphore::new(config.concurrency as usize));
         let open = |server: &ServerConfig| {
-            let core = core(&config, server, &limit, &metrics);
+            let core = core(&config, server, &limit, &metrics, control);
             let core = core.map_err(|error| format!("{}: {error}", server.label()))?;
             Ok((server.label().to_owned(), core))
         };
@@ -91,15 +92,17 @@ fn core(
     server: &ServerConfig,
     limit: &Arc<Semaphore>,
     metrics: &Metrics,
+    control: &Control,
 ) -> Result<Core, String> {
     let endpoint = Endpoint::parse(&server.address)?;
-    let target = connect::target(&endpoint, server.tls.as_ref(), config.timeout.0)?;
+    let target = connect::target(&endpoint, server.tls.as_ref(), config.timeout.0, control)?;
     let credentials = match (&server.username, &server.password) {
         (Some(username), Some(password)) => Some(Credentials::new(username, &password.0)?),
         _ => None,
     };
     let max_message = usize::try_from(config.max_message.0).unwrap_or(usize::MAX);
-    let keys: Result<Vec<PublicKey>, String> = server.signing_keys.iter().map(|file| key(file)).collect();
+    let keys = server.signing_keys.iter().map(|file| key(control, file));
+    let keys: Result<Vec<PublicKey>, String> = keys.collect();
     Ok(Core {
         label: server.label().to_owned(),
         client: Client::new(
@@ -122,13 +125,10 @@ fn core(
     })
 }
 
-fn key(path: &Path) -> Result<PublicKey, String> {
+fn key(control: &Control, path: &Path) -> Result<PublicKey, String> {
     let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
-    let meta = std::fs::metadata(path).map_err(|error| wrong(&error))?;
-    if !meta.is_file() || meta.len() > MAX_PEM as u64 {
-        return Err(wrong(&"is no file of a public key"));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let bytes = control.read_file(path).map_err(|error| error.to_string())?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong(&"is no public key in PEM form"))?;
     PublicKey::from_pem(&text).map_err(|error| wrong(&error))
 }
 

@@ -1,5 +1,6 @@
 //! TLS: whose certificate counts, under which name, and with which of ours.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -58,6 +59,8 @@ async fn the_right_authority_name_and_certificate_are_needed() {
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
+        // A key is refused unless it is its owner's alone.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         json!(path)
     };
     let (ours, other) = (Authority::new(), Authority::new());

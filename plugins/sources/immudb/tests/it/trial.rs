@@ -1,7 +1,7 @@
 //! The source at work on a journal of its own.
 
 use auditmon_core::event::Kind;
-use auditmon_core::plugin::{PluginConfig as _, PluginError};
+use auditmon_core::plugin::{PluginConfig as _, PluginError, needs_of};
 use auditmon_source_immudb::ImmudbConfig;
 use auditmon_testkit::journal::Follower;
 use auditmon_testkit::{TestAgent, eventually};
@@ -39,10 +39,8 @@ impl Trial {
     pub async fn go_on(agent: TestAgent, section: Value) -> Self {
         let config: ImmudbConfig = serde_json::from_value(section).unwrap();
         // Not validated: tests have shorter intervals than users.
-        let source = config
-            .build(&mut agent.build_context(PLUGIN, Some(Kind::Immudb)))
-            .await
-            .unwrap();
+        let mut cx = agent.build_context(PLUGIN, Some(Kind::Immudb), needs_of(&config));
+        let source = config.build(&mut cx).await.unwrap();
         let stop = CancellationToken::new();
         let (cx, _changes) = agent.run_context(PLUGIN, Kind::Immudb, stop.clone());
         let follower = agent.journal.follow(agent.journal.handle.durable());
