@@ -311,8 +311,13 @@ impl Core {
             walk: self.walk,
             held: job.held,
         };
-        for _ in 0..2 {
-            let mut seat = match self.seat(&job.name).await {
+        for attempt in 0..2 {
+            // A restart ends all logins: the second time none of those that lie there is taken.
+            let seat = match attempt {
+                0 => self.seat(&job.name).await,
+                _ => self.client.open(&job.name).await,
+            };
+            let mut seat = match seat {
                 Ok(seat) => seat,
                 Err(fault) => return Verdict::of_fault(&fault),
             };
@@ -357,13 +362,14 @@ impl Core {
                 None => self.client.open_any(&names).await?,
             };
             match self.client.list(&seat).await {
-                Err(Fault::Expired) if attempt == 0 && !seat.is_without_login() => {}
+                // After a restart of the server none of the others is good for anything either.
+                Err(Fault::Expired) if attempt == 0 && !seat.is_without_login() => self.seats.lock().clear(),
                 Err(Fault::NoAuthentication) if seat.is_without_login() => {
                     self.seats.lock().push(seat);
                     let name = ONLY.to_owned();
                     return Ok(vec![Listed { name, loaded: true }]);
                 }
-                Err(Fault::Expired) => {
+                Err(Fault::Expired) if seat.is_without_login() => {
                     let text = "the server asks for a login; set `username` and `password` or `password_file`";
                     return Err(Fault::Login(text.to_owned()));
                 }
