@@ -128,10 +128,11 @@ impl Accept {
         }
     }
 
-    /// What tells it from others.
+    /// What tells it from others, in few characters.
     pub(crate) fn mark(&self) -> String {
         let hash = self.hash.as_deref().unwrap_or_default();
-        format!("{}/{hash}/{}/{}", self.tx, self.by, self.reason)
+        let words = format!("{}/{hash}/{}/{}", self.tx, self.by, self.reason);
+        hex::encode(auditmon_journal::format::source_hash(&words))
     }
 }
 

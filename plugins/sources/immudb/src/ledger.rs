@@ -163,12 +163,15 @@ impl Ledger {
             let Some(watched) = self.databases.get_mut(&database) else {
                 continue;
             };
+            let mark = accept.mark();
             let (old, first) = match &watched.remembered {
-                Some(Remembered::Record(record)) if record.accepted.as_ref() == Some(&accept.mark()) => continue,
+                Some(Remembered::Record(record)) if record.accepted.contains(&mark) => continue,
                 Some(Remembered::Record(record)) if record.finding.is_some() => (Some(record.clone()), record.first),
                 Some(Remembered::Broken) => (None, now),
                 _ => continue,
             };
+            let mut marks = old.as_ref().map_or_else(Vec::new, |old| old.accepted.clone());
+            marks.push(mark);
             let record = Record {
                 state,
                 uuid: None,
@@ -176,7 +179,7 @@ impl Ledger {
                 first,
                 taken: now,
                 finding: None,
-                accepted: Some(accept.mark()),
+                accepted: marks,
             };
             let key = trusted::key(&self.endpoint, &database);
             let data = json!({
@@ -430,7 +433,7 @@ fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nanos) -> (Verd
                 first: now,
                 taken: now,
                 finding: None,
-                accepted: None,
+                accepted: Vec::new(),
             };
             (Verdict::Ok(good), Some(record))
         }

@@ -29,8 +29,8 @@ pub(crate) struct Record {
     pub(crate) taken: Nanos,
     /// The last finding; until an operator accepts a state nothing is taken any more.
     pub(crate) finding: Option<Latched>,
-    /// What an operator accepted last, so that it is accepted once.
-    pub(crate) accepted: Option<String>,
+    /// Marks of what operators accepted, so that each is accepted once.
+    pub(crate) accepted: Vec<String>,
 }
 
 /// A finding that waits for an operator.
@@ -60,7 +60,7 @@ struct Stored {
     first: Nanos,
     taken: Nanos,
     finding: Option<Latched>,
-    accepted: Option<String>,
+    accepted: Vec<String>,
 }
 
 /// 64 hexadecimal digits.
@@ -157,7 +157,7 @@ mod tests {
                 code: "fork".to_owned(),
                 at: 3,
             }),
-            accepted: Some("7".to_owned()),
+            accepted: vec!["7".to_owned()],
         }
     }
 

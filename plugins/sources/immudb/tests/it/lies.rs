@@ -353,6 +353,23 @@ async fn a_finding_stands_until_a_state_is_accepted_once() {
     fake.db("defaultdb", |db| fork(db, 4, 9));
     trial.verdict("defaultdb", "tampered", "proof").await;
     let agent = trial.stop().await;
+    let mut trial = Trial::go_on(agent, all.clone()).await;
+    trial.verdict("defaultdb", "tampered", "proof").await;
+    assert!(trial.events.iter().all(|event| event["event_name"] != "immudb.trust"));
+    let agent = trial.stop().await;
+
+    // Other words do, and leave the old ones as used up as they were.
+    let hash = fake.db("defaultdb", |db| hex::encode(db.data.alhs[8]));
+    let second = json!({"database": "defaultdb", "tx": 9, "hash": hash, "by": "ops", "reason": "again, ticket 8"});
+    all["servers"][0]["accept"].as_array_mut().unwrap().push(second);
+    let mut trial = Trial::go_on(agent, all.clone()).await;
+    trial
+        .ever("it is accepted", |event| event["event_name"] == "immudb.trust")
+        .await;
+    trial.walked("defaultdb").await;
+    fake.db("defaultdb", |db| fork(db, 3, 11));
+    trial.verdict("defaultdb", "tampered", "proof").await;
+    let agent = trial.stop().await;
     let mut trial = Trial::go_on(agent, all).await;
     trial.verdict("defaultdb", "tampered", "proof").await;
     assert!(trial.events.iter().all(|event| event["event_name"] != "immudb.trust"));
