@@ -236,6 +236,22 @@ pub fn give_up(wanted: &Wanted) -> Result<Privileges, StartError> {
     })
 }
 
+#[cfg(test)]
+impl Privileges {
+    /// Those of the caller: nothing is given up.
+    pub(crate) fn of_caller(wanted: &Wanted) -> Self {
+        let (control, files) = start(wanted, || Ok(())).unwrap();
+        let held = thread::Held::now().unwrap();
+        Self {
+            control,
+            files,
+            kept: held.permitted,
+            held: held.permitted,
+            writable: None,
+        }
+    }
+}
+
 fn start(
     wanted: &Wanted,
     prepare: impl FnOnce() -> std::io::Result<()> + Send + 'static,

@@ -109,18 +109,27 @@ impl Agent {
     pub async fn reload(&self, by: &'static str) -> ReloadStatus {
         let agent = self.clone();
         let task = tokio::spawn(async move {
-            let reading = agent.clone();
-            let read = tokio::task::spawn_blocking(move || reading.0.read()).await;
-            let mut status = match read {
-                Ok(Ok((loaded, plans))) => agent.0.load_again(loaded, plans).await,
-                Ok(Err(errors)) => ReloadStatus::refused(errors),
-                Err(error) => ReloadStatus::refused(error),
-            };
+            let mut status = agent.load_again().await;
             status.at = time::now();
             agent.0.tell_reload(&status, by).await;
             status
         });
         task.await.unwrap_or_else(ReloadStatus::refused)
+    }
+
+    async fn load_again(&self) -> ReloadStatus {
+        let work = async {
+            let mut running = self.0.running.lock().await;
+            // Read while nobody else reloads: of two at once, the file that was read last is the one at work.
+            let agent = self.clone();
+            match tokio::task::spawn_blocking(move || agent.0.read()).await {
+                Ok(Ok((loaded, plans))) => self.0.put_to_work(&mut running, loaded, plans).await,
+                Ok(Err(errors)) => ReloadStatus::refused(errors),
+                Err(error) => ReloadStatus::refused(error),
+            }
+        };
+        let stopping = ReloadStatus::refused("the agent is stopping");
+        self.0.stopping.run_until_cancelled(work).await.unwrap_or(stopping)
     }
 }
 
@@ -163,15 +172,6 @@ impl Inner {
         let look = |path: &Path| privileges.files.look(path).as_ref().map(stamp);
         let plans = plan::all(&loaded, &self.entries, &look).map_err(|errors| errors.join("\n"))?;
         Ok((loaded, plans))
-    }
-
-    async fn load_again(&self, new: Arc<Loaded>, plans: Plans) -> ReloadStatus {
-        let stopping = ReloadStatus::refused("the agent is stopping");
-        let work = async {
-            let mut running = self.running.lock().await;
-            self.put_to_work(&mut running, new, plans).await
-        };
-        self.stopping.run_until_cancelled(work).await.unwrap_or(stopping)
     }
 
     async fn put_to_work(&self, running: &mut Running, new: Arc<Loaded>, plans: Plans) -> ReloadStatus {
@@ -436,36 +436,4 @@ fn end_time(planned: &Planned) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use auditmon_core::schema::RELOAD;
-    use serde_json::Value;
-
-    use super::*;
-
-    fn live_keys(schema: &Value, root: &Value, path: &str, out: &mut BTreeSet<String>) {
-        if schema.get(RELOAD).is_some_and(|class| class == "live") {
-            out.insert(path.to_owned());
-        }
-        let target = schema
-            .get("$ref")
-            .and_then(|reference| root.pointer(&reference.as_str()?[1..]));
-        let properties = target.unwrap_or(schema).get("properties").and_then(Value::as_object);
-        for (key, below) in properties.into_iter().flatten() {
-            live_keys(below, root, &format!("{path}.{key}"), out);
-        }
-    }
-
-    #[test]
-    fn every_key_that_is_called_live_is() {
-        let schema = auditmon_config::schema(&[]);
-        let mut keys = BTreeSet::new();
-        live_keys(&schema, &schema, "", &mut keys);
-        keys.retain(|path| !path.starts_with(".hosts"));
-        let known: BTreeSet<String> = LIVE.iter().map(|path| format!(".{path}")).collect();
-        let (tls, others): (BTreeSet<_>, BTreeSet<_>) = keys.into_iter().partition(|path| is_tls(&path[1..]));
-        assert_eq!(others, known);
-        assert_eq!(tls.len(), 3);
-    }
-}
+mod tests;
