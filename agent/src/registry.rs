@@ -8,6 +8,7 @@ pub fn entries() -> Vec<Entry> {
     vec![
         Entry::source::<auditmon_source_ingest::IngestConfig>("ingest", Kind::Application),
         Entry::source::<auditmon_source_kernel::KernelConfig>("kernel", Kind::Kernel),
+        Entry::source::<auditmon_source_immudb::ImmudbConfig>("immudb", Kind::Immudb).off_by_default(),
         Entry::sink::<auditmon_sink_store::StoreConfig>("store"),
         Entry::sink::<auditmon_sink_prometheus::PrometheusConfig>("prometheus"),
         Entry::sink::<auditmon_sink_stdout::StdoutConfig>("stdout").off_by_default(),

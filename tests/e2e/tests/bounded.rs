@@ -8,10 +8,16 @@ use std::time::{Duration, Instant};
 
 use auditmon_e2e::{Agent, Http, PATIENCE, Raw, event, eventually, request};
 
-/// 150 MB in KiB.
-const MAX_RSS: u64 = 150_000_000 / 1024;
+/// 150 MB in KiB, less 16 MB that are resident of the released binary and its libraries. Of the binary under test it is
+/// more, which says nothing of what the agent holds, so pages of files are not counted: see [`peak`].
+const MAX_PEAK: u64 = (150_000_000 - 16_000_000) / 1024;
 /// One storm at a time: they measure, and this process has only so many descriptors.
 static ALONE: Mutex<()> = Mutex::new(());
+
+/// The most that the agent held so far, in KiB, without pages of files.
+fn peak(agent: &Agent) -> u64 {
+    agent.memory_kib("VmHWM").saturating_sub(agent.memory_kib("RssFile"))
+}
 
 fn alone() -> MutexGuard<'static, ()> {
     // A storm that failed is no reason for the next one to fail.
@@ -119,9 +125,9 @@ fn storm(agent: &Agent, body: &str) -> u64 {
         );
         raw.expect_closed();
     }
-    let peak = agent.memory_kib("VmHWM");
+    let peak = peak(agent);
     eprintln!("peak: {} MB", peak * 1024 / 1_000_000);
-    assert!(peak <= MAX_RSS, "{peak} KiB");
+    assert!(peak <= MAX_PEAK, "{peak} KiB");
     accepted.into_inner()
 }
 
@@ -169,8 +175,8 @@ fn a_storm_with_a_blocked_store_that_comes_back() {
         (stored(&agent) >= accepted).then_some(())
     });
     assert_eq!(stored(&agent), accepted, "each once");
-    let peak = agent.memory_kib("VmHWM");
-    assert!(peak <= MAX_RSS, "catching up took {peak} KiB");
+    let peak = peak(&agent);
+    assert!(peak <= MAX_PEAK, "catching up took {peak} KiB");
 }
 
 #[test]
@@ -192,8 +198,8 @@ fn large_pages_of_large_events() {
             .expect(201);
     }
     eventually("stored", PATIENCE, || (stored(&agent) == 300).then_some(()));
-    let peak = agent.memory_kib("VmHWM");
-    assert!(peak <= MAX_RSS, "storing took {peak} KiB");
+    let peak = peak(&agent);
+    assert!(peak <= MAX_PEAK, "storing took {peak} KiB");
     // Pages may be shorter than asked for, but all of it can be read, and nothing is held in memory for it.
     let before = agent.memory_kib("VmRSS");
     agent.forget_peak();

@@ -204,6 +204,7 @@ fn check_says_what_would_run_here() {
         line("", &format!("stdout      on   {}:5:28", file.display())),
         line("", "ingest      on   default"),
         line("", "kernel      off  command line --disable kernel"),
+        line("", "immudb      off  default"),
         line("", "web         on   default"),
     ];
     // What it would run as depends on who asks; tests/privileges.rs looks at that.

@@ -1,9 +1,21 @@
 //! `/metrics` and its manual say the same: each name, its type, its labels, and which values these may have.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[allow(dead_code, missing_docs)]
+#[path = "../../../plugins/sources/immudb/tests/it/fake.rs"]
+mod fake;
+#[allow(dead_code, missing_docs)]
+#[path = "../../../plugins/sources/immudb/verify/tests/it/naive.rs"]
+mod naive;
+#[allow(dead_code, missing_docs)]
+#[path = "../../../plugins/sources/immudb/verify/tests/it/proto.rs"]
+mod proto;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use auditmon_e2e::{Agent, PATIENCE, event, eventually, is_root, request};
+
+use crate::fake::{Fake, PASSWORD, USER};
 
 const MANUAL: &str = include_str!("../../../docs/metrics.md");
 /// Whoever may not audit: the kernel source shows its metrics all the same, and leaves the host alone.
@@ -96,11 +108,20 @@ fn page(text: &str) -> (BTreeMap<String, Family>, BTreeMap<String, String>, Vec<
 
 /// An agent with every plugin at work or at least built, after one of everything has happened; and its page.
 fn everything() -> (Agent, String) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let immudb = runtime.block_on(Fake::start());
+    immudb.change(|world| world.grow("defaultdb", 3, 0));
     let builder = Agent::builder()
-        .config(
-            "sinks:\n  stdout: {enabled: true}\n  webhook: {siem: {url: \"http://127.0.0.1:1/hook\", \
-             when_behind: skip}}\n",
-        )
+        .config(&format!(
+            "sinks:\n  stdout: {{enabled: true}}\n  webhook: {{siem: {{url: \"http://127.0.0.1:1/hook\", \
+             when_behind: skip}}}}\nsources:\n  immudb:\n    enabled: true\n    servers: [{{name: db1, \
+             address: \"{}\", username: {USER}, password: \"{PASSWORD}\"}}]\n",
+            immudb.address
+        ))
         .kernel();
     let builder = if is_root("metrics::everything, the kernel source") {
         builder.uid(NOBODY)
@@ -122,8 +143,9 @@ fn everything() -> (Agent, String) {
     let _ = agent.get("/").status;
     let text = eventually("the last event is counted", PATIENCE, || {
         let text = agent.get("/metrics").text();
-        text.contains(r#"auditmon_events_total{kind="application",outcome="failure",severity="critical"} 1"#)
-            .then_some(text)
+        let counted = r#"auditmon_events_total{kind="application",outcome="failure",severity="critical"} 1"#;
+        let audited = r#"auditmon_immudb_audit_result{db="defaultdb",server="db1"} 1"#;
+        (text.contains(counted) && text.contains(audited)).then_some(text)
     });
     (agent, text)
 }
@@ -160,6 +182,8 @@ fn the_manual_lists_what_is_shown_and_nothing_else() {
         .collect();
     let is_plugin = |value: &str| plugins.contains(value) || value == "auditmon";
     let is_key = |value: &str| value == "default";
+    let is_server = |value: &str| value == "db1";
+    let is_database = |value: &str| value == "defaultdb";
     let mut rules: BTreeMap<(String, String), String> = BTreeMap::new();
     for row in rows("label") {
         for label in quoted(&row[0]) {
@@ -187,6 +211,8 @@ fn the_manual_lists_what_is_shown_and_nothing_else() {
                 "names of plugins, and `auditmon`, the agent itself" => is_plugin(value),
                 "names of plugins and API keys" => is_plugin(value) || is_key(value) || value == "agent",
                 "names of API keys" => is_key(value),
+                "configured names or addresses of immudb servers" => is_server(value),
+                "names of databases that are audited, at most 10,000 a server" => is_database(value),
                 "templates of routes, and `other`" => value == "other" || value.starts_with('/'),
                 "status codes" => value.len() == 3 && value.parse::<u16>().is_ok(),
                 "one, this build's" => true,

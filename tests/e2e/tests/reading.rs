@@ -371,10 +371,10 @@ fn probes_and_health_need_no_key() {
     let plugins = health["plugins"].as_object().unwrap();
     assert_eq!(
         plugins.keys().collect::<Vec<_>>(),
-        ["ingest", "kernel", "prometheus", "stdout", "store", "web"]
+        ["immudb", "ingest", "kernel", "prometheus", "stdout", "store", "web"]
     );
     for (name, plugin) in plugins {
-        let expected = if ["kernel", "stdout"].contains(&name.as_str()) {
+        let expected = if ["immudb", "kernel", "stdout"].contains(&name.as_str()) {
             "disabled"
         } else {
             "ok"

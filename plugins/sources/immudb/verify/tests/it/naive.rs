@@ -108,7 +108,7 @@ impl Database {
         database
     }
 
-    fn add(&mut self, plan: &Plan) {
+    pub fn add(&mut self, plan: &Plan) {
         let id = self.headers.len() + 1;
         let size = (id - 1).saturating_sub(plan.lag);
         let (mut entries, mut digests) = (Vec::new(), Vec::new());

@@ -1,0 +1,208 @@
+//! A client of one immudb server: calls with deadlines, logins that are kept.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `connect` | the connection, TLS |
+//! | `fault` | what an error of a server means |
+//! | `seat` | a login, and the database it is on |
+//! | `wire` | answers as the verifier takes them |
+
+pub(crate) mod connect;
+pub(crate) mod fault;
+pub(crate) mod seat;
+pub(crate) mod wire;
+
+use std::time::Duration;
+
+use auditmon_proto::immudb as proto;
+use http::uri::PathAndQuery;
+use parking_lot::Mutex;
+use prost::Message;
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
+use tonic::transport::{Channel, Endpoint as Target};
+use tonic_prost::ProstCodec;
+
+use crate::address::Endpoint;
+use crate::config::Login;
+use crate::secret::Credentials;
+
+pub(crate) use fault::Fault;
+pub(crate) use seat::Seat;
+
+/// The header in which a server names itself.
+const UUID: &str = "immudb-uuid";
+/// Longest name of a server that is kept; they have 20 characters.
+const MAX_UUID: usize = 64;
+/// Most headers of one answer: servers up to 1.5 give no more.
+pub(crate) const PAGE: u32 = 1_000;
+/// Most databases of one server; further ones are not looked at.
+pub(crate) const MAX_DATABASES: usize = 10_000;
+
+macro_rules! rpc {
+    ($name:literal) => {
+        http::uri::PathAndQuery::from_static(concat!("/immudb.schema.ImmuService/", $name))
+    };
+}
+
+pub(crate) use rpc;
+
+/// An answer and the server's name on it.
+pub(crate) struct Answer<T> {
+    pub(crate) message: T,
+    pub(crate) uuid: Option<String>,
+}
+
+/// A database that a server lists.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    /// Whether it can be read; older servers don't say.
+    pub(crate) loaded: bool,
+}
+
+/// One server.
+pub(crate) struct Client {
+    pub(crate) endpoint: Endpoint,
+    target: Target,
+    /// Made by the first call.
+    channel: Mutex<Option<Channel>>,
+    credentials: Option<Credentials>,
+    login: Login,
+    timeout: Duration,
+    max_message: usize,
+}
+
+impl Client {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        target: Target,
+        credentials: Option<Credentials>,
+        login: Login,
+        timeout: Duration,
+        max_message: usize,
+    ) -> Self {
+        Self {
+            channel: Mutex::default(),
+            endpoint,
+            target,
+            credentials,
+            login,
+            timeout,
+            max_message,
+        }
+    }
+
+    /// Takes a new connection from now on; for one that no longer answers.
+    pub(crate) fn reconnect(&self) {
+        *self.channel.lock() = None;
+    }
+
+    async fn call<Q, A>(&self, path: PathAndQuery, auth: &MetadataMap, message: Q) -> Result<Answer<A>, Fault>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+    {
+        let mut request = tonic::Request::new(message);
+        *request.metadata_mut() = auth.clone();
+        let channel = {
+            let mut channel = self.channel.lock();
+            channel.get_or_insert_with(|| self.target.connect_lazy()).clone()
+        };
+        let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(self.max_message);
+        let answered = tokio::time::timeout(self.timeout, async {
+            let ready = grpc.ready().await;
+            ready.map_err(|error| Fault::Unreachable(connect::explain(&error)))?;
+            let answer = grpc.unary(request, path, ProstCodec::default()).await;
+            answer.map_err(|status| fault::of(&status, self.credentials.as_ref()))
+        });
+        let answer = answered.await.map_err(|_| Fault::Timeout(self.timeout))??;
+        let uuid = answer.metadata().get(UUID).and_then(|uuid| uuid.to_str().ok());
+        Ok(Answer {
+            uuid: uuid.filter(|uuid| !uuid.is_empty()).map(named),
+            message: answer.into_inner(),
+        })
+    }
+
+    /// Version and name, without a login.
+    pub(crate) async fn health(&self) -> Result<Answer<proto::HealthResponse>, Fault> {
+        self.call(rpc!("Health"), &MetadataMap::new(), proto::Empty {}).await
+    }
+
+    /// All databases that the login may read.
+    pub(crate) async fn list(&self, seat: &Seat) -> Result<Vec<Listed>, Fault> {
+        let v2 = self.call(rpc!("DatabaseListV2"), seat.auth(), proto::Empty {}).await;
+        let mut listed: Vec<Listed> = match v2 {
+            Ok(Answer { message, .. }) => {
+                let message: proto::DatabaseListResponseV2 = message;
+                let databases = message.databases.into_iter();
+                databases
+                    .map(|database| Listed {
+                        name: database.name,
+                        loaded: database.loaded,
+                    })
+                    .collect()
+            }
+            Err(Fault::Unimplemented) => {
+                let v1 = self.call(rpc!("DatabaseList"), seat.auth(), proto::Empty {}).await?;
+                let message: proto::DatabaseListResponse = v1.message;
+                let databases = message.databases.into_iter();
+                databases
+                    .map(|database| Listed {
+                        name: database.database_name,
+                        loaded: true,
+                    })
+                    .collect()
+            }
+            Err(fault) => return Err(fault),
+        };
+        listed.retain(|database| is_name(&database.name));
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        listed.dedup_by(|a, b| a.name == b.name);
+        listed.truncate(MAX_DATABASES);
+        Ok(listed)
+    }
+
+    /// The state of the database that the seat is on.
+    pub(crate) async fn state(&self, seat: &Seat) -> Result<Answer<proto::ImmutableState>, Fault> {
+        self.call(rpc!("CurrentState"), seat.auth(), proto::Empty {}).await
+    }
+
+    /// A proof between two transactions.
+    pub(crate) async fn proof(&self, seat: &Seat, tx: u64, since: u64) -> Result<Answer<proto::VerifiableTx>, Fault> {
+        let request = proto::VerifiableTxRequest {
+            tx,
+            prove_since_tx: since,
+            entries_spec: Some(proto::EntriesSpec {}),
+            keep_references_unresolved: true,
+        };
+        self.call(rpc!("VerifiableTxById"), seat.auth(), request).await
+    }
+
+    /// Headers from a transaction on; at most so many as one answer holds.
+    pub(crate) async fn headers(&self, seat: &Seat, from: u64, most: u64) -> Result<Answer<proto::TxList>, Fault> {
+        let request = proto::TxScanRequest {
+            initial_tx: from,
+            limit: u32::try_from(most).unwrap_or(PAGE).clamp(1, PAGE),
+            entries_spec: Some(proto::EntriesSpec {}),
+            since_tx: 1,
+        };
+        self.call(rpc!("TxScan"), seat.auth(), request).await
+    }
+}
+
+fn named(uuid: &str) -> String {
+    auditmon_core::event::cut(uuid, MAX_UUID).to_owned()
+}
+
+/// Whether a database can have this name; others are not looked at, so that none ends up in another's place.
+pub(crate) fn is_name(name: &str) -> bool {
+    (1..=128).contains(&name.len()) && name.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c))
+}
+
+/// A credential as a header carries it; never shown.
+fn header(text: &str) -> Result<AsciiMetadataValue, Fault> {
+    let mut value = AsciiMetadataValue::try_from(text)
+        .map_err(|_| Fault::Malformed("a token or session that no header can carry".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}

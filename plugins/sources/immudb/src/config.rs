@@ -1,0 +1,345 @@
+//! Settings of `sources.immudb`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use auditmon_core::plugin::{BuildContext, Faults, PluginConfig, PluginError, Source};
+use auditmon_core::units::{Size, Span};
+use immudb_verify::{Alh, EMPTY, State, TxId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::address::Endpoint;
+use crate::source::Auditor;
+use crate::trusted;
+
+/// Shortest interval.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest `timeout`.
+const MAX_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Most servers.
+const MAX_SERVERS: usize = 1_000;
+/// Most databases at a time.
+const MAX_CONCURRENCY: u32 = 1_000;
+/// Smallest and largest `max_message`.
+const MESSAGE: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
+
+/// Audits immudb servers from outside: each database has to prove that what it shows now follows from what was seen
+/// before.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImmudbConfig {
+    /// The servers.
+    pub servers: Vec<ServerConfig>,
+    /// From one audit of a database to the next, at least 1s. One that takes longer puts off the next.
+    pub interval: Span,
+    /// For one call to a server, at most 5m.
+    pub timeout: Span,
+    /// For one audit of one database, with all its calls.
+    pub deadline: Span,
+    /// Most databases at a time, all servers together, 1 to 1,000.
+    #[schemars(range(min = 1, max = 1000))]
+    pub concurrency: u32,
+    /// Up to so many new transactions are looked at one by one; of more, the server's proof is checked alone.
+    pub walk: u64,
+    /// How long a database may be gone before that is a finding.
+    pub missing_after: Span,
+    /// An event for every audit, not only for changes and once an hour.
+    pub every: bool,
+    /// Largest answer that is taken, 1 MiB to 1 GiB.
+    pub max_message: Size,
+}
+
+impl Default for ImmudbConfig {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            interval: Span(Duration::from_secs(60)),
+            timeout: Span(Duration::from_secs(10)),
+            deadline: Span(Duration::from_secs(50)),
+            concurrency: 16,
+            walk: 10_000,
+            missing_after: Span(Duration::from_secs(60)),
+            every: false,
+            // A decoded answer may take twelve times as much memory; pages of headers that are larger are asked for in parts.
+            max_message: Size(16 << 20),
+        }
+    }
+}
+
+/// One server. What it has shown is remembered under its address.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// `host` or `host:port`; without a port 3322.
+    pub address: String,
+    /// Its name in events and metrics; otherwise its address.
+    pub name: Option<String>,
+    /// The user, who only needs to read. Without one it is tried without a login.
+    pub username: Option<String>,
+    /// The user's password; `enc:` and base64 is taken, too.
+    #[schemars(extend("x-secret" = true))]
+    pub password: Option<Password>,
+    /// How to log in.
+    pub login: Login,
+    /// TLS; plain text without.
+    pub tls: Option<TlsConfig>,
+    /// Public keys (PEM, P-256) of which one has to sign every state. Without, the first key seen is remembered.
+    #[schemars(extend("x-file" = "read"))]
+    pub signing_keys: Vec<PathBuf>,
+    /// Names of databases, or patterns with `*` and `?`; none of this and `prefixes` selects all.
+    pub databases: Vec<String>,
+    /// Beginnings of names of databases.
+    pub prefixes: Vec<String>,
+    /// The server's own database, too; only its administrator may read it.
+    pub systemdb: bool,
+    /// States that are trusted again after a finding, each once.
+    pub accept: Vec<Accept>,
+}
+
+/// An operator's word that a state is to be trusted after a finding. It is applied once; a second time takes other words.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Accept {
+    /// The database.
+    pub database: String,
+    /// The transaction that the finding shows; 0 to begin anew: the database was deleted or emptied on purpose.
+    pub tx: u64,
+    /// Its hash, 64 hexadecimal digits; none with transaction 0.
+    pub hash: Option<String>,
+    /// Who accepts it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Accept {
+    /// The state, if there is one.
+    pub(crate) fn state(&self) -> Option<State> {
+        match (&self.hash, self.tx) {
+            (None, 0) => Some(State {
+                tx: TxId(0),
+                alh: Alh(EMPTY),
+            }),
+            (Some(hash), tx) if tx > 0 => trusted::state(tx, hash),
+            _ => None,
+        }
+    }
+
+    /// What tells it from others, in few characters.
+    pub(crate) fn mark(&self) -> String {
+        let hash = self.hash.as_deref().unwrap_or_default();
+        let words = format!("{}/{hash}/{}/{}", self.tx, self.by, self.reason);
+        hex::encode(auditmon_journal::format::source_hash(&words))
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Password(pub(crate) String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// How to log in.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Login {
+    /// By sessions where the server has them (1.2.0 and later), else by tokens.
+    #[default]
+    Auto,
+    /// By sessions.
+    Session,
+    /// By tokens.
+    Token,
+}
+
+/// TLS to a server.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The authorities that its certificate may come from, in PEM form, instead of the host's.
+    #[schemars(extend("x-file" = "read"))]
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, in PEM form, for servers that ask for one.
+    #[schemars(extend("x-file" = "read"))]
+    pub cert_file: Option<PathBuf>,
+    /// Its private key.
+    #[schemars(extend("x-file" = "secret"))]
+    pub key_file: Option<PathBuf>,
+    /// The name that its certificate has to be for, if it isn't the address.
+    pub server_name: Option<String>,
+}
+
+impl ServerConfig {
+    fn validate(&self, at: &str, faults: &mut Faults) {
+        let mut fault = |key: &str, text: String| faults.add(format!("{at}.{key}"), text);
+        if let Err(error) = Endpoint::parse(&self.address) {
+            fault("address", error);
+        }
+        if self
+            .name
+            .as_ref()
+            .is_some_and(|name| name.is_empty() || name.len() > 128)
+        {
+            fault("name", "has 1 to 128 bytes".to_owned());
+        }
+        if self.password.is_some() && self.username.is_none() {
+            fault("username", "is missing beside `password`".to_owned());
+        }
+        if self.username.is_some() && self.password.is_none() {
+            fault(
+                "password",
+                "is missing beside `username`; or `password_file`".to_owned(),
+            );
+        }
+        if self
+            .username
+            .as_ref()
+            .is_some_and(|name| name.is_empty() || name.len() > 63)
+        {
+            fault("username", "has 1 to 63 bytes".to_owned());
+        }
+        if let Some(password) = &self.password
+            && let Err(error) = crate::secret::decode(&password.0)
+        {
+            fault("password", error.to_owned());
+        }
+        for (key, list) in [("databases", &self.databases), ("prefixes", &self.prefixes)] {
+            if list.iter().any(|name| name.is_empty() || name.len() > 128) {
+                fault(key, "names have 1 to 128 bytes".to_owned());
+            }
+        }
+        let files = self.signing_keys.iter().map(|file| ("signing_keys", file));
+        let tls = self.tls.iter().flat_map(|tls| {
+            let files = [
+                ("tls.ca_file", &tls.ca_file),
+                ("tls.cert_file", &tls.cert_file),
+                ("tls.key_file", &tls.key_file),
+            ];
+            files.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?)))
+        });
+        for (key, file) in files.chain(tls) {
+            if !file.is_absolute() {
+                fault(key, format!("has to be an absolute path, here {}", file.display()));
+            }
+        }
+        for accept in &self.accept {
+            if accept.state().is_none() {
+                fault(
+                    "accept",
+                    "expected `tx` with `hash` of 64 hexadecimal digits, or `tx: 0` without".to_owned(),
+                );
+            }
+            let texts = [(&accept.database, 128), (&accept.by, 256), (&accept.reason, 1024)];
+            if texts.iter().any(|(text, most)| text.is_empty() || text.len() > *most) {
+                fault(
+                    "accept",
+                    "expected `database`, `by` and `reason`, with at most 128, 256 and 1024 bytes".to_owned(),
+                );
+            }
+        }
+        match &self.tls {
+            Some(tls) if tls.cert_file.is_some() != tls.key_file.is_some() => {
+                fault(
+                    "tls",
+                    "a certificate is of no use without its key: expected `cert_file` and `key_file`".to_owned(),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// Its name in events and metrics.
+    pub(crate) fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.address)
+    }
+}
+
+#[async_trait]
+impl PluginConfig for ImmudbConfig {
+    type Plugin = Box<dyn Source>;
+
+    fn validate(&self, faults: &mut Faults) {
+        if self.servers.len() > MAX_SERVERS {
+            faults.add("servers", format!("at most {MAX_SERVERS}, here {}", self.servers.len()));
+        }
+        let (mut endpoints, mut labels) = (std::collections::HashSet::new(), std::collections::HashSet::new());
+        for (number, server) in self.servers.iter().enumerate() {
+            let at = format!("servers[{number}]");
+            server.validate(&at, faults);
+            if let Ok(endpoint) = Endpoint::parse(&server.address)
+                && !endpoints.insert(endpoint.to_string())
+            {
+                faults.add(format!("{at}.address"), format!("{endpoint} stands twice"));
+            }
+            if !labels.insert(server.label()) {
+                faults.add(format!("{at}.name"), format!("`{}` stands twice", server.label()));
+            }
+        }
+        if self.interval.0 < MIN_INTERVAL {
+            faults.add("interval", format!("at least 1s, here {}", self.interval));
+        }
+        for (key, span) in [("timeout", self.timeout), ("deadline", self.deadline)] {
+            if span.0.is_zero() {
+                faults.add(key, "more than 0s");
+            }
+        }
+        if self.timeout.0 > MAX_TIMEOUT {
+            faults.add("timeout", format!("at most 5m, here {}", self.timeout));
+        }
+        if self.deadline.0 < self.timeout.0 {
+            faults.add(
+                "deadline",
+                format!("at least `timeout` ({}), here {}", self.timeout, self.deadline),
+            );
+        }
+        if !(1..=MAX_CONCURRENCY).contains(&self.concurrency) {
+            faults.add(
+                "concurrency",
+                format!("1 to {MAX_CONCURRENCY}, here {}", self.concurrency),
+            );
+        }
+        if !MESSAGE.contains(&self.max_message.0) {
+            faults.add("max_message", format!("1MiB to 1GiB, here {}", self.max_message));
+        }
+    }
+
+    fn warn(&self, warnings: &mut Faults) {
+        if self.servers.is_empty() {
+            warnings.add("servers", "is empty: nothing is audited");
+        }
+        for (number, server) in self.servers.iter().enumerate() {
+            let local = Endpoint::parse(&server.address).is_ok_and(|endpoint| endpoint.is_local());
+            if server.tls.is_none() && server.password.is_some() && !local {
+                warnings.add(
+                    format!("servers[{number}].tls"),
+                    "is not set: the password crosses the network in plain text",
+                );
+            }
+            if local {
+                warnings.add(
+                    format!("servers[{number}].address"),
+                    "is this host: who can change the server's data here can change what the auditor remembers",
+                );
+            }
+        }
+    }
+
+    async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError> {
+        let (metrics, control) = (cx.metrics.clone(), cx.control.clone());
+        let auditor = tokio::task::spawn_blocking(move || Auditor::open(self, &metrics, &control))
+            .await
+            .map_err(PluginError::transient)?
+            // A file may come, or be mended, while the agent runs.
+            .map_err(PluginError::transient)?;
+        Ok(Box::new(auditor))
+    }
+}

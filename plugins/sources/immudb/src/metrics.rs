@@ -1,0 +1,94 @@
+//! What `/metrics` shows.
+
+use auditmon_core::time::Nanos;
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Registry};
+use prometheus::{HistogramOpts, Opts};
+
+use crate::verdict::Verdict;
+
+/// Seconds of one audit.
+const BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0];
+const EACH: &[&str] = &["server", "db"];
+
+/// By server and database.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    result: IntGaugeVec,
+    previous: IntGaugeVec,
+    current: IntGaugeVec,
+    run: GaugeVec,
+    checked: GaugeVec,
+    runs: IntCounterVec,
+    duration: HistogramVec,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), EACH);
+        let seconds = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), EACH);
+        let duration = HistogramOpts::new("auditmon_immudb_duration_seconds", "Time of an audit of one database.");
+        let metrics = Self {
+            result: gauge(
+                "auditmon_immudb_audit_result",
+                "Last audit: 1 in order, 0 tampered, -1 not checked.",
+            )?,
+            previous: gauge("auditmon_immudb_prev_tx", "Transaction of the trusted state.")?,
+            current: gauge("auditmon_immudb_curr_tx", "Last transaction that the server showed.")?,
+            run: seconds("auditmon_immudb_run_timestamp_seconds", "When the last audit ended.")?,
+            checked: seconds(
+                "auditmon_immudb_checked_timestamp_seconds",
+                "When the last audit ended that came to a verdict; 0 if none did.",
+            )?,
+            runs: IntCounterVec::new(
+                Opts::new("auditmon_immudb_runs_total", "Audits."),
+                &["server", "db", "result"],
+            )?,
+            duration: HistogramVec::new(duration.buckets(BUCKETS.to_vec()), &["server"])?,
+        };
+        for gauge in [&metrics.result, &metrics.previous, &metrics.current] {
+            registry.register(Box::new(gauge.clone()))?;
+        }
+        registry.register(Box::new(metrics.run.clone()))?;
+        registry.register(Box::new(metrics.checked.clone()))?;
+        registry.register(Box::new(metrics.runs.clone()))?;
+        registry.register(Box::new(metrics.duration.clone()))?;
+        Ok(metrics)
+    }
+
+    /// A database that nothing is known of yet.
+    pub(crate) fn begin(&self, server: &str, db: &str) {
+        self.result.with_label_values(&[server, db]).set(-1);
+        self.checked.with_label_values(&[server, db]).set(0.0);
+        for result in ["ok", "tampered", "error"] {
+            self.runs.with_label_values(&[server, db, result]);
+        }
+    }
+
+    pub(crate) fn end(&self, server: &str, db: &str, verdict: &Verdict, trusted: u64, now: Nanos) {
+        let each = &[server, db];
+        let seconds = now as f64 / 1e9;
+        let (value, shown) = match verdict {
+            Verdict::Ok(good) => (1, Some(good.state)),
+            Verdict::Tampered(finding) => (0, finding.shown),
+            Verdict::Unchecked(_) => (-1, None),
+        };
+        self.result.with_label_values(each).set(value);
+        self.previous.with_label_values(each).set(signed(trusted));
+        if let Some(state) = shown {
+            self.current.with_label_values(each).set(signed(state.tx.0));
+        }
+        self.run.with_label_values(each).set(seconds);
+        if value >= 0 {
+            self.checked.with_label_values(each).set(seconds);
+        }
+        self.runs.with_label_values(&[server, db, verdict.result()]).inc();
+    }
+
+    pub(crate) fn took(&self, server: &str, seconds: f64) {
+        self.duration.with_label_values(&[server]).observe(seconds);
+    }
+}
+
+fn signed(tx: u64) -> i64 {
+    i64::try_from(tx).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,402 @@
+//! One server: all its databases, every interval, at once within limits.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use auditmon_core::Emitter;
+use auditmon_core::health::HealthReporter;
+use auditmon_core::time;
+use auditmon_journal::Linger;
+use futures_util::stream::{self, StreamExt as _};
+use immudb_verify::PublicKey;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{Asked, audit};
+use crate::client::seat::ONLY;
+use crate::client::{Client, Fault, Listed, MAX_DATABASES, Seat};
+use crate::config::Accept;
+use crate::ledger::{Ledger, Note};
+use crate::metrics::Metrics;
+use crate::select::Selection;
+use crate::source::Board;
+use crate::trusted::Record;
+use crate::verdict::{Unchecked, Verdict};
+
+/// Most databases of one server at a time: a server has 100 sessions for all its clients.
+const SEATS: usize = 8;
+/// A session that is not used for so long is kept alive; servers end it after two minutes.
+const IDLE: Duration = Duration::from_secs(45);
+/// For saying goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// After a refused login the next one waits so long: each costs the server, and may lock the user out.
+const REFUSED: Duration = Duration::from_secs(60);
+/// Most verdicts of one group in the journal.
+const GROUP: usize = 256;
+
+/// What does not change while it runs.
+pub(crate) struct Core {
+    /// Its name in metrics.
+    pub(crate) label: String,
+    pub(crate) client: Client,
+    pub(crate) selection: Selection,
+    pub(crate) keys: Vec<PublicKey>,
+    pub(crate) accept: Vec<Accept>,
+    pub(crate) walk: u64,
+    pub(crate) interval: Duration,
+    pub(crate) deadline: Duration,
+    /// Databases at a time, all servers together.
+    pub(crate) limit: Arc<Semaphore>,
+    pub(crate) seats: Mutex<Vec<Seat>>,
+    pub(crate) metrics: Metrics,
+}
+
+/// One server while it is audited.
+pub(crate) struct Server {
+    pub(crate) core: Core,
+    pub(crate) ledger: Ledger,
+    /// All databases of the last list.
+    pub(crate) listed: Vec<Listed>,
+    /// No login before this.
+    pub(crate) refused: Option<(Instant, Fault)>,
+    pub(crate) emitter: Emitter,
+    pub(crate) health: HealthReporter,
+    pub(crate) board: Arc<Board>,
+}
+
+/// One database to audit.
+struct Job {
+    name: String,
+    loaded: bool,
+    record: Option<Record>,
+    server: (Option<String>, Option<PublicKey>),
+    held: bool,
+}
+
+impl Server {
+    /// Audits until it is told to stop.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.work()).await;
+        let seats = std::mem::take(&mut *self.core.seats.lock());
+        let client = &self.core.client;
+        let goodbye = futures_util::future::join_all(seats.into_iter().map(|seat| client.close(seat)));
+        // A server that is gone ends them by itself.
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    }
+
+    async fn work(&mut self) {
+        let mut batch = self.emitter.batch();
+        let accept = std::mem::take(&mut self.core.accept);
+        self.ledger.accept(&accept, &mut batch, time::now());
+        if !batch.is_empty() {
+            // Should it be refused, the finding stands, and the next life tries again.
+            let taken = self.emitter.emit(batch, Linger::NONE).await;
+            if let Err(error) = taken {
+                tracing::warn!(
+                    server = self.ledger.label,
+                    "immudb: what was accepted is not stored: {error}"
+                );
+            }
+        }
+        let mut tick = tokio::time::interval(self.core.interval);
+        // One that comes while the last is at work is left out.
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut idle = tokio::time::interval(IDLE / 3);
+        idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => self.tick().await,
+                _ = idle.tick() => self.core.keep_alive().await,
+            }
+        }
+    }
+
+    async fn tick(&mut self) {
+        match self.names().await {
+            Ok(jobs) if jobs.is_empty() => {
+                let text = "no database is selected of those that the server lists";
+                self.say(vec![(String::new(), Verdict::Unchecked(Unchecked::new("none", text)))])
+                    .await;
+            }
+            Ok(jobs) => {
+                self.ledger.server_answers();
+                self.all(jobs).await;
+            }
+            Err(fault) => self.fail(&fault).await,
+        }
+        self.board.show(&self.ledger.label, self.ledger.summary(), &self.health);
+    }
+
+    /// Nothing can be said of any database.
+    async fn fail(&mut self, fault: &Fault) {
+        let mut names: Vec<String> = self.ledger.remembered().map(str::to_owned).collect();
+        names.retain(|name| self.core.selection.takes(name));
+        if names.is_empty() {
+            names.push(String::new());
+        }
+        for names in names.chunks(GROUP) {
+            let verdicts = names.iter().map(|name| (name.clone(), Verdict::of_fault(fault)));
+            // A server that can't be asked says nothing, whatever it answers.
+            let verdicts = verdicts.map(|(name, verdict)| match verdict {
+                Verdict::Tampered(_) => {
+                    let why = Unchecked::new(fault.code(), fault.to_string());
+                    (name, Verdict::Unchecked(why))
+                }
+                verdict => (name, verdict),
+            });
+            self.say(verdicts.collect()).await;
+        }
+    }
+
+    /// Which databases to audit, those that gave no answer last time at the end.
+    async fn names(&mut self) -> Result<Vec<Job>, Fault> {
+        if let Some((until, fault)) = &self.refused {
+            if Instant::now() < *until {
+                return Err(fault.clone());
+            }
+            self.refused = None;
+        }
+        match self.core.client.health().await {
+            Ok(answer) => {
+                self.ledger.version = auditmon_core::event::cut(&answer.message.version, 64).to_owned();
+            }
+            Err(fault) => {
+                if matches!(fault, Fault::Unreachable(_) | Fault::Timeout(_)) {
+                    // A connection that is dead without saying so would not come back by itself.
+                    self.core.client.reconnect();
+                    self.core.seats.lock().clear();
+                }
+                return Err(fault);
+            }
+        }
+        match self.core.list().await {
+            Ok(listed) => self.listed = listed,
+            // From 1.9.3 to 1.11.0 one unloaded database hides the list.
+            Err(Fault::Unloaded) => {}
+            Err(fault) => {
+                if matches!(fault, Fault::Login(_) | Fault::NoAuthentication) {
+                    self.refused = Some((Instant::now() + REFUSED.max(self.core.interval), fault.clone()));
+                }
+                return Err(fault);
+            }
+        }
+        let selection = &self.core.selection;
+        let listed = self.listed.iter().map(|listed| listed.name.as_str());
+        let remembered = self.ledger.remembered();
+        let mut names: BTreeSet<String> = listed
+            .chain(remembered)
+            .filter(|name| selection.takes(name))
+            .map(str::to_owned)
+            .collect();
+        names.extend(
+            selection
+                .named()
+                .filter(|name| crate::client::is_name(name))
+                .map(str::to_owned),
+        );
+        let now = time::now();
+        let (uuid, key) = self.ledger.identity();
+        let server = (uuid.map(str::to_owned), key.copied());
+        let mut jobs: Vec<Job> = names
+            .into_iter()
+            .take(MAX_DATABASES)
+            .map(|name| Job {
+                loaded: self.listed.iter().all(|listed| listed.name != name || listed.loaded),
+                record: self.ledger.record(&name).cloned(),
+                server: server.clone(),
+                held: self.ledger.is_due(&name, now),
+                name,
+            })
+            .collect();
+        jobs.sort_by_cached_key(|job| self.ledger.was_silent(&job.name));
+        Ok(jobs)
+    }
+
+    async fn all(&mut self, jobs: Vec<Job>) {
+        let mut waiting: BTreeSet<String> = jobs.iter().map(|job| job.name.clone()).collect();
+        let Self {
+            core, ledger, emitter, ..
+        } = self;
+        let core = &*core;
+        let audits = stream::iter(jobs).map(move |job| async move {
+            let verdict = core.one(&job).await;
+            (job.name, verdict)
+        });
+        let mut groups = pin!(audits.buffer_unordered(SEATS).ready_chunks(GROUP));
+        let mut late = tokio::time::interval_at(tokio::time::Instant::now() + core.interval, core.interval);
+        late.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let voice = Voice { emitter };
+        loop {
+            let group = tokio::select! {
+                group = groups.next() => match group {
+                    Some(group) => group,
+                    None => break,
+                },
+                _ = late.tick() => {
+                    let now = time::now();
+                    let late = waiting.iter().filter(|name| ledger.late(name, now));
+                    let text = "the audit has not come to an end for two intervals";
+                    let late = late.map(|name| (name.clone(), Verdict::Unchecked(Unchecked::new("late", text))));
+                    late.take(GROUP).collect()
+                }
+            };
+            for (name, _) in &group {
+                waiting.remove(name);
+            }
+            voice.say(ledger, group).await;
+        }
+    }
+
+    async fn say(&mut self, verdicts: Vec<(String, Verdict)>) {
+        let voice = Voice { emitter: &self.emitter };
+        voice.say(&mut self.ledger, verdicts).await;
+    }
+}
+
+/// The way into the journal.
+struct Voice<'a> {
+    emitter: &'a Emitter,
+}
+
+impl Voice<'_> {
+    /// Hands over what the verdicts come to, and waits for as long as the journal takes nothing.
+    async fn say(&self, ledger: &mut Ledger, verdicts: Vec<(String, Verdict)>) {
+        let (mut note, now) = (Note::default(), time::now());
+        for (name, verdict) in verdicts {
+            ledger.settle(&name, verdict, &mut note, now);
+        }
+        if note.is_empty() {
+            return;
+        }
+        loop {
+            let mut batch = self.emitter.batch();
+            if !note.write(&ledger.endpoint, &mut batch) {
+                tracing::error!(
+                    server = ledger.label,
+                    "immudb: verdicts do not fit a batch; some are not told"
+                );
+            }
+            match self.emitter.emit(batch, Linger::NONE).await {
+                Ok(_) => return,
+                Err(refused) => tokio::time::sleep(refused.retry_after()).await,
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Audits one database within its deadline.
+    async fn one(&self, job: &Job) -> Verdict {
+        if !job.loaded {
+            return Verdict::of_fault(&Fault::Unloaded);
+        }
+        // Never closed.
+        let _permit = self.limit.acquire().await;
+        let begin = Instant::now();
+        let verdict = tokio::time::timeout(self.deadline, self.judge(job)).await;
+        self.metrics.took(&self.label, begin.elapsed().as_secs_f64());
+        verdict.unwrap_or_else(|_| Verdict::of_fault(&Fault::Timeout(self.deadline)))
+    }
+
+    async fn judge(&self, job: &Job) -> Verdict {
+        let asked = Asked {
+            database: &job.name,
+            trusted: job.record.as_ref(),
+            server: (job.server.0.as_deref(), job.server.1.as_ref()),
+            keys: &self.keys,
+            walk: self.walk,
+            held: job.held,
+        };
+        for attempt in 0..2 {
+            // A restart ends all logins: the second time none of those that lie there is taken.
+            let seat = match attempt {
+                0 => self.seat(&job.name).await,
+                _ => self.client.open(&job.name).await,
+            };
+            let mut seat = match seat {
+                Ok(seat) => seat,
+                Err(fault) => return Verdict::of_fault(&fault),
+            };
+            let Some(verdict) = audit(&self.client, &mut seat, &asked).await else {
+                continue;
+            };
+            match &verdict {
+                // It may still be at work on that; the seat is not asked anything else.
+                Verdict::Unchecked(why) if why.reason == "timeout" => {
+                    let _ = tokio::time::timeout(GOODBYE, self.client.close(seat)).await;
+                }
+                _ => self.seats.lock().push(seat),
+            }
+            return verdict;
+        }
+        Verdict::of_fault(&Fault::Expired)
+    }
+
+    /// A login, if possible one that is on this database.
+    async fn seat(&self, database: &str) -> Result<Seat, Fault> {
+        let free = {
+            let mut seats = self.seats.lock();
+            let there = seats.iter().position(|seat| seat.database() == Some(database));
+            match there {
+                Some(at) => Some(seats.swap_remove(at)),
+                None => seats.pop(),
+            }
+        };
+        match free {
+            Some(seat) => Ok(seat),
+            None => self.client.open(database).await,
+        }
+    }
+
+    /// The list of databases; without a login that of a server without authentication.
+    async fn list(&self) -> Result<Vec<Listed>, Fault> {
+        let names: Vec<String> = self.selection.named().map(str::to_owned).collect();
+        for attempt in 0..2 {
+            let free = self.seats.lock().pop();
+            let seat = match free {
+                Some(seat) => seat,
+                None => self.client.open_any(&names).await?,
+            };
+            match self.client.list(&seat).await {
+                // After a restart of the server none of the others is good for anything either.
+                Err(Fault::Expired) if attempt == 0 && !seat.is_without_login() => self.seats.lock().clear(),
+                Err(Fault::NoAuthentication) if seat.is_without_login() => {
+                    self.seats.lock().push(seat);
+                    let name = ONLY.to_owned();
+                    return Ok(vec![Listed { name, loaded: true }]);
+                }
+                Err(Fault::Expired) if seat.is_without_login() => {
+                    let text = "the server asks for a login; set `username` and `password` or `password_file`";
+                    return Err(Fault::Login(text.to_owned()));
+                }
+                other => {
+                    self.seats.lock().push(seat);
+                    return other;
+                }
+            }
+        }
+        Err(Fault::Expired)
+    }
+
+    /// Uses the sessions that were not used for a while; those that are gone are opened again when needed.
+    async fn keep_alive(&self) {
+        let idle: Vec<Seat> = {
+            let mut seats = self.seats.lock();
+            let (idle, busy) = std::mem::take(&mut *seats)
+                .into_iter()
+                .partition(|seat| seat.expires() && seat.used().elapsed() >= IDLE);
+            *seats = busy;
+            idle
+        };
+        let kept = idle.into_iter().map(|mut seat| async move {
+            let kept = self.client.keep_alive(&mut seat).await;
+            kept.is_ok().then_some(seat)
+        });
+        let kept = futures_util::future::join_all(kept).await;
+        self.seats.lock().extend(kept.into_iter().flatten());
+    }
+}

@@ -1,0 +1,171 @@
+//! The plugin: its servers, each in a task of its own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use auditmon_core::health::HealthReporter;
+use auditmon_core::plugin::{PluginError, RunContext, Source};
+use auditmon_core::privileged::Control;
+use immudb_verify::PublicKey;
+use parking_lot::Mutex;
+use prometheus::Registry;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::address::Endpoint;
+use crate::client::{Client, connect};
+use crate::config::{ImmudbConfig, ServerConfig};
+use crate::ledger::{Ledger, Summary};
+use crate::metrics::Metrics;
+use crate::secret::Credentials;
+use crate::select::Selection;
+use crate::server::{Core, Server};
+
+/// Most databases that the plugin's state names.
+const NAMED: usize = 5;
+
+/// How all servers are, for the plugin's state.
+#[derive(Default)]
+pub(crate) struct Board(Mutex<BTreeMap<String, Summary>>);
+
+impl Board {
+    /// Takes how one server is, and tells how all are.
+    pub(crate) fn show(&self, server: &str, summary: Summary, health: &HealthReporter) {
+        let mut all = self.0.lock();
+        all.insert(server.to_owned(), summary);
+        let count: usize = all.values().map(|summary| summary.all).sum();
+        let list = |what: &str, of: fn(&Summary) -> &Vec<String>| {
+            let names: Vec<&str> = all.values().flat_map(of).map(String::as_str).collect();
+            let more = names.len().saturating_sub(NAMED);
+            let mut text = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+            if more > 0 {
+                text.push_str(&format!(" and {more} more"));
+            }
+            (!names.is_empty()).then(|| format!("{what} {} of {count} databases: {text}", names.len()))
+        };
+        let parts = [
+            list("TAMPERED", |summary| &summary.tampered),
+            list("could not check", |summary| &summary.unchecked),
+        ];
+        let text: Vec<String> = parts.into_iter().flatten().collect();
+        if text.is_empty() {
+            health.ok();
+        } else {
+            health.degraded(text.join("; "));
+        }
+    }
+}
+
+/// `sources.immudb`, ready to run.
+pub(crate) struct Auditor {
+    config: ImmudbConfig,
+    servers: Vec<(String, Core)>,
+    metrics: Metrics,
+}
+
+impl Auditor {
+    /// Reads all files; waits for the disk and the control thread.
+    ///
+    /// # Errors
+    /// Which server and file, and what is wrong with it.
+    pub(crate) fn open(config: ImmudbConfig, registry: &Registry, control: &Control) -> Result<Self, String> {
+        let metrics = Metrics::new(registry).map_err(|error| error.to_string())?;
+        let limit = Arc::new(Semaphore::new(config.concurrency as usize));
+        let open = |server: &ServerConfig| {
+            let core = core(&config, server, &limit, &metrics, control);
+            let core = core.map_err(|error| format!("{}: {error}", server.label()))?;
+            Ok((server.label().to_owned(), core))
+        };
+        let servers: Result<Vec<_>, String> = config.servers.iter().map(open).collect();
+        Ok(Self {
+            servers: servers?,
+            metrics,
+            config,
+        })
+    }
+}
+
+fn core(
+    config: &ImmudbConfig,
+    server: &ServerConfig,
+    limit: &Arc<Semaphore>,
+    metrics: &Metrics,
+    control: &Control,
+) -> Result<Core, String> {
+    let endpoint = Endpoint::parse(&server.address)?;
+    let target = connect::target(&endpoint, server.tls.as_ref(), config.timeout.0, control)?;
+    let credentials = match (&server.username, &server.password) {
+        (Some(username), Some(password)) => Some(Credentials::new(username, &password.0)?),
+        _ => None,
+    };
+    let max_message = usize::try_from(config.max_message.0).unwrap_or(usize::MAX);
+    let keys = server.signing_keys.iter().map(|file| key(control, file));
+    let keys: Result<Vec<PublicKey>, String> = keys.collect();
+    Ok(Core {
+        label: server.label().to_owned(),
+        client: Client::new(
+            endpoint,
+            target,
+            credentials,
+            server.login,
+            config.timeout.0,
+            max_message,
+        ),
+        selection: Selection::new(&server.databases, &server.prefixes, server.systemdb),
+        keys: keys?,
+        accept: server.accept.clone(),
+        walk: config.walk,
+        interval: config.interval.0,
+        deadline: config.deadline.0,
+        limit: limit.clone(),
+        seats: Mutex::default(),
+        metrics: metrics.clone(),
+    })
+}
+
+fn key(control: &Control, path: &Path) -> Result<PublicKey, String> {
+    let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+    let bytes = control.read_file(path).map_err(|error| error.to_string())?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong(&"is no public key in PEM form"))?;
+    PublicKey::from_pem(&text).map_err(|error| wrong(&error))
+}
+
+#[async_trait]
+impl Source for Auditor {
+    async fn run(self: Box<Self>, cx: RunContext) -> Result<(), PluginError> {
+        let board = Arc::new(Board::default());
+        let mut tasks = JoinSet::new();
+        cx.health.ok();
+        for (label, core) in self.servers {
+            let ledger = Ledger::new(
+                (core.client.endpoint.clone(), label),
+                &cx.memory,
+                self.metrics.clone(),
+                self.config.interval.0,
+                self.config.missing_after.0,
+                self.config.every,
+            );
+            let server = Server {
+                core,
+                ledger,
+                listed: Vec::new(),
+                refused: None,
+                emitter: cx.emitter.clone(),
+                health: cx.health.clone(),
+                board: board.clone(),
+            };
+            tasks.spawn(server.run(cx.stop.clone()));
+        }
+        tokio::select! {
+            () = cx.stop.cancelled() => {}
+            // Before it is told to, a server's task ends by a panic alone.
+            Some(ended) = tasks.join_next() => ended.map_err(PluginError::transient)?,
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.map_err(PluginError::transient)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! What is remembered of each database: a state of this source in the journal, kept under the configured address and
+//! the database's name. What a server says of itself chooses nothing.
+
+use std::collections::BTreeMap;
+
+use auditmon_core::plugin::Memory;
+use auditmon_core::time::Nanos;
+use immudb_verify::{Alh, Hash, PublicKey, State, TxId};
+use serde::{Deserialize, Serialize};
+
+use crate::address::Endpoint;
+
+/// The form of a record.
+const VERSION: u32 = 1;
+const PREFIX: &str = "state/";
+
+/// What is trusted of one database.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Record {
+    /// The state that everything later has to follow from.
+    pub(crate) state: State,
+    /// The server's name, when the state was taken.
+    pub(crate) uuid: Option<String>,
+    /// Who signed it; states have to be signed from then on.
+    pub(crate) key: Option<PublicKey>,
+    /// When the database was first seen.
+    pub(crate) first: Nanos,
+    /// When the state was taken.
+    pub(crate) taken: Nanos,
+    /// The last finding; until an operator accepts a state nothing is taken any more.
+    pub(crate) finding: Option<Latched>,
+    /// Marks of what operators accepted, so that each is accepted once.
+    pub(crate) accepted: Vec<String>,
+}
+
+/// A finding that waits for an operator.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Latched {
+    /// Its code.
+    pub(crate) code: String,
+    /// When it was found.
+    pub(crate) at: Nanos,
+}
+
+/// A remembered record, or that there was one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Remembered {
+    Record(Box<Record>),
+    /// It can't be read: that is a finding, not a first contact.
+    Broken,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Stored {
+    v: u32,
+    tx: u64,
+    alh: String,
+    uuid: Option<String>,
+    key: Option<String>,
+    first: Nanos,
+    taken: Nanos,
+    finding: Option<Latched>,
+    accepted: Vec<String>,
+}
+
+/// 64 hexadecimal digits.
+fn hash(text: &str) -> Option<Hash> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    Some(Hash::from(bytes))
+}
+
+/// A state from its parts; `None` if the hash is none.
+pub(crate) fn state(tx: u64, alh: &str) -> Option<State> {
+    Some(State {
+        tx: TxId(tx),
+        alh: Alh(hash(alh)?),
+    })
+}
+
+impl Record {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let stored = Stored {
+            v: VERSION,
+            tx: self.state.tx.0,
+            alh: self.state.alh.0.to_string(),
+            uuid: self.uuid.clone(),
+            key: self.key.map(|key| hex::encode(key.to_point())),
+            first: self.first,
+            taken: self.taken,
+            finding: self.finding.clone(),
+            accepted: self.accepted.clone(),
+        };
+        // Numbers and texts: nothing that can't be written.
+        serde_json::to_vec(&stored).unwrap_or_default()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let stored: Stored = serde_json::from_slice(bytes).ok()?;
+        if stored.v != VERSION {
+            return None;
+        }
+        let key = match &stored.key {
+            Some(point) => Some(PublicKey::from_point(&hex::decode(point).ok()?).ok()?),
+            None => None,
+        };
+        Some(Self {
+            state: state(stored.tx, &stored.alh)?,
+            uuid: stored.uuid,
+            key,
+            first: stored.first,
+            taken: stored.taken,
+            finding: stored.finding,
+            accepted: stored.accepted,
+        })
+    }
+}
+
+/// The key that a database's record is remembered under.
+pub(crate) fn key(endpoint: &Endpoint, database: &str) -> Vec<u8> {
+    format!("{PREFIX}{endpoint}/{database}").into_bytes()
+}
+
+/// The records of one server by database.
+pub(crate) fn of_server(memory: &Memory, endpoint: &Endpoint) -> BTreeMap<String, Remembered> {
+    let prefix = key(endpoint, "");
+    let mine = memory.range(prefix.clone()..);
+    let mine = mine.take_while(|(key, _)| key.starts_with(&prefix));
+    mine.filter(|(_, (value, _))| !value.is_empty())
+        .filter_map(|(key, (value, _))| {
+            let database = std::str::from_utf8(&key[prefix.len()..]).ok()?;
+            let record = Record::decode(value).map(Box::new);
+            Some((
+                database.to_owned(),
+                record.map_or(Remembered::Broken, Remembered::Record),
+            ))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let state = State {
+            tx: TxId(7),
+            alh: Alh(Hash::from([7; 32])),
+        };
+        Record {
+            state,
+            uuid: Some("u".to_owned()),
+            key: None,
+            first: 1,
+            taken: 2,
+            finding: Some(Latched {
+                code: "fork".to_owned(),
+                at: 3,
+            }),
+            accepted: vec!["7".to_owned()],
+        }
+    }
+
+    #[test]
+    fn records_come_back_and_broken_ones_are_told() {
+        let (a, b) = (Endpoint::parse("a:1").unwrap(), Endpoint::parse("a:11").unwrap());
+        let mut memory = Memory::new();
+        memory.insert(key(&a, "db"), (record().encode(), None));
+        memory.insert(key(&a, "bad"), (b"{}".to_vec(), None));
+        memory.insert(key(&b, "db"), (record().encode(), None));
+        memory.insert(b"other".to_vec(), (b"x".to_vec(), None));
+        let mine = of_server(&memory, &a);
+        assert_eq!(mine.len(), 2);
+        assert_eq!(mine["db"], Remembered::Record(Box::new(record())));
+        assert_eq!(mine["bad"], Remembered::Broken);
+    }
+}

@@ -1,0 +1,262 @@
+//! What an audit comes to.
+
+use immudb_verify::{PublicKey, Reason, State};
+
+use crate::client::Fault;
+
+/// Reason of a finding that is over as far as the server shows, and that nobody has accepted yet.
+pub(crate) const NOT_ACCEPTED: &str = "not-accepted";
+
+/// Outcome of one audit of one database.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    /// What the server shows follows from what is trusted.
+    Ok(Good),
+    /// It doesn't.
+    Tampered(Finding),
+    /// Nobody knows.
+    Unchecked(Unchecked),
+}
+
+/// What was found in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Good {
+    pub(crate) state: State,
+    pub(crate) uuid: Option<String>,
+    pub(crate) key: Option<PublicKey>,
+    pub(crate) how: How,
+}
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum How {
+    /// Seen for the first time: taken on trust.
+    First,
+    /// Nothing new.
+    Same,
+    /// Nothing new, and the server still holds the last transaction.
+    Held,
+    /// Every new header.
+    Walk,
+    /// The server's proof alone.
+    Proof,
+}
+
+impl How {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first-seen",
+            Self::Same => "same",
+            Self::Held => "held",
+            Self::Walk => "walk",
+            Self::Proof => "proof",
+        }
+    }
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Finding {
+    pub(crate) code: Code,
+    /// The verifier's or the fault's code.
+    pub(crate) reason: &'static str,
+    /// What was found, with numbers.
+    pub(crate) text: String,
+    /// The state that the server shows, if it showed one.
+    pub(crate) shown: Option<State>,
+    /// The server's name now.
+    pub(crate) uuid: Option<String>,
+    /// The transaction, if it is known.
+    pub(crate) tx: Option<u64>,
+}
+
+/// What could not be checked, and why.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Unchecked {
+    pub(crate) reason: &'static str,
+    pub(crate) text: String,
+}
+
+/// Kinds of findings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Code {
+    Proof,
+    Rollback,
+    Emptied,
+    Fork,
+    Missing,
+    Identity,
+    Signature,
+    CorruptTx,
+    Value,
+    StateLost,
+    Malformed,
+}
+
+impl Code {
+    const ALL: [Self; 11] = [
+        Self::Proof,
+        Self::Rollback,
+        Self::Emptied,
+        Self::Fork,
+        Self::Missing,
+        Self::Identity,
+        Self::Signature,
+        Self::CorruptTx,
+        Self::Value,
+        Self::StateLost,
+        Self::Malformed,
+    ];
+
+    /// The code of a name; what a later version may have written counts as [`Proof`](Self::Proof).
+    pub(crate) fn parse(name: &str) -> Self {
+        let known = Self::ALL.into_iter().find(|code| code.as_str() == name);
+        known.unwrap_or(Self::Proof)
+    }
+
+    /// Stable name, for machines.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Proof => "proof",
+            Self::Rollback => "rollback",
+            Self::Emptied => "emptied",
+            Self::Fork => "fork",
+            Self::Missing => "missing",
+            Self::Identity => "identity",
+            Self::Signature => "signature",
+            Self::CorruptTx => "corrupt-tx",
+            Self::Value => "value",
+            Self::StateLost => "state-lost",
+            Self::Malformed => "malformed",
+        }
+    }
+
+    /// What it means, for people who have never seen it.
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            Self::Proof => {
+                "The history that the server shows now doesn't contain the one it showed before: transactions were \
+                 changed or replaced."
+            }
+            Self::Rollback => {
+                "Transactions that the server had are gone: an older copy was put back, or the end was cut off."
+            }
+            Self::Emptied => "All transactions are gone: the database was replaced by an empty one.",
+            Self::Fork => "The last transaction is another than before: the server shows a second history.",
+            Self::Missing => "A database that was audited is gone: it was deleted, or its data was removed.",
+            Self::Identity => {
+                "This is another server than before, or its signing key was changed or removed: it may hold a copy."
+            }
+            Self::Signature => "States have to be signed with a configured key, and this one is not.",
+            Self::CorruptTx => "The server itself finds a transaction in its log damaged: by a disk or by hand.",
+            Self::Value => "The server itself finds a stored value damaged: by a disk or by hand.",
+            Self::StateLost => "What the auditor had remembered of this database can't be read any more.",
+            Self::Malformed => "The server answers with what no immudb server gives.",
+        }
+    }
+
+    /// What to do now.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::Missing => {
+                "If it was deleted on purpose, accept that: set `accept` for this database. If not, keep the server's \
+                 data directory as it is and find out who removed it."
+            }
+            Self::Identity | Self::Signature => {
+                "If the server or its key was changed on purpose, set `signing_keys`, or accept the new state with \
+                 `accept`. If not, don't trust this server until it is known who runs it."
+            }
+            Self::StateLost => {
+                "Check the journal (`auditmon journal fsck`) and who had access to this host; then accept a state \
+                 that another record vouches for with `accept`."
+            }
+            Self::Malformed => {
+                "Look what stands between the auditor and the server, a proxy or another service at this address; \
+                 then treat it as tampering."
+            }
+            _ => {
+                "Stop writing to this database and keep a copy of the server's data directory. Compare with replicas \
+                 and backups from before. If it was a restore that you know of, accept the state shown with `accept`."
+            }
+        }
+    }
+}
+
+impl Finding {
+    pub(crate) fn new(code: Code, reason: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason,
+            text: text.into(),
+            shown: None,
+            uuid: None,
+            tx: None,
+        }
+    }
+}
+
+impl Unchecked {
+    pub(crate) fn new(reason: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            reason,
+            text: text.into(),
+        }
+    }
+}
+
+impl Verdict {
+    /// Why something was not accepted: a finding, or nothing that can be judged.
+    pub(crate) fn of_reason(reason: &Reason) -> Self {
+        use immudb_verify::Class;
+        let code = match reason.class() {
+            Class::Proof => Code::Proof,
+            Class::Rollback => Code::Rollback,
+            Class::Emptied => Code::Emptied,
+            Class::Fork => Code::Fork,
+            Class::Identity => Code::Identity,
+            Class::Signature => Code::Signature,
+            Class::Value => Code::Value,
+            Class::Malformed => Code::Malformed,
+            Class::Inconclusive => {
+                return Self::Unchecked(Unchecked::new(reason.code(), reason.to_string()));
+            }
+        };
+        Self::Tampered(Finding::new(code, reason.code(), reason.to_string()))
+    }
+
+    /// What a call that failed says: most say nothing of the database.
+    pub(crate) fn of_fault(fault: &Fault) -> Self {
+        let code = match fault {
+            Fault::Corrupt { tx, .. } => {
+                return Self::Tampered(Finding {
+                    tx: *tx,
+                    ..Finding::new(Code::CorruptTx, fault.code(), fault.to_string())
+                });
+            }
+            Fault::NoSuchTx(_) => Code::Rollback,
+            Fault::Value(_) => Code::Value,
+            Fault::Malformed(_) => Code::Malformed,
+            _ => return Self::Unchecked(Unchecked::new(fault.code(), fault.to_string())),
+        };
+        Self::Tampered(Finding::new(code, fault.code(), fault.to_string()))
+    }
+
+    /// Its result, as events and metrics have it.
+    pub(crate) fn result(&self) -> &'static str {
+        match self {
+            Self::Ok(_) => "ok",
+            Self::Tampered(_) => "tampered",
+            Self::Unchecked(_) => "error",
+        }
+    }
+
+    /// What makes two verdicts in a row the same.
+    pub(crate) fn kind(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Ok(_) => ("ok", ""),
+            Self::Tampered(finding) if finding.reason == NOT_ACCEPTED => ("tampered", NOT_ACCEPTED),
+            Self::Tampered(finding) => ("tampered", finding.code.as_str()),
+            Self::Unchecked(why) => ("error", why.reason),
+        }
+    }
+}

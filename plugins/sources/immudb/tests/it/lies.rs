@@ -1,0 +1,395 @@
+//! Servers that lie: what is found, and that nothing of it is ever trusted.
+
+use p256::ecdsa::SigningKey;
+use serde_json::{Value, json};
+
+use crate::fake::{Db, Fake, Reply, World, add, plan};
+use crate::proto;
+use crate::trial::{Trial, section};
+
+/// Starts in order, tampers, and gives the finding.
+async fn found(all: Value, fake: &Fake, tamper: impl FnOnce(&Fake), code: &str) -> Value {
+    let mut trial = Trial::start(all).await;
+    trial.verdict("defaultdb", "ok", "").await;
+    trial.verdict("other", "ok", "").await;
+    let before = trial.trusted("defaultdb").unwrap();
+    tamper(fake);
+    let event = trial.verdict("defaultdb", "tampered", code).await;
+    assert_eq!(event["event_name"], "immudb.audit.tampered");
+    assert_eq!(
+        (&event["severity"], &event["outcome"]),
+        (&json!("critical"), &json!("failure"))
+    );
+    let data = &event["event_data"];
+    assert_eq!(
+        (&data["trusted"]["tx"], &data["trusted"]["hash"]),
+        (&before["tx"], &before["alh"]),
+        "{event:#}"
+    );
+    for text in ["text", "meaning", "do"] {
+        assert!(data[text].as_str().unwrap().len() > 20, "{text}: {event:#}");
+    }
+    // It is found again and again, and what is trusted stays.
+    trial.verdict("defaultdb", "tampered", "").await;
+    let after = trial.trusted("defaultdb").unwrap();
+    for key in ["tx", "alh", "uuid", "key"] {
+        assert_eq!(after[key], before[key], "{key}");
+    }
+    assert_eq!(after["finding"]["code"], code);
+    assert!(trial.agent.metric("auditmon_immudb_runs_total") > 0.0);
+    trial.stop().await;
+    event
+}
+
+fn world(world: &mut World) {
+    world.grow("defaultdb", 9, 0);
+    world.grow("other", 2, 0);
+}
+
+/// The first `keep` transactions, then others.
+fn fork(db: &mut Db, keep: usize, more: usize) {
+    let mut data = crate::naive::Database::default();
+    add(&mut data, (0..keep).map(|at| plan(at, 0, 1, 0)));
+    add(&mut data, (keep..keep + more).map(|at| plan(at, 1, 1, 0)));
+    db.data = data;
+}
+
+async fn changed(walk: u64, tamper: impl FnOnce(&Fake), code: &str) -> Value {
+    let fake = Fake::start().await;
+    fake.change(world);
+    let mut all = section(&fake);
+    all["walk"] = json!(walk);
+    found(all, &fake, tamper, code).await
+}
+
+#[tokio::test]
+async fn a_rollback() {
+    let event = changed(10_000, |fake| fake.db("defaultdb", |db| fork(db, 6, 0)), "rollback").await;
+    let data = &event["event_data"];
+    assert_eq!((&data["trusted"]["tx"], &data["current"]["tx"]), (&json!(9), &json!(6)));
+}
+
+#[tokio::test]
+async fn an_emptied_database() {
+    changed(10_000, |fake| fake.db("defaultdb", |db| *db = Db::default()), "emptied").await;
+}
+
+#[tokio::test]
+async fn another_last_transaction() {
+    changed(10_000, |fake| fake.db("defaultdb", |db| fork(db, 8, 1)), "fork").await;
+}
+
+#[tokio::test]
+async fn another_history_beyond_the_trusted_state() {
+    for (walk, keep) in [(10_000, 6), (0, 6), (10_000, 0), (0, 8)] {
+        changed(
+            walk,
+            |fake| fake.db("defaultdb", |db| fork(db, keep, 12 - keep)),
+            "proof",
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn another_identity() {
+    let event = changed(
+        10_000,
+        |fake| {
+            fake.change(|world| world.uuid = Some("another".to_owned()));
+            fake.db("defaultdb", |db| fork(db, 6, 6));
+        },
+        "identity",
+    )
+    .await;
+    assert_eq!(event["event_data"]["uuid"], "another");
+}
+
+#[tokio::test]
+async fn a_deleted_database() {
+    changed(
+        10_000,
+        |fake| fake.change(|world| drop(world.databases.remove("defaultdb"))),
+        "missing",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn keys_that_change_or_go() {
+    let key = |seed: u8| Some(SigningKey::from_slice(&[seed; 32]).unwrap());
+    for other in [key(8), None] {
+        let fake = Fake::start().await;
+        fake.change(world);
+        fake.change(|world| world.key = key(7));
+        found(
+            section(&fake),
+            &fake,
+            |fake| fake.change(|world| world.key = other),
+            "identity",
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn states_not_signed_by_a_configured_key() {
+    use p256::pkcs8::{EncodePublicKey as _, LineEnding};
+    let dir = tempfile::tempdir().unwrap();
+    let key = |seed: u8| SigningKey::from_slice(&[seed; 32]).unwrap();
+    let file = dir.path().join("key.pem");
+    std::fs::write(&file, key(7).verifying_key().to_public_key_pem(LineEnding::LF).unwrap()).unwrap();
+    for other in [Some(key(8)), None] {
+        let fake = Fake::start().await;
+        fake.change(world);
+        fake.change(|world| world.key = Some(key(7)));
+        let mut all = section(&fake);
+        all["servers"][0]["signing_keys"] = json!([file]);
+        found(
+            all.clone(),
+            &fake,
+            |fake| fake.change(|world| world.key = other),
+            "signature",
+        )
+        .await;
+        // At first contact, too: and then nothing is trusted.
+        let mut trial = Trial::start(all).await;
+        trial.verdict("defaultdb", "tampered", "signature").await;
+        assert_eq!(trial.trusted("defaultdb"), None);
+        trial.stop().await;
+    }
+}
+
+/// What the server itself says of its log and values, and answers that are none.
+#[tokio::test]
+async fn what_a_server_says_of_itself() {
+    let says = |text: &'static str| move |_: &str, _: Reply| Reply::Refused(2, text.to_owned());
+    for (text, walk, code) in [
+        ("tx data is corrupted: ALH mismatch at tx 7", 10_000, "corrupt-tx"),
+        ("tx data is corrupted: ALH mismatch at tx 7", 0, "corrupt-tx"),
+        ("data is corrupted: value length or digest mismatch", 10_000, "value"),
+        (
+            "illegal state: latest txID=5 is lower than specified as initial tx=9",
+            0,
+            "rollback",
+        ),
+        ("tx not found", 10_000, "rollback"),
+    ] {
+        let tamper = |fake: &Fake| {
+            let says = says(text);
+            fake.lie("defaultdb", move |call, reply| match call {
+                "CurrentState" => reply,
+                call => says(call, reply),
+            });
+            fake.change(|world| world.grow("defaultdb", 3, 0));
+        };
+        let event = changed(walk, tamper, code).await;
+        if code == "corrupt-tx" {
+            assert_eq!(event["event_data"]["tx"], 7);
+        }
+    }
+}
+
+fn answer<M: prost::Message + Default>(reply: Reply, change: impl FnOnce(&mut M)) -> Reply {
+    match reply {
+        Reply::Answer(bytes) => {
+            let mut message = M::decode(&bytes[..]).unwrap();
+            change(&mut message);
+            Reply::Answer(message.encode_to_vec())
+        }
+        other => other,
+    }
+}
+
+#[tokio::test]
+async fn answers_that_no_server_gives() {
+    type Change = fn(&str, Reply) -> Reply;
+    let changes: [(&str, Change, u64, &str); 8] = [
+        (
+            "another database",
+            |call, reply| match call {
+                "CurrentState" => answer(reply, |state: &mut proto::ImmutableState| state.db = "other".to_owned()),
+                _ => reply,
+            },
+            10_000,
+            "malformed",
+        ),
+        (
+            "a short hash",
+            |call, reply| match call {
+                "CurrentState" => answer(reply, |state: &mut proto::ImmutableState| {
+                    state.tx_hash.pop();
+                }),
+                _ => reply,
+            },
+            10_000,
+            "malformed",
+        ),
+        (
+            "no protobuf",
+            |call, reply| match call {
+                "CurrentState" => Reply::Answer(vec![0xff; 7]),
+                _ => reply,
+            },
+            10_000,
+            "malformed",
+        ),
+        (
+            "no proof",
+            |call, reply| match call {
+                "VerifiableTxById" => Reply::Answer(Vec::new()),
+                _ => reply,
+            },
+            0,
+            "malformed",
+        ),
+        (
+            "a proof without its last part",
+            |call, reply| match call {
+                "VerifiableTxById" => answer(reply, |tx: &mut proto::VerifiableTx| {
+                    drop(tx.dual_proof.as_mut().unwrap().inclusion.pop());
+                }),
+                _ => reply,
+            },
+            0,
+            "malformed",
+        ),
+        (
+            "a proof of something else",
+            |call, reply| match call {
+                "VerifiableTxById" => answer(reply, |tx: &mut proto::VerifiableTx| {
+                    tx.dual_proof.as_mut().unwrap().inclusion[0][0] ^= 1;
+                }),
+                _ => reply,
+            },
+            0,
+            "proof",
+        ),
+        (
+            "a header with another time",
+            |call, reply| match call {
+                "TxScan" => answer(reply, |list: &mut proto::TxList| {
+                    list.txs[0].header.as_mut().unwrap().ts += 1;
+                }),
+                _ => reply,
+            },
+            10_000,
+            "proof",
+        ),
+        (
+            "no headers",
+            |call, reply| match call {
+                "TxScan" => Reply::Answer(Vec::new()),
+                _ => reply,
+            },
+            10_000,
+            "rollback",
+        ),
+    ];
+    for (what, change, walk, code) in changes {
+        let tamper = |fake: &Fake| {
+            fake.lie("defaultdb", change);
+            fake.change(|world| world.grow("defaultdb", 3, 0));
+        };
+        let event = changed(walk, tamper, code).await;
+        assert_eq!(event["event_data"]["code"], code, "{what}");
+    }
+}
+
+/// A new database on a known server that is suddenly another is not trusted at first sight.
+#[tokio::test]
+async fn a_new_database_is_held_to_the_known_identity() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("defaultdb", 2, 0));
+    let mut trial = Trial::start(section(&fake)).await;
+    trial.verdict("defaultdb", "ok", "").await;
+    fake.change(|world| {
+        world.uuid = Some("another".to_owned());
+        world.grow("fresh", 2, 0);
+    });
+    trial.verdict("fresh", "tampered", "identity").await;
+    assert_eq!(trial.trusted("fresh"), None);
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn a_finding_stands_until_a_state_is_accepted_once() {
+    let fake = Fake::start().await;
+    fake.change(world);
+    let mut trial = Trial::start(section(&fake)).await;
+    trial.verdict("defaultdb", "ok", "").await;
+    fake.db("defaultdb", |db| fork(db, 6, 0));
+    trial.verdict("defaultdb", "tampered", "rollback").await;
+    // The old copy is back, and goes on: still nobody has said that it is well.
+    fake.db("defaultdb", |db| fork(db, 10, 0));
+    trial.verdict("defaultdb", "tampered", "not-accepted").await;
+    assert_eq!(trial.trusted("defaultdb").unwrap()["tx"], 9);
+    // A restart changes nothing.
+    let agent = trial.stop().await;
+    let mut trial = Trial::go_on(agent, section(&fake)).await;
+    trial.verdict("defaultdb", "tampered", "not-accepted").await;
+    let agent = trial.stop().await;
+
+    fake.db("defaultdb", |db| fork(db, 5, 6));
+    let hash = fake.db("defaultdb", |db| hex::encode(db.data.alhs[7]));
+    let mut all = section(&fake);
+    all["servers"][0]["accept"] =
+        json!([{"database": "defaultdb", "tx": 8, "hash": hash, "by": "ops", "reason": "restored, ticket 7"}]);
+    let mut trial = Trial::go_on(agent, all.clone()).await;
+    let event = trial
+        .ever("it is accepted", |event| event["event_name"] == "immudb.trust")
+        .await;
+    assert_eq!(
+        (&event["username"], &event["severity"]),
+        (&json!("ops"), &json!("warning"))
+    );
+    let data = &event["event_data"];
+    assert_eq!(
+        (&data["old"]["tx"], &data["new"]["tx"], &data["finding"]),
+        (&json!(9), &json!(8), &json!("rollback"))
+    );
+    trial.walked("defaultdb").await;
+    // The same words don't accept the next finding.
+    fake.db("defaultdb", |db| fork(db, 4, 9));
+    trial.verdict("defaultdb", "tampered", "proof").await;
+    let agent = trial.stop().await;
+    let mut trial = Trial::go_on(agent, all.clone()).await;
+    trial.verdict("defaultdb", "tampered", "proof").await;
+    assert!(trial.events.iter().all(|event| event["event_name"] != "immudb.trust"));
+    let agent = trial.stop().await;
+
+    // Other words do, and leave the old ones as used up as they were.
+    let hash = fake.db("defaultdb", |db| hex::encode(db.data.alhs[8]));
+    let second = json!({"database": "defaultdb", "tx": 9, "hash": hash, "by": "ops", "reason": "again, ticket 8"});
+    all["servers"][0]["accept"].as_array_mut().unwrap().push(second);
+    let mut trial = Trial::go_on(agent, all.clone()).await;
+    trial
+        .ever("it is accepted", |event| event["event_name"] == "immudb.trust")
+        .await;
+    trial.walked("defaultdb").await;
+    fake.db("defaultdb", |db| fork(db, 3, 11));
+    trial.verdict("defaultdb", "tampered", "proof").await;
+    let agent = trial.stop().await;
+    let mut trial = Trial::go_on(agent, all).await;
+    trial.verdict("defaultdb", "tampered", "proof").await;
+    assert!(trial.events.iter().all(|event| event["event_name"] != "immudb.trust"));
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn a_record_that_is_broken_is_a_finding() {
+    let fake = Fake::start().await;
+    fake.change(world);
+    let mut trial = Trial::start(section(&fake)).await;
+    trial.verdict("defaultdb", "ok", "").await;
+    let agent = trial.stop().await;
+    let key = format!("state/{}/defaultdb", fake.address);
+    let emitter = agent.journal.emitter("immudb", auditmon_core::event::Kind::Immudb);
+    let mut batch = emitter.batch();
+    batch.remember(key.as_bytes(), None, b"{}").unwrap();
+    emitter.emit(batch, auditmon_journal::Linger::NONE).await.unwrap();
+    let mut trial = Trial::go_on(agent, section(&fake)).await;
+    trial.verdict("defaultdb", "tampered", "state-lost").await;
+    trial.verdict("other", "ok", "").await;
+    trial.stop().await;
+}

@@ -1,0 +1,18 @@
+//! The auditor against a server of our own, which builds real trees by brute force and lies in every way.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[allow(dead_code, missing_docs)]
+#[path = "../../verify/tests/it/naive.rs"]
+mod naive;
+#[allow(dead_code, missing_docs)]
+#[path = "../../verify/tests/it/proto.rs"]
+mod proto;
+
+mod contract;
+mod fake;
+mod honest;
+mod lies;
+mod recorded;
+mod tls;
+mod trial;
+mod trouble;

@@ -1,0 +1,165 @@
+//! Servers that are slow, hang or go: nothing is found, it is told, and nobody else is harmed.
+
+use serde_json::{Value, json};
+
+use crate::fake::{Fake, Reply};
+use crate::trial::{Trial, section};
+
+fn quick(fake: &Fake) -> Value {
+    let mut all = section(fake);
+    all["timeout"] = json!("300ms");
+    all["deadline"] = json!("1s");
+    all
+}
+
+#[tokio::test]
+async fn databases_that_never_answer_harm_no_other() {
+    let fake = Fake::start().await;
+    fake.change(|world| {
+        for number in 0..40 {
+            world.grow(&format!("db{number}"), 2, 0);
+        }
+    });
+    let mut trial = Trial::start(quick(&fake)).await;
+    trial.verdict("db7", "ok", "").await;
+    for db in ["db7", "db8", "db9"] {
+        fake.db(db, |db| db.silent = true);
+    }
+    trial.verdict("db7", "error", "").await;
+    // In the same interval all others are audited, again and again.
+    for number in (0..40).filter(|number| !(7..10).contains(number)) {
+        fake.change(|world| world.grow(&format!("db{number}"), 1, 0));
+    }
+    let followed = |trial: &Trial, number: usize| {
+        let name = format!("db{number}");
+        trial.events.iter().any(|event| {
+            let data = &event["event_data"];
+            data["database"] == name.as_str() && data["current"]["tx"] == 3
+        })
+    };
+    while (0..40).any(|number| !(7..10).contains(&number) && !followed(&trial, number)) {
+        trial
+            .next("the others go on", |event| event["event_data"]["result"] == "ok")
+            .await;
+    }
+    let error = trial.verdict("db8", "error", "").await;
+    assert!(error["event_data"]["age_seconds"].is_u64(), "{error}");
+    assert_eq!(trial.trusted("db8").unwrap()["finding"], Value::Null);
+    // And they are back as soon as they answer.
+    for db in ["db7", "db8", "db9"] {
+        fake.db(db, |db| db.silent = false);
+    }
+    trial.verdict("db8", "ok", "").await;
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn an_unloaded_database_is_not_checked_and_no_finding() {
+    let fake = Fake::start().await;
+    fake.change(|world| {
+        world.grow("orders", 2, 0);
+        world.grow("other", 2, 0);
+    });
+    let mut trial = Trial::start(section(&fake)).await;
+    trial.verdict("orders", "ok", "").await;
+    fake.db("orders", |db| db.unloaded = true);
+    trial.verdict("orders", "error", "unloaded").await;
+    trial.verdict("other", "ok", "").await;
+    fake.db("orders", |db| db.unloaded = false);
+    trial.verdict("orders", "ok", "").await;
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_goes_is_told_and_followed_on_when_it_is_back() {
+    let (fake, other) = (Fake::start().await, Fake::start().await);
+    for fake in [&fake, &other] {
+        fake.change(|world| world.grow("orders", 2, 0));
+    }
+    let mut all = quick(&fake);
+    let mut second = all["servers"][0].clone();
+    second["name"] = json!("db2");
+    second["address"] = json!(other.address.to_string());
+    all["servers"].as_array_mut().unwrap().push(second);
+    let mut trial = Trial::start(all).await;
+    trial.verdict("orders", "ok", "").await;
+    fake.change(|world| world.stop());
+    let gone = trial.verdict("orders", "error", "").await;
+    assert_eq!(gone["event_data"]["server"]["name"], "db1");
+    other.change(|world| world.grow("orders", 1, 0));
+    let next = trial
+        .ever("the other goes on", |event| event["event_data"]["current"]["tx"] == 3)
+        .await;
+    assert_eq!(next["event_data"]["server"]["name"], "db2");
+    fake.change(|world| world.go_on());
+    let back = |event: &Value| {
+        let data = &event["event_data"];
+        data["server"]["name"] == "db1" && data["database"] == "orders" && data["result"] == "ok"
+    };
+    trial.next("it is back", back).await;
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn an_audit_without_end_is_told_and_not_begun_again() {
+    let fake = Fake::start().await;
+    fake.change(|world| {
+        world.grow("orders", 2, 0);
+        world.grow("other", 2, 0);
+    });
+    let mut all = section(&fake);
+    all["timeout"] = json!("20s");
+    all["deadline"] = json!("20s");
+    let mut trial = Trial::start(all).await;
+    trial.verdict("orders", "ok", "").await;
+    fake.db("orders", |db| db.silent = true);
+    trial
+        .ever("it is told", |event| event["event_data"]["reason"] == "late")
+        .await;
+    assert_eq!(fake.change(|world| world.silences), 1, "one tick at a time");
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn one_event_for_each_change() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("defaultdb", 2, 0));
+    let mut all = section(&fake);
+    all["every"] = json!(false);
+    // Long enough that no audit is late.
+    all["interval"] = json!("1s");
+    let mut trial = Trial::start(all).await;
+    trial.first("defaultdb").await;
+    for (unloaded, key, value) in [(true, "reason", "unloaded"), (false, "checked", "same")] {
+        let before = trial.agent.metric("auditmon_immudb_runs_total");
+        auditmon_testkit::eventually("some intervals pass", || {
+            (trial.agent.metric("auditmon_immudb_runs_total") > before + 1.0).then_some(())
+        })
+        .await;
+        fake.db("defaultdb", |db| db.unloaded = unloaded);
+        trial
+            .ever("the change is told", |event| event["event_data"][key] == value)
+            .await;
+    }
+    let of_it = trial
+        .events
+        .iter()
+        .filter(|event| event["event_data"]["database"] == "defaultdb");
+    assert_eq!(of_it.count(), 3, "{:#?}", trial.events);
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_beyond_the_limit_is_refused() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("defaultdb", 2, 0));
+    let mut all = section(&fake);
+    all["max_message"] = json!("1MiB");
+    let mut trial = Trial::start(all).await;
+    trial.verdict("defaultdb", "ok", "").await;
+    fake.lie("defaultdb", |_, _| {
+        Reply::Answer(crate::fake::field(15, &vec![0; 2 << 20]))
+    });
+    trial.verdict("defaultdb", "error", "too-large").await;
+    trial.stop().await;
+}

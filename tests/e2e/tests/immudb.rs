@@ -1,0 +1,190 @@
+//! `sources.immudb` in the real binary, against a server that proves by brute force and lies when told to.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[allow(dead_code, missing_docs)]
+#[path = "../../../plugins/sources/immudb/tests/it/fake.rs"]
+mod fake;
+#[allow(dead_code, missing_docs)]
+#[path = "../../../plugins/sources/immudb/verify/tests/it/naive.rs"]
+mod naive;
+#[allow(dead_code, missing_docs)]
+#[path = "../../../plugins/sources/immudb/verify/tests/it/proto.rs"]
+mod proto;
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+
+use auditmon_e2e::{Agent, PATIENCE, eventually};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use crate::fake::{Fake, PASSWORD, USER};
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// One entry of `servers`.
+fn server(name: &str, address: &str, more: &str) -> String {
+    let password = if more.contains("password") {
+        ""
+    } else {
+        &format!(", password: \"{PASSWORD}\"")
+    };
+    format!("      - {{name: {name}, address: \"{address}\", username: {USER}{password}{more}}}\n")
+}
+
+/// Audits as often as it may, and gives up soon.
+fn config(servers: &[String]) -> String {
+    let head = "sources:\n  immudb:\n    enabled: true\n    interval: 1s\n    timeout: 500ms\n    deadline: 2s\n    servers:\n";
+    format!("{head}{}", servers.concat())
+}
+
+/// Waits for an event of this name about this server.
+#[track_caller]
+fn told(agent: &Agent, server: &str, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    eventually(&format!("{name} of {server}"), PATIENCE, || {
+        let events = agent
+            .get(&format!("/api/v1/events?event_name={name}&limit=1000"))
+            .json();
+        let all = events["events"].as_array()?.clone();
+        let of_it = |event: &Value| event["event_data"]["server"]["name"] == server && wanted(&event["event_data"]);
+        all.into_iter().find(of_it)
+    })
+}
+
+/// A value of `/metrics`.
+fn metric(agent: &Agent, name: &str, server: &str, db: &str) -> Option<f64> {
+    let series = format!("{name}{{db=\"{db}\",server=\"{server}\"}} ");
+    let text = agent.get("/metrics").text();
+    text.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok())
+}
+
+#[test]
+fn a_lie_is_found_and_stands_while_servers_that_hang_or_are_gone_harm_no_other() {
+    let runtime = runtime();
+    let (liar, honest) = runtime.block_on(async { (Fake::start().await, Fake::start().await) });
+    for fake in [&liar, &honest] {
+        fake.change(|world| world.grow("orders", 6, 0));
+    }
+    // Takes connections and never says a word.
+    let hung = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, format!("{PASSWORD}\n")).unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let from_file = format!(", password_file: {}", password.display());
+    let servers = |more: &str| {
+        config(&[
+            server("hung", &hung.local_addr().unwrap().to_string(), ""),
+            server("liar", &liar.address.to_string(), more),
+            server("gone", &gone, ""),
+            server("honest", &honest.address.to_string(), &from_file),
+        ])
+    };
+    let mut agent = Agent::builder().config(&servers("")).start();
+    for name in ["liar", "honest"] {
+        let event = told(&agent, name, "immudb.audit.ok", |data| data["database"] == "orders");
+        assert_eq!((&event["kind"], &event["severity"]), (&"immudb".into(), &"info".into()));
+        assert_eq!(event["event_data"]["current"]["tx"], 6);
+    }
+    let said = |name: &str, reason: &str| {
+        told(&agent, name, "immudb.audit.error", |data| data["reason"] == reason);
+    };
+    said("hung", "timeout");
+    said("gone", "unreachable");
+
+    // An older copy, which then grew on its own.
+    liar.db("orders", |db| {
+        let mut data = naive::Database::default();
+        fake::add(&mut data, (0..4).map(|at| fake::plan(at, 0, 1, 0)));
+        fake::add(&mut data, (4..9).map(|at| fake::plan(at, 1, 1, 0)));
+        db.data = data;
+    });
+    let event = told(&agent, "liar", "immudb.audit.tampered", |_| true);
+    assert_eq!(
+        (&event["severity"], &event["outcome"]),
+        (&"critical".into(), &"failure".into())
+    );
+    let data = &event["event_data"];
+    assert_eq!(
+        (&data["code"], &data["trusted"]["tx"], &data["current"]["tx"]),
+        (&"proof".into(), &6.into(), &9.into())
+    );
+    assert_eq!(
+        metric(&agent, "auditmon_immudb_audit_result", "liar", "orders"),
+        Some(0.0)
+    );
+    let health = agent.get("/healthz").expect(200).json()["plugins"]["immudb"].clone();
+    assert_eq!(health["state"], "degraded");
+    assert!(
+        health["reason"].as_str().unwrap().contains("liar/orders (proof)"),
+        "{health}"
+    );
+    let _ = agent.get("/readyz").expect(200);
+
+    // The others are audited on.
+    honest.change(|world| world.grow("orders", 3, 0));
+    eventually("the honest one is followed", PATIENCE, || {
+        (metric(&agent, "auditmon_immudb_curr_tx", "honest", "orders")? == 9.0).then_some(())
+    });
+    assert_eq!(
+        metric(&agent, "auditmon_immudb_audit_result", "honest", "orders"),
+        Some(1.0)
+    );
+
+    // What was found is known after a kill, also if the server shows the right history again.
+    agent.kill();
+    liar.db("orders", |db| {
+        let mut data = naive::Database::default();
+        fake::add(&mut data, (0..7).map(|at| fake::plan(at, 0, 1, 0)));
+        db.data = data;
+    });
+    agent.start_again();
+    let event = told(&agent, "liar", "immudb.audit.tampered", |data| {
+        data["reason"] == "not-accepted"
+    });
+    let (tx, hash) = (
+        &event["event_data"]["current"]["tx"],
+        &event["event_data"]["current"]["hash"],
+    );
+    assert_eq!((&event["event_data"]["trusted"]["tx"], tx), (&6.into(), &7.into()));
+
+    // Until somebody says so, without a restart.
+    let accept = format!(", accept: [{{database: orders, tx: {tx}, hash: {hash}, by: jane, reason: ticket 1234}}]");
+    std::fs::write(agent.dir().join("auditmon.yaml"), servers(&accept)).unwrap();
+    let _ = agent.run(&["reload"]).expect(0);
+    let event = told(&agent, "liar", "immudb.trust", |_| true);
+    assert_eq!(
+        (&event["username"], &event["event_data"]["reason"]),
+        (&"jane".into(), &"ticket 1234".into())
+    );
+    assert_eq!(
+        (&event["event_data"]["old"]["tx"], &event["event_data"]["new"]["tx"]),
+        (&6.into(), &7.into())
+    );
+    eventually("it is in order again", PATIENCE, || {
+        (metric(&agent, "auditmon_immudb_audit_result", "liar", "orders")? == 1.0).then_some(())
+    });
+    // No secret gets out.
+    assert!(
+        !agent.stderr().contains(PASSWORD) && !agent.dump().iter().any(|event| event.to_string().contains(PASSWORD))
+    );
+    assert_eq!(agent.stop(), 0);
+}
+
+#[test]
+fn it_is_off_unless_configured() {
+    let agent = Agent::start();
+    assert_eq!(agent.get("/healthz").json()["plugins"]["immudb"]["state"], "disabled");
+    assert!(!agent.get("/metrics").text().contains("auditmon_immudb_"));
+}
