@@ -84,7 +84,7 @@ fn commit(core: &mut Core, now: Time) {
 fn where_no_disk_takes_them_memory_has_its_bound_and_sealing_makes_them_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut small = options(dir.path());
-    small.segment_size = 8 << 20;
+    small.segment_size = 2 << 20;
     let (writer, _) = open(RealFs, small).unwrap();
     let mut core = writer.into_core();
     let in_the_way = dir.path().join("journal/1/tile");
@@ -94,7 +94,7 @@ fn where_no_disk_takes_them_memory_has_its_bound_and_sealing_makes_them_again() 
         mono_ns: 1,
     };
     let mut most = 0;
-    for _ in 0..60 {
+    for _ in 0..20 {
         commit(&mut core, now);
         core.seal_all(now);
         most = most.max(core.tiles_in_memory());
@@ -128,7 +128,7 @@ fn where_no_disk_takes_them_memory_has_its_bound_and_sealing_makes_them_again() 
             checked += 1;
         }
     }
-    assert!(checked > 1_500, "{checked}");
+    assert!(checked > 500, "{checked}");
     let newest = Hash::from(core.newest_checkpoint().map_or([0; 32], |newest| newest.root));
     core.close(now);
     assert!(
