@@ -12,6 +12,7 @@ mod contract;
 mod fake;
 mod honest;
 mod lies;
+mod real;
 mod recorded;
 mod tls;
 mod trial;
