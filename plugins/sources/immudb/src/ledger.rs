@@ -74,6 +74,7 @@ impl Ledger {
             };
             (name, watched)
         });
+        metrics.up(&label, false);
         Self {
             databases: databases.collect(),
             endpoint,
@@ -92,6 +93,15 @@ impl Ledger {
             Remembered::Record(record) => Some(record),
             Remembered::Broken => None,
         }
+    }
+
+    /// Databases that were seen, also while they were empty.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &str> {
+        let known = self
+            .databases
+            .iter()
+            .filter(|(_, watched)| watched.remembered.is_some());
+        known.map(|(name, _)| name.as_str())
     }
 
     /// Databases that had something to lose.
@@ -131,6 +141,12 @@ impl Ledger {
     /// The server answers: what was said of it as a whole is over.
     pub(crate) fn server_answers(&mut self) {
         self.databases.remove("");
+        self.metrics.up(&self.label, true);
+    }
+
+    /// There is nothing to audit on the server: it can't be asked, or has nothing that is selected.
+    pub(crate) fn server_fails(&self) {
+        self.metrics.up(&self.label, false);
     }
 
     /// Whether a database's last verdict is older than two intervals.
@@ -145,7 +161,10 @@ impl Ledger {
         for (name, watched) in &self.databases {
             let Some((result, code)) = watched.kind else { continue };
             summary.all += 1;
-            let text = format!("{}/{name} ({code})", self.label);
+            let text = match name.as_str() {
+                "" => format!("{} ({code})", self.label),
+                name => format!("{}/{name} ({code})", self.label),
+            };
             match result {
                 "tampered" => summary.tampered.push(text),
                 "error" => summary.unchecked.push(text),
@@ -282,7 +301,8 @@ impl Ledger {
                 data["current"]["signed_by"] = good.key.map(|key| hex::encode(key.to_point())).into();
                 let before = trusted.map_or(0, |record| record.state.tx.0);
                 if good.how == How::First {
-                    data["unseen"] = json!({"first_tx": 1, "last_tx": good.state.tx.0});
+                    let seen = !good.state.is_empty();
+                    data["unseen"] = seen.then(|| json!({"first_tx": 1, "last_tx": good.state.tx.0})).into();
                 } else {
                     data["new_transactions"] = good.state.tx.0.saturating_sub(before).into();
                 }

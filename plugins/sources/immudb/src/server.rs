@@ -118,6 +118,7 @@ impl Server {
     async fn tick(&mut self) {
         match self.names().await {
             Ok(jobs) if jobs.is_empty() => {
+                self.ledger.server_fails();
                 let text = "no database is selected of those that the server lists";
                 self.say(vec![(String::new(), Verdict::Unchecked(Unchecked::new("none", text)))])
                     .await;
@@ -133,7 +134,8 @@ impl Server {
 
     /// Nothing can be said of any database.
     async fn fail(&mut self, fault: &Fault) {
-        let mut names: Vec<String> = self.ledger.remembered().map(str::to_owned).collect();
+        self.ledger.server_fails();
+        let mut names: Vec<String> = self.ledger.known().map(str::to_owned).collect();
         names.retain(|name| self.core.selection.takes(name));
         if names.is_empty() {
             names.push(String::new());
