@@ -94,3 +94,35 @@ pub fn none_runs(data_dir: &Path) -> Failure {
         ),
     }
 }
+
+/// A query string; everything but letters, digits and `-._` is escaped.
+#[must_use]
+pub fn query(pairs: &[(&'static str, String)]) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::new();
+    for (name, value) in pairs {
+        if !out.is_empty() {
+            out.push('&');
+        }
+        out.push_str(name);
+        out.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
+                out.push(byte.into());
+            } else {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn values_are_escaped() {
+        let pairs = [("username", "a b&c=ü".to_owned()), ("from", "7".to_owned())];
+        assert_eq!(super::query(&pairs), "username=a%20b%26c%3D%C3%BC&from=7");
+    }
+}

@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod dlq;
 mod events;
+mod immudb;
 mod journal;
 mod keys;
 mod manual;
@@ -85,6 +86,11 @@ enum Verb {
     Dlq {
         #[command(subcommand)]
         verb: dlq::DlqVerb,
+    },
+    /// Audit an immudb server once, or trust a database again after a finding
+    Immudb {
+        #[command(subcommand)]
+        verb: immudb::ImmudbVerb,
     },
     /// Check or print the journal's files; works beside a running agent
     Journal {
@@ -224,6 +230,7 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
         Verb::Events(args) => events::run(&context, *args),
         Verb::Keys { verb } => keys::run(&context, verb),
         Verb::Dlq { verb } => dlq::run(&context, verb),
+        Verb::Immudb { verb } => immudb::run(&context, verb),
         Verb::Journal { verb } => journal::run(&context, verb),
         Verb::Page => keys::page(&context),
         Verb::Completions { .. } | Verb::Man { .. } | Verb::Version => Ok(ExitCode::SUCCESS),

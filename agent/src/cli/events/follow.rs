@@ -23,7 +23,7 @@ pub(super) async fn run(
 ) -> Result<ExitCode, Failure> {
     let mut pairs = filters.to_vec();
     pairs.extend(from.map(|seq| ("from", seq.to_string())));
-    let path = format!("/events?{}", encode(&pairs));
+    let path = format!("/events?{}", admin::query(&pairs));
     let answer = admin::ask(data_dir, Method::GET, &path)
         .await?
         .ok_or_else(|| admin::none_runs(data_dir))?;
@@ -66,35 +66,4 @@ fn shown(lines: &[u8], json: bool) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
-}
-
-/// A query string; everything but letters, digits and `-._` is escaped.
-fn encode(pairs: &[(&'static str, String)]) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::new();
-    for (name, value) in pairs {
-        if !out.is_empty() {
-            out.push('&');
-        }
-        out.push_str(name);
-        out.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
-                out.push(byte.into());
-            } else {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn values_are_escaped() {
-        let pairs = [("username", "a b&c=ü".to_owned()), ("from", "7".to_owned())];
-        assert_eq!(super::encode(&pairs), "username=a%20b%26c%3D%C3%BC&from=7");
-    }
 }

@@ -17,3 +17,4 @@ mod recorded;
 mod tls;
 mod trial;
 mod trouble;
+mod trust;
