@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod dlq;
 mod events;
+mod immudb;
 mod journal;
 mod keys;
 mod manual;
@@ -87,6 +88,11 @@ enum Verb {
     Dlq {
         #[command(subcommand)]
         verb: dlq::DlqVerb,
+    },
+    /// Audit an immudb server once, or trust a database again after a finding
+    Immudb {
+        #[command(subcommand)]
+        verb: immudb::ImmudbVerb,
     },
     /// Check or print the journal's files; works beside a running agent
     Journal {
@@ -235,6 +241,7 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
         Verb::Events(args) => events::run(&context, *args),
         Verb::Keys { verb } => keys::run(&context, verb),
         Verb::Dlq { verb } => dlq::run(&context, verb),
+        Verb::Immudb { verb } => immudb::run(&context, verb),
         Verb::Journal { verb } => journal::run(&context, verb),
         Verb::Verify(args) => verify::run(&context, &args),
         Verb::Prove(args) => prove::run(&context, &args),

@@ -27,6 +27,10 @@ pub struct Secure(pub bool);
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct BasePath(pub Arc<str>);
 
+/// Who sent a request through the admin socket: the user id that the kernel tells; an extension of each request there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LocalUser(pub u32);
+
 /// An error answer as `application/problem+json` (RFC 9457).
 #[derive(Debug)]
 pub struct Problem {

@@ -80,11 +80,16 @@ pub struct BuildContext {
     pub memory: Arc<tokio::sync::Semaphore>,
     /// Routes for the agent's listener; what a plugin leaves here is mounted.
     pub routes: Router,
-    /// Routes apart from those, by listener: mounted where `http.listeners` has one of that name, and nowhere else.
+    /// Routes apart from those, by listener: mounted where `http.listeners` has one of that name, and nowhere else;
+    /// [`ADMIN`] is always there.
     pub named_routes: BTreeMap<&'static str, Router>,
     /// For sources and services: the way into the journal. It refuses once this instance has failed.
     pub emitter: Option<Emitter>,
 }
+
+/// The name in [`BuildContext::named_routes`] for what commands reach through the admin socket, where only root and the
+/// agent's own user are answered. Each request has a [`LocalUser`](crate::http::LocalUser).
+pub const ADMIN: &str = "admin.sock";
 
 /// Bytes that one permit of [`BuildContext::memory`] stands for.
 pub const MEMORY_PERMIT: usize = 1024;

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use auditmon_core::http::Problem;
+use auditmon_core::http::{LocalUser, Problem};
+use auditmon_core::plugin::ADMIN;
 use auditmon_journal::Handle;
 use axum::Router;
 use axum::body::Body;
@@ -33,10 +34,11 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::accounts::{Accounts, KeyRing};
+use crate::mounts::Mounts;
 use crate::routes::parameters;
 
 /// The socket's name in the data directory.
-pub const SOCKET: &str = "admin.sock";
+pub const SOCKET: &str = ADMIN;
 /// Most commands at once; further ones wait.
 const MAX_CONNECTIONS: usize = 64;
 /// How long a command may take to say what it wants.
@@ -102,6 +104,8 @@ pub(crate) struct Admin {
     pub(crate) keys: Arc<KeyRing>,
     /// Where people reach the page, without a slash at its end.
     pub(crate) root_url: String,
+    /// Routes of plugins for commands of theirs.
+    pub(crate) mounts: Mounts,
 }
 
 /// The socket's path as a short one: a data directory may lie deeper than the 108 bytes that a socket's address has.
@@ -157,13 +161,14 @@ pub(crate) async fn serve(listener: UnixListener, admin: Admin, stop: Cancellati
                 }
             },
         };
-        let allowed = stream.peer_cred().is_ok_and(|peer| [0, own].contains(&peer.uid()));
-        if !allowed {
+        let allowed = stream.peer_cred().ok().filter(|peer| [0, own].contains(&peer.uid()));
+        let Some(peer) = allowed else {
             tracing::warn!("a command of another user was turned away from the admin socket");
             continue;
-        }
+        };
         let router = router.clone();
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(LocalUser(peer.uid()));
             router.clone().oneshot(request.map(Body::new))
         });
         let connection = http1::Builder::new()
@@ -184,6 +189,7 @@ pub(crate) async fn serve(listener: UnixListener, admin: Admin, stop: Cancellati
 }
 
 fn router(admin: Admin, stop: CancellationToken) -> Router {
+    let of_plugins = admin.mounts.named_router(ADMIN);
     let admin = Arc::new(admin);
     Router::new()
         .route("/status", get(status))
@@ -195,6 +201,7 @@ fn router(admin: Admin, stop: CancellationToken) -> Router {
         .route("/keys/log/finish", post(|admin| rotate(admin, true)))
         .with_state(Arc::clone(&admin))
         .route("/events", get(move |query| follow::follow(admin, stop, query)))
+        .fallback_service(of_plugins)
 }
 
 async fn status(State(admin): State<Arc<Admin>>) -> Response {

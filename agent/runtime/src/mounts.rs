@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use auditmon_core::plugin::ADMIN;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -54,6 +55,16 @@ pub(crate) struct Named {
     pub(crate) name: String,
     /// Parts of which it has what is shared.
     pub(crate) serve: Vec<String>,
+}
+
+impl Named {
+    /// The admin socket. No configured listener has its name: they have no dot in theirs.
+    pub(crate) fn admin() -> Self {
+        Self {
+            name: ADMIN.to_owned(),
+            serve: Vec::new(),
+        }
+    }
 }
 
 /// Two parts want one route, or both answer what no other does.

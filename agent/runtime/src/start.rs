@@ -24,7 +24,7 @@ use crate::agent::{Agent, FirstStart, Inner, Running, Setup, StartError, Started
 use crate::expose::Registries;
 use crate::hot::Hot;
 use crate::listeners::{self, Further, Places};
-use crate::mounts::Mounts;
+use crate::mounts::{Mounts, Named};
 use crate::parts::Parts;
 use crate::plan::{Plans, Recipe};
 use crate::plugins::Plugins;
@@ -139,7 +139,7 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
                 let count = axum::middleware::from_fn_with_state(counted.clone(), telemetry::count_requests);
                 router.layer(count)
             },
-            further.iter().map(Further::named).collect(),
+            further.iter().map(Further::named).chain([Named::admin()]).collect(),
         ),
         refuse: CancellationToken::new(),
     });
@@ -209,6 +209,7 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
             keys,
             commands: Arc::new(Commander(inner.clone())),
             root_url: root,
+            mounts: parts.mounts.clone(),
         };
         let commanded = admin::serve(admin_socket, admin, close.clone());
         serving.push(AbortOnDropHandle::new(tokio::spawn(commanded)));

@@ -188,3 +188,152 @@ fn it_is_off_unless_configured() {
     assert_eq!(agent.get("/healthz").json()["plugins"]["immudb"]["state"], "disabled");
     assert!(!agent.get("/metrics").text().contains("auditmon_immudb_"));
 }
+
+#[test]
+fn a_finding_is_accepted_from_the_command_line() {
+    let runtime = runtime();
+    let fake = runtime.block_on(Fake::start());
+    fake.change(|world| world.grow("orders", 6, 0));
+    let agent = Agent::builder()
+        .config(&config(&[server("db1", &fake.address.to_string(), "")]))
+        .start();
+    told(&agent, "db1", "immudb.audit.ok", |data| data["database"] == "orders");
+    let trust = [
+        "immudb",
+        "trust",
+        "db1",
+        "orders",
+        "--reason",
+        "restored, ticket 7",
+        "--by",
+        "jane",
+    ];
+    let refused = agent.run(&trust).expect(1);
+    assert!(
+        refused.stderr.contains("nothing was found on db1/orders"),
+        "{}",
+        refused.stderr
+    );
+
+    fake.db("orders", |db| {
+        db.data = naive::Database::default();
+        fake::add(&mut db.data, (0..4).map(|at| fake::plan(at, 0, 1, 0)));
+    });
+    told(&agent, "db1", "immudb.audit.tampered", |data| {
+        data["code"] == "rollback"
+    });
+    let done = agent.run(&trust).expect(0);
+    assert!(
+        done.stdout.contains("trusted from now on: transaction 4, hash "),
+        "{}",
+        done.stdout
+    );
+    let event = told(&agent, "db1", "immudb.trust", |_| true);
+    let data = &event["event_data"];
+    assert_eq!(
+        (&event["username"], &data["reason"], &data["new"]["tx"]),
+        (&"jane".into(), &"restored, ticket 7".into(), &4.into())
+    );
+    assert_eq!(data["uid"], rustix::process::getuid().as_raw());
+    fake.change(|world| world.grow("orders", 3, 2));
+    told(&agent, "db1", "immudb.audit.ok", |data| {
+        data["current"]["tx"] == 4 || data["current"]["tx"] == 7
+    });
+    // No listener has the route: there a GET would be answered with 405.
+    let _ = agent.get("/immudb/trust").expect(404);
+}
+
+/// Held to what the agent remembers, beside it and without it; and nothing is remembered of it.
+#[test]
+fn a_server_is_checked_once() {
+    let runtime = runtime();
+    let fake = runtime.block_on(Fake::start());
+    fake.change(|world| {
+        world.grow("orders", 6, 0);
+        world.grow("billing", 2, 0);
+    });
+    let address = fake.address.to_string();
+    let mut agent = Agent::builder().config(&config(&[server("db1", &address, "")])).start();
+    told(&agent, "db1", "immudb.audit.ok", |data| data["database"] == "orders");
+    fake.change(|world| world.grow("orders", 3, 0));
+    eventually("it is followed", PATIENCE, || {
+        (metric(&agent, "auditmon_immudb_curr_tx", "db1", "orders")? == 9.0).then_some(())
+    });
+    // Beside a running agent what it wrote last may not be seen yet.
+    let well = agent.run(&["immudb", "check", "db1"]).expect(0);
+    assert!(well.stdout.contains("orders: in order ("), "{}", well.stdout);
+    agent.stop();
+
+    let well = agent.run(&["immudb", "check", "db1", "--database", "ord*"]).expect(0);
+    assert!(
+        well.stdout.starts_with("orders: in order (") && well.stdout.lines().count() == 1,
+        "{}",
+        well.stdout
+    );
+    assert!(!well.stderr.contains("nothing is remembered"), "{}", well.stderr);
+    fake.db("billing", |db| db.unloaded = true);
+    let unknown = agent.run(&["immudb", "check", "db1"]).expect(2);
+    assert!(
+        unknown.stdout.contains("billing: could not check (unloaded)"),
+        "{}",
+        unknown.stdout
+    );
+    fake.db("orders", |db| {
+        db.data = naive::Database::default();
+        fake::add(&mut db.data, (0..4).map(|at| fake::plan(at, 0, 1, 0)));
+    });
+    for _ in 0..2 {
+        let found = agent.run(&["immudb", "check", &address, "--json"]).expect(1);
+        let lines = found
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let orders = lines.into_iter().find(|data| data["database"] == "orders").unwrap();
+        assert_eq!(
+            (&orders["code"], &orders["trusted"]["tx"]),
+            (&"rollback".into(), &9.into())
+        );
+    }
+
+    // Without any memory and configuration.
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, PASSWORD).unwrap();
+    let other = Agent::builder().place();
+    let check = |server: &str, more: &[&str]| {
+        let words = [
+            "immudb",
+            "check",
+            server,
+            "--user",
+            USER,
+            "--password-file",
+            password.to_str().unwrap(),
+        ];
+        other.run(&[&words[..], more].concat())
+    };
+    let well = check(&address, &["--database", "orders"]).expect(0);
+    assert!(
+        well.stdout.contains("orders: in order (first-seen), transaction 4"),
+        "{}",
+        well.stdout
+    );
+    assert!(
+        well.stderr.contains("nothing is remembered of this server"),
+        "{}",
+        well.stderr
+    );
+    fake.change(|world| world.stop());
+    let gone = check(&address, &[]).expect(2);
+    assert!(gone.stderr.contains("can't be reached"), "{}", gone.stderr);
+    let wrong = check("no such:host", &[]).expect(2);
+    assert!(wrong.stderr.contains("address"), "{}", wrong.stderr);
+}
+
+#[test]
+fn without_an_auditor_nothing_can_be_trusted() {
+    let agent = Agent::start();
+    let trust = ["immudb", "trust", "db1", "orders", "--reason", "x"];
+    let refused = agent.run(&trust).expect(1);
+    assert!(refused.stderr.contains("`sources.immudb` is off"), "{}", refused.stderr);
+}

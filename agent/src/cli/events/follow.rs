@@ -23,7 +23,7 @@ pub(super) async fn run(
 ) -> Result<ExitCode, Failure> {
     let mut pairs = filters.to_vec();
     pairs.extend(from.map(|seq| ("from", seq.to_string())));
-    let path = format!("/events?{}", crate::admin::encode_query(&pairs));
+    let path = format!("/events?{}", admin::encode_query(&pairs));
     let answer = admin::ask(data_dir, Method::GET, &path)
         .await?
         .ok_or_else(|| admin::none_runs(data_dir))?;
@@ -66,13 +66,4 @@ fn shown(lines: &[u8], json: bool) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn values_are_escaped() {
-        let pairs = [("username", "a b&c=ü".to_owned()), ("from", "7".to_owned())];
-        assert_eq!(crate::admin::encode_query(&pairs), "username=a%20b%26c%3D%C3%BC&from=7");
-    }
 }

@@ -86,9 +86,11 @@ impl Audit<'_> {
         let asked = self.asked;
         self.client.select(self.seat, asked.database).await?;
         let answer = self.client.state(self.seat).await?;
+        // Shown beside a finding on the name, too.
+        let claimed = State::new(asked.database, &wire::state(&answer.message));
+        self.shown = claimed.as_ref().ok().copied();
         let message = self.named(answer)?;
-        let claimed = State::new(asked.database, &wire::state(&message))?;
-        self.shown = Some(claimed);
+        let claimed = claimed?;
         let key = self.signed(&claimed, message.signature.as_ref())?;
         let how = match asked.trusted {
             None => {

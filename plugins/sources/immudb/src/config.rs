@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use auditmon_core::plugin::{BuildContext, Faults, PluginConfig, PluginError, Source};
+use auditmon_core::plugin::{ADMIN, BuildContext, Faults, PluginConfig, PluginError, Source};
 use auditmon_core::units::{Size, Span};
-use immudb_verify::{Alh, EMPTY, State, TxId};
+use immudb_verify::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Endpoint;
 use crate::source::Auditor;
 use crate::trusted;
+use crate::word::NOTHING;
 
 /// Shortest interval.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -119,13 +120,23 @@ impl Accept {
     /// The state, if there is one.
     pub(crate) fn state(&self) -> Option<State> {
         match (&self.hash, self.tx) {
-            (None, 0) => Some(State {
-                tx: TxId(0),
-                alh: Alh(EMPTY),
-            }),
+            (None, 0) => Some(NOTHING),
             (Some(hash), tx) if tx > 0 => trusted::state(tx, hash),
             _ => None,
         }
+    }
+
+    /// # Errors
+    /// What is expected where something is missing, too long or no state.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if self.state().is_none() {
+            return Err("expected `tx` with `hash` of 64 hexadecimal digits, or `tx: 0` without");
+        }
+        let texts = [(&self.database, 128), (&self.by, 256), (&self.reason, 1024)];
+        if texts.iter().any(|(text, most)| text.is_empty() || text.len() > *most) {
+            return Err("expected `database`, `by` and `reason`, with at most 128, 256 and 1024 bytes");
+        }
+        Ok(())
     }
 
     /// What tells it from others, in few characters.
@@ -141,6 +152,14 @@ impl Accept {
 #[serde(transparent)]
 #[schemars(inline)]
 pub struct Password(pub(crate) String);
+
+impl Password {
+    /// A password as it stands in a file.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+}
 
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -176,6 +195,17 @@ pub struct TlsConfig {
     pub key_file: Option<PathBuf>,
     /// The name that its certificate has to be for, if it isn't the address.
     pub server_name: Option<String>,
+}
+
+impl ImmudbConfig {
+    /// The configured server of this name or address.
+    #[must_use]
+    pub fn server(&self, name: &str) -> Option<&ServerConfig> {
+        let endpoint = Endpoint::parse(name).ok();
+        let of_name = self.servers.iter().find(|server| server.label() == name);
+        let same = |server: &&ServerConfig| endpoint.is_some() && Endpoint::parse(&server.address).ok() == endpoint;
+        of_name.or_else(|| self.servers.iter().find(same))
+    }
 }
 
 impl ServerConfig {
@@ -232,18 +262,8 @@ impl ServerConfig {
             }
         }
         for accept in &self.accept {
-            if accept.state().is_none() {
-                fault(
-                    "accept",
-                    "expected `tx` with `hash` of 64 hexadecimal digits, or `tx: 0` without".to_owned(),
-                );
-            }
-            let texts = [(&accept.database, 128), (&accept.by, 256), (&accept.reason, 1024)];
-            if texts.iter().any(|(text, most)| text.is_empty() || text.len() > *most) {
-                fault(
-                    "accept",
-                    "expected `database`, `by` and `reason`, with at most 128, 256 and 1024 bytes".to_owned(),
-                );
+            if let Err(says) = accept.check() {
+                fault("accept", says.to_owned());
             }
         }
         match &self.tls {
@@ -335,11 +355,12 @@ impl PluginConfig for ImmudbConfig {
 
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError> {
         let (metrics, control) = (cx.metrics.clone(), cx.control.clone());
-        let auditor = tokio::task::spawn_blocking(move || Auditor::open(self, &metrics, &control))
+        let mut auditor = tokio::task::spawn_blocking(move || Auditor::open(self, &metrics, &control))
             .await
             .map_err(PluginError::transient)?
             // A file may come, or be mended, while the agent runs.
             .map_err(PluginError::transient)?;
+        cx.named_routes.insert(ADMIN, auditor.desk().routes());
         Ok(Box::new(auditor))
     }
 }

@@ -3,23 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use auditmon_core::Batch;
-use auditmon_core::event::{Data, Draft, Outcome, Severity};
 use auditmon_core::plugin::Memory;
 use auditmon_core::time::{self, Nanos};
 use immudb_verify::{PublicKey, State};
 use serde_json::{Value, json};
 
 use crate::address::Endpoint;
-use crate::config::Accept;
 use crate::metrics::Metrics;
+use crate::note::{Note, Told, log, shown};
 use crate::trusted::{self, Latched, Record, Remembered};
 use crate::verdict::{Code, Finding, How, NOT_ACCEPTED, Unchecked, Verdict};
+use crate::word::{Order, Word};
 
 /// After so long an unchanged verdict is told again.
 const AGAIN: Nanos = 3_600_000_000_000;
-/// `username` of the events: who says it.
-const USER: &str = "auditmon";
 
 /// One server's databases.
 pub(crate) struct Ledger {
@@ -47,6 +44,8 @@ struct Watched {
     told: Option<Nanos>,
     /// Since when it is gone.
     gone: Option<Nanos>,
+    /// The state that it showed at the last verdict; a server that gives no answer takes nothing back.
+    shown: Option<State>,
 }
 
 /// Numbers for the plugin's state.
@@ -74,6 +73,7 @@ impl Ledger {
             };
             (name, watched)
         });
+        metrics.up(&label, false);
         Self {
             databases: databases.collect(),
             endpoint,
@@ -92,6 +92,15 @@ impl Ledger {
             Remembered::Record(record) => Some(record),
             Remembered::Broken => None,
         }
+    }
+
+    /// Databases that were seen, also while they were empty.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &str> {
+        let known = self
+            .databases
+            .iter()
+            .filter(|(_, watched)| watched.remembered.is_some());
+        known.map(|(name, _)| name.as_str())
     }
 
     /// Databases that had something to lose.
@@ -131,6 +140,12 @@ impl Ledger {
     /// The server answers: what was said of it as a whole is over.
     pub(crate) fn server_answers(&mut self) {
         self.databases.remove("");
+        self.metrics.up(&self.label, true);
+    }
+
+    /// There is nothing to audit on the server: it can't be asked, or has nothing that is selected.
+    pub(crate) fn server_fails(&self) {
+        self.metrics.up(&self.label, false);
     }
 
     /// Whether a database's last verdict is older than two intervals.
@@ -145,7 +160,10 @@ impl Ledger {
         for (name, watched) in &self.databases {
             let Some((result, code)) = watched.kind else { continue };
             summary.all += 1;
-            let text = format!("{}/{name} ({code})", self.label);
+            let text = match name.as_str() {
+                "" => format!("{} ({code})", self.label),
+                name => format!("{}/{name} ({code})", self.label),
+            };
             match result {
                 "tampered" => summary.tampered.push(text),
                 "error" => summary.unchecked.push(text),
@@ -155,57 +173,22 @@ impl Ledger {
         summary
     }
 
-    /// Takes what operators accepted, each once, and tells of it.
-    pub(crate) fn accept(&mut self, accepted: &[Accept], batch: &mut Batch, now: Nanos) {
-        for accept in accepted {
-            let Some(state) = accept.state() else { continue };
-            let database = accept.database.to_lowercase();
-            let Some(watched) = self.databases.get_mut(&database) else {
-                continue;
-            };
-            let mark = accept.mark();
-            let (old, first) = match &watched.remembered {
-                Some(Remembered::Record(record)) if record.accepted.contains(&mark) => continue,
-                Some(Remembered::Record(record)) if record.finding.is_some() => (Some(record.clone()), record.first),
-                Some(Remembered::Broken) => (None, now),
-                _ => continue,
-            };
-            let mut marks = old.as_ref().map_or_else(Vec::new, |old| old.accepted.clone());
-            marks.push(mark);
-            let record = Record {
-                state,
-                uuid: None,
-                key: None,
-                first,
-                taken: now,
-                finding: None,
-                accepted: marks,
-            };
-            let key = trusted::key(&self.endpoint, &database);
-            let data = json!({
-                "server": {"name": self.label, "address": self.endpoint.to_string()},
-                "database": database,
-                "by": accept.by,
-                "reason": accept.reason,
-                "old": old.as_ref().map(|old| shown(&old.state)),
-                "finding": old.as_ref().and_then(|old| old.finding.as_ref()).map(|finding| finding.code.clone()),
-                "new": shown(&state),
-            });
-            watched.remembered = Some(Remembered::Record(Box::new(record.clone())));
-            let resource = format!("immudb://{}/{database}", self.endpoint);
-            let data = data.to_string();
-            let draft = Draft {
-                resource: Some(&resource),
-                outcome: Outcome::Success,
-                severity: Severity::Warning,
-                data: Data::Raw(&data),
-                ..Draft::new("immudb.trust", &accept.by)
-            };
-            let added = batch.push(draft).is_ok();
-            if !added || batch.remember(&key, None, &record.encode()).is_err() {
-                tracing::error!(database, "what was accepted does not fit a batch");
-            }
-        }
+    /// Weighs an operator's word.
+    ///
+    /// # Errors
+    /// A sentence: it was taken before, there is no finding, or nothing that could be trusted.
+    pub(crate) fn weigh(&self, order: &Order, now: Nanos) -> Result<Word, String> {
+        let watched = self.databases.get(&order.database);
+        let remembered = watched.and_then(|watched| watched.remembered.as_ref());
+        let shown = watched.and_then(|watched| watched.shown);
+        Word::new(order, (&self.endpoint, &self.label), remembered, shown, now)
+    }
+
+    /// Trusts what an operator's word says, which is in the journal by now.
+    pub(crate) fn take(&mut self, word: Word) {
+        let watched = self.databases.entry(word.database).or_default();
+        watched.remembered = Some(Remembered::Record(Box::new(word.record)));
+        watched.gone = None;
     }
 
     /// Takes a verdict: what is trusted, what is told.
@@ -227,6 +210,11 @@ impl Ledger {
             note.states
                 .push((trusted::key(&self.endpoint, database), record.encode()));
             watched.remembered = Some(Remembered::Record(Box::new(record)));
+        }
+        match &verdict {
+            Verdict::Ok(good) => watched.shown = Some(good.state),
+            Verdict::Tampered(finding) => watched.shown = finding.shown,
+            Verdict::Unchecked(_) => {}
         }
         let kind = verdict.kind();
         let changed = watched.kind.replace(kind) != Some(kind);
@@ -282,7 +270,8 @@ impl Ledger {
                 data["current"]["signed_by"] = good.key.map(|key| hex::encode(key.to_point())).into();
                 let before = trusted.map_or(0, |record| record.state.tx.0);
                 if good.how == How::First {
-                    data["unseen"] = json!({"first_tx": 1, "last_tx": good.state.tx.0});
+                    let seen = !good.state.is_empty();
+                    data["unseen"] = seen.then(|| json!({"first_tx": 1, "last_tx": good.state.tx.0})).into();
                 } else {
                     data["new_transactions"] = good.state.tx.0.saturating_sub(before).into();
                 }
@@ -309,55 +298,6 @@ impl Ledger {
             }
         }
         data
-    }
-}
-
-/// What one group of verdicts adds to the journal.
-#[derive(Clone, Default)]
-pub(crate) struct Note {
-    told: Vec<Told>,
-    states: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-#[derive(Clone)]
-struct Told {
-    database: String,
-    verdict: Verdict,
-    data: Value,
-}
-
-impl Note {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.told.is_empty() && self.states.is_empty()
-    }
-
-    /// Writes it; events first. Whether all of it fitted.
-    pub(crate) fn write(&self, endpoint: &Endpoint, batch: &mut Batch) -> bool {
-        let told = self.told.iter().all(|told| {
-            let resource = match told.database.as_str() {
-                "" => format!("immudb://{endpoint}"),
-                database => format!("immudb://{endpoint}/{database}"),
-            };
-            let (name, outcome, severity) = match &told.verdict {
-                Verdict::Ok(_) => ("immudb.audit.ok", Outcome::Success, Severity::Info),
-                Verdict::Tampered(_) => ("immudb.audit.tampered", Outcome::Failure, Severity::Critical),
-                Verdict::Unchecked(_) => ("immudb.audit.error", Outcome::Unknown, Severity::Warning),
-            };
-            let data = told.data.to_string();
-            let draft = Draft {
-                resource: Some(&resource),
-                read_only: true,
-                outcome,
-                severity,
-                data: Data::Raw(&data),
-                ..Draft::new(name, USER)
-            };
-            batch.push(draft).is_ok()
-        });
-        let states = self.states.iter();
-        told && states.fold(true, |all, (key, value)| {
-            batch.remember(key, None, value).is_ok() && all
-        })
     }
 }
 
@@ -449,41 +389,5 @@ fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nanos) -> (Verd
             (Verdict::Tampered(finding), next)
         }
         (verdict, _) => (verdict, None),
-    }
-}
-
-fn shown(state: &State) -> Value {
-    json!({"tx": state.tx.0, "hash": state.alh.0.to_string()})
-}
-
-fn log(server: &str, database: &str, verdict: &Verdict) {
-    match verdict {
-        Verdict::Ok(good) => {
-            tracing::info!(
-                server,
-                database,
-                tx = good.state.tx.0,
-                "immudb: in order ({})",
-                good.how.as_str()
-            );
-        }
-        Verdict::Tampered(finding) => {
-            tracing::error!(
-                server,
-                database,
-                code = finding.code.as_str(),
-                "immudb: TAMPERED: {}",
-                finding.text
-            );
-        }
-        Verdict::Unchecked(why) => {
-            tracing::warn!(
-                server,
-                database,
-                reason = why.reason,
-                "immudb: could not check: {}",
-                why.text
-            );
-        }
     }
 }

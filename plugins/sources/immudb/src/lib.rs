@@ -11,20 +11,27 @@
 //! | `verdict` | what it comes to, in codes and in words |
 //! | `trusted` | what is remembered of a database |
 //! | `server` | one server: login, list, all its databases at once |
-//! | `ledger` | from verdicts to events, memory and metrics |
+//! | `ledger`, `note` | from verdicts to memory and metrics, events and log |
+//! | `word`, `desk` | operators' words after a finding, from the configuration and from commands |
 //! | `source` | the plugin |
+//! | [`check`](check()) | one audit for a command |
 
 mod address;
 mod audit;
+mod check;
 mod client;
 mod config;
+mod desk;
 mod ledger;
 mod metrics;
+mod note;
 mod secret;
 mod select;
 mod server;
 mod source;
 mod trusted;
 mod verdict;
+mod word;
 
+pub use check::{Checked, Outcome, Report, check};
 pub use config::{Accept, ImmudbConfig, Login, Password, ServerConfig, TlsConfig};

@@ -13,6 +13,7 @@ const EACH: &[&str] = &["server", "db"];
 /// By server and database.
 #[derive(Clone)]
 pub(crate) struct Metrics {
+    up: IntGaugeVec,
     result: IntGaugeVec,
     previous: IntGaugeVec,
     current: IntGaugeVec,
@@ -27,7 +28,9 @@ impl Metrics {
         let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), EACH);
         let seconds = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), EACH);
         let duration = HistogramOpts::new("auditmon_immudb_duration_seconds", "Time of an audit of one database.");
+        let up = "Whether there was something to audit on the server the last time: 1, or 0: no answer, no login, no database.";
         let metrics = Self {
+            up: IntGaugeVec::new(Opts::new("auditmon_immudb_up", up), &["server"])?,
             result: gauge(
                 "auditmon_immudb_audit_result",
                 "Last audit: 1 in order, 0 tampered, -1 not checked.",
@@ -45,7 +48,7 @@ impl Metrics {
             )?,
             duration: HistogramVec::new(duration.buckets(BUCKETS.to_vec()), &["server"])?,
         };
-        for gauge in [&metrics.result, &metrics.previous, &metrics.current] {
+        for gauge in [&metrics.up, &metrics.result, &metrics.previous, &metrics.current] {
             registry.register(Box::new(gauge.clone()))?;
         }
         registry.register(Box::new(metrics.run.clone()))?;
@@ -53,6 +56,11 @@ impl Metrics {
         registry.register(Box::new(metrics.runs.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
         Ok(metrics)
+    }
+
+    /// Whether a server could be asked; also before it was, so that one that never answers is seen.
+    pub(crate) fn up(&self, server: &str, up: bool) {
+        self.up.with_label_values(&[server]).set(up.into());
     }
 
     /// A database that nothing is known of yet.

@@ -12,6 +12,7 @@ use auditmon_journal::Linger;
 use futures_util::stream::{self, StreamExt as _};
 use immudb_verify::PublicKey;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -20,15 +21,18 @@ use crate::audit::{Asked, audit};
 use crate::client::seat::ONLY;
 use crate::client::{Client, Fault, Listed, MAX_DATABASES, Seat};
 use crate::config::Accept;
-use crate::ledger::{Ledger, Note};
+use crate::desk::{Orders, Request};
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::note::Note;
 use crate::select::Selection;
 use crate::source::Board;
 use crate::trusted::Record;
 use crate::verdict::{Unchecked, Verdict};
+use crate::word::Order;
 
 /// Most databases of one server at a time: a server has 100 sessions for all its clients.
-const SEATS: usize = 8;
+pub(crate) const SEATS: usize = 8;
 /// A session that is not used for so long is kept alive; servers end it after two minutes.
 const IDLE: Duration = Duration::from_secs(45);
 /// For saying goodbye.
@@ -66,11 +70,13 @@ pub(crate) struct Server {
     pub(crate) emitter: Emitter,
     pub(crate) health: HealthReporter,
     pub(crate) board: Arc<Board>,
+    /// Words of operators.
+    pub(crate) orders: Option<Orders>,
 }
 
 /// One database to audit.
-struct Job {
-    name: String,
+pub(crate) struct Job {
+    pub(crate) name: String,
     loaded: bool,
     record: Option<Record>,
     server: (Option<String>, Option<PublicKey>),
@@ -81,25 +87,16 @@ impl Server {
     /// Audits until it is told to stop.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.work()).await;
-        let seats = std::mem::take(&mut *self.core.seats.lock());
-        let client = &self.core.client;
-        let goodbye = futures_util::future::join_all(seats.into_iter().map(|seat| client.close(seat)));
-        // A server that is gone ends them by itself.
-        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+        self.core.goodbye().await;
     }
 
     async fn work(&mut self) {
-        let mut batch = self.emitter.batch();
         let accept = std::mem::take(&mut self.core.accept);
-        self.ledger.accept(&accept, &mut batch, time::now());
-        if !batch.is_empty() {
-            // Should it be refused, the finding stands, and the next life tries again.
-            let taken = self.emitter.emit(batch, Linger::NONE).await;
-            if let Err(error) = taken {
-                tracing::warn!(
-                    server = self.ledger.label,
-                    "immudb: what was accepted is not stored: {error}"
-                );
+        for order in accept.iter().filter_map(Order::of) {
+            // One that was taken before, or is about nothing, stays without effect; another that fails is tried again by
+            // the next life.
+            if let Err(says) = self.obey(&order).await {
+                tracing::debug!(server = self.ledger.label, "immudb: `accept` has no effect: {says}");
             }
         }
         let mut tick = tokio::time::interval(self.core.interval);
@@ -111,13 +108,36 @@ impl Server {
             tokio::select! {
                 _ = tick.tick() => self.tick().await,
                 _ = idle.tick() => self.core.keep_alive().await,
+                Some(request) = next(&mut self.orders) => {
+                    // Who asked may have given up.
+                    if !request.answer.is_closed() {
+                        let answer = self.obey(&request.order).await;
+                        let _ = request.answer.send(answer);
+                        tick.reset_immediately();
+                    }
+                }
             }
         }
+    }
+
+    /// Does what an operator says, once it is in the journal; gives the event's data.
+    async fn obey(&mut self, order: &Order) -> Result<Value, String> {
+        let word = self.ledger.weigh(order, time::now())?;
+        let mut batch = self.emitter.batch();
+        if !word.write(&self.ledger.endpoint, &mut batch) {
+            return Err("the word doesn't fit an event".to_owned());
+        }
+        let stored = self.emitter.emit(batch, Linger::NONE).await;
+        stored.map_err(|error| format!("the word is not stored, so nothing has changed: {error}"))?;
+        let data = word.data.clone();
+        self.ledger.take(word);
+        Ok(data)
     }
 
     async fn tick(&mut self) {
         match self.names().await {
             Ok(jobs) if jobs.is_empty() => {
+                self.ledger.server_fails();
                 let text = "no database is selected of those that the server lists";
                 self.say(vec![(String::new(), Verdict::Unchecked(Unchecked::new("none", text)))])
                     .await;
@@ -133,7 +153,8 @@ impl Server {
 
     /// Nothing can be said of any database.
     async fn fail(&mut self, fault: &Fault) {
-        let mut names: Vec<String> = self.ledger.remembered().map(str::to_owned).collect();
+        self.ledger.server_fails();
+        let mut names: Vec<String> = self.ledger.known().map(str::to_owned).collect();
         names.retain(|name| self.core.selection.takes(name));
         if names.is_empty() {
             names.push(String::new());
@@ -152,7 +173,7 @@ impl Server {
         }
     }
 
-    /// Which databases to audit, those that gave no answer last time at the end.
+    /// Which databases to audit.
     async fn names(&mut self) -> Result<Vec<Job>, Fault> {
         if let Some((until, fault)) = &self.refused {
             if Instant::now() < *until {
@@ -184,36 +205,7 @@ impl Server {
                 return Err(fault);
             }
         }
-        let selection = &self.core.selection;
-        let listed = self.listed.iter().map(|listed| listed.name.as_str());
-        let remembered = self.ledger.remembered();
-        let mut names: BTreeSet<String> = listed
-            .chain(remembered)
-            .filter(|name| selection.takes(name))
-            .map(str::to_owned)
-            .collect();
-        names.extend(
-            selection
-                .named()
-                .filter(|name| crate::client::is_name(name))
-                .map(str::to_owned),
-        );
-        let now = time::now();
-        let (uuid, key) = self.ledger.identity();
-        let server = (uuid.map(str::to_owned), key.copied());
-        let mut jobs: Vec<Job> = names
-            .into_iter()
-            .take(MAX_DATABASES)
-            .map(|name| Job {
-                loaded: self.listed.iter().all(|listed| listed.name != name || listed.loaded),
-                record: self.ledger.record(&name).cloned(),
-                server: server.clone(),
-                held: self.ledger.is_due(&name, now),
-                name,
-            })
-            .collect();
-        jobs.sort_by_cached_key(|job| self.ledger.was_silent(&job.name));
-        Ok(jobs)
+        Ok(self.core.jobs(&self.ledger, &self.listed))
     }
 
     async fn all(&mut self, jobs: Vec<Job>) {
@@ -257,6 +249,14 @@ impl Server {
     }
 }
 
+/// The next word of an operator; `None` where nobody can bring one any more.
+async fn next(orders: &mut Option<Orders>) -> Option<Request> {
+    match orders {
+        Some(orders) => orders.recv().await,
+        None => None,
+    }
+}
+
 /// The way into the journal.
 struct Voice<'a> {
     emitter: &'a Emitter,
@@ -289,8 +289,50 @@ impl Voice<'_> {
 }
 
 impl Core {
+    /// What is to be audited of these databases and of those that are remembered; those that gave no answer last time at
+    /// the end.
+    pub(crate) fn jobs(&self, ledger: &Ledger, listed: &[Listed]) -> Vec<Job> {
+        let selection = &self.selection;
+        let names = listed.iter().map(|listed| listed.name.as_str());
+        let remembered = ledger.remembered();
+        let mut names: BTreeSet<String> = names
+            .chain(remembered)
+            .filter(|name| selection.takes(name))
+            .map(str::to_owned)
+            .collect();
+        names.extend(
+            selection
+                .named()
+                .filter(|name| crate::client::is_name(name))
+                .map(str::to_owned),
+        );
+        let now = time::now();
+        let (uuid, key) = ledger.identity();
+        let server = (uuid.map(str::to_owned), key.copied());
+        let mut jobs: Vec<Job> = names
+            .into_iter()
+            .take(MAX_DATABASES)
+            .map(|name| Job {
+                loaded: listed.iter().all(|listed| listed.name != name || listed.loaded),
+                record: ledger.record(&name).cloned(),
+                server: server.clone(),
+                held: ledger.is_due(&name, now),
+                name,
+            })
+            .collect();
+        jobs.sort_by_cached_key(|job| ledger.was_silent(&job.name));
+        jobs
+    }
+
+    /// Says goodbye to the server; one that is gone ends its logins by itself.
+    pub(crate) async fn goodbye(&self) {
+        let seats = std::mem::take(&mut *self.seats.lock());
+        let goodbye = futures_util::future::join_all(seats.into_iter().map(|seat| self.client.close(seat)));
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    }
+
     /// Audits one database within its deadline.
-    async fn one(&self, job: &Job) -> Verdict {
+    pub(crate) async fn one(&self, job: &Job) -> Verdict {
         if !job.loaded {
             return Verdict::of_fault(&Fault::Unloaded);
         }
@@ -353,7 +395,7 @@ impl Core {
     }
 
     /// The list of databases; without a login that of a server without authentication.
-    async fn list(&self) -> Result<Vec<Listed>, Fault> {
+    pub(crate) async fn list(&self) -> Result<Vec<Listed>, Fault> {
         let names: Vec<String> = self.selection.named().map(str::to_owned).collect();
         for attempt in 0..2 {
             let free = self.seats.lock().pop();

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::address::Endpoint;
 use crate::client::{Client, connect};
 use crate::config::{ImmudbConfig, ServerConfig};
+use crate::desk::{Desk, Orders};
 use crate::ledger::{Ledger, Summary};
 use crate::metrics::Metrics;
 use crate::secret::Credentials;
@@ -61,7 +62,7 @@ impl Board {
 /// `sources.immudb`, ready to run.
 pub(crate) struct Auditor {
     config: ImmudbConfig,
-    servers: Vec<(String, Core)>,
+    servers: Vec<(Core, Option<Orders>)>,
     metrics: Metrics,
 }
 
@@ -76,7 +77,7 @@ impl Auditor {
         let open = |server: &ServerConfig| {
             let core = core(&config, server, &limit, &metrics, control);
             let core = core.map_err(|error| format!("{}: {error}", server.label()))?;
-            Ok((server.label().to_owned(), core))
+            Ok((core, None))
         };
         let servers: Result<Vec<_>, String> = config.servers.iter().map(open).collect();
         Ok(Self {
@@ -85,9 +86,22 @@ impl Auditor {
             config,
         })
     }
+
+    /// Where commands reach its servers.
+    pub(crate) fn desk(&mut self) -> Desk {
+        let mut desk = Desk::default();
+        for (core, orders) in &mut self.servers {
+            *orders = Some(desk.open(&core.label, &core.client.endpoint));
+        }
+        desk
+    }
 }
 
-fn core(
+/// All that is needed to ask a server; reads its files.
+///
+/// # Errors
+/// Which file, and what is wrong with it.
+pub(crate) fn core(
     config: &ImmudbConfig,
     server: &ServerConfig,
     limit: &Arc<Semaphore>,
@@ -138,9 +152,9 @@ impl Source for Auditor {
         let board = Arc::new(Board::default());
         let mut tasks = JoinSet::new();
         cx.health.ok();
-        for (label, core) in self.servers {
+        for (core, orders) in self.servers {
             let ledger = Ledger::new(
-                (core.client.endpoint.clone(), label),
+                (core.client.endpoint.clone(), core.label.clone()),
                 &cx.memory,
                 self.metrics.clone(),
                 self.config.interval.0,
@@ -155,6 +169,7 @@ impl Source for Auditor {
                 emitter: cx.emitter.clone(),
                 health: cx.health.clone(),
                 board: board.clone(),
+                orders,
             };
             tasks.spawn(server.run(cx.stop.clone()));
         }

@@ -159,16 +159,16 @@ impl Code {
     pub(crate) fn advice(self) -> &'static str {
         match self {
             Self::Missing => {
-                "If it was deleted on purpose, accept that: set `accept` for this database. If not, keep the server's \
-                 data directory as it is and find out who removed it."
+                "If it was deleted on purpose, say so: `auditmon immudb trust SERVER DB --reason TEXT`. If not, keep the \
+                 server's data directory as it is and find out who removed it."
             }
             Self::Identity | Self::Signature => {
                 "If the server or its key was changed on purpose, set `signing_keys`, or accept the new state with \
-                 `accept`. If not, don't trust this server until it is known who runs it."
+                 `auditmon immudb trust`. If not, don't trust this server until it is known who runs it."
             }
             Self::StateLost => {
                 "Check the journal (`auditmon journal fsck`) and who had access to this host; then accept a state \
-                 that another record vouches for with `accept`."
+                 that another record vouches for: `auditmon immudb trust` with --tx and --hash."
             }
             Self::Malformed => {
                 "Look what stands between the auditor and the server, a proxy or another service at this address; \
@@ -176,7 +176,8 @@ impl Code {
             }
             _ => {
                 "Stop writing to this database and keep a copy of the server's data directory. Compare with replicas \
-                 and backups from before. If it was a restore that you know of, accept the state shown with `accept`."
+                 and backups from before. If it was a restore that you know of, accept the state shown: \
+                 `auditmon immudb trust SERVER DB --reason TEXT`."
             }
         }
     }

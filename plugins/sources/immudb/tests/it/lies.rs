@@ -47,7 +47,7 @@ fn world(world: &mut World) {
 }
 
 /// The first `keep` transactions, then others.
-fn fork(db: &mut Db, keep: usize, more: usize) {
+pub fn fork(db: &mut Db, keep: usize, more: usize) {
     let mut data = crate::naive::Database::default();
     add(&mut data, (0..keep).map(|at| plan(at, 0, 1, 0)));
     add(&mut data, (keep..keep + more).map(|at| plan(at, 1, 1, 0)));

@@ -1,13 +1,17 @@
 //! The source at work on a journal of its own.
 
 use auditmon_core::event::Kind;
-use auditmon_core::plugin::{PluginConfig as _, PluginError, needs_of};
+use auditmon_core::http::LocalUser;
+use auditmon_core::plugin::{ADMIN, PluginConfig as _, PluginError, needs_of};
 use auditmon_source_immudb::ImmudbConfig;
 use auditmon_testkit::journal::Follower;
 use auditmon_testkit::{TestAgent, eventually};
+use axum::Router;
+use axum::http::Request;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use crate::fake::{Fake, PASSWORD, USER};
 
@@ -15,6 +19,8 @@ pub const PLUGIN: &str = "immudb";
 
 pub struct Trial {
     pub agent: TestAgent,
+    /// What commands reach.
+    admin: Router,
     follower: Follower,
     stop: CancellationToken,
     run: JoinHandle<Result<(), PluginError>>,
@@ -41,12 +47,14 @@ impl Trial {
         // Not validated: tests have shorter intervals than users.
         let mut cx = agent.build_context(PLUGIN, Some(Kind::Immudb), needs_of(&config));
         let source = config.build(&mut cx).await.unwrap();
+        let admin = cx.named_routes.remove(ADMIN).unwrap();
         let stop = CancellationToken::new();
         let (cx, _changes) = agent.run_context(PLUGIN, Kind::Immudb, stop.clone());
         let follower = agent.journal.follow(agent.journal.handle.durable());
         Self {
             follower,
             agent,
+            admin,
             stop,
             run: tokio::spawn(source.run(cx)),
             events: Vec::new(),
@@ -111,6 +119,17 @@ impl Trial {
         found
             .next()
             .map(|(_, (value, _))| serde_json::from_slice(value).unwrap())
+    }
+
+    /// Says that a database is trusted again; status and answer.
+    pub async fn trust(&self, query: &str) -> (u16, Value) {
+        let request = Request::post(format!("/immudb/trust?{query}"));
+        let mut request = request.body(axum::body::Body::empty()).unwrap();
+        request.extensions_mut().insert(LocalUser(1234));
+        let response = self.admin.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
     }
 
     /// Ends it in order.

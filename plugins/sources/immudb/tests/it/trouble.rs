@@ -100,6 +100,33 @@ async fn a_server_that_goes_is_told_and_followed_on_when_it_is_back() {
     trial.stop().await;
 }
 
+/// Nothing is known of its databases, so nothing else would show it.
+#[tokio::test]
+async fn a_server_that_never_answered_is_seen() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.stop());
+    let mut trial = Trial::start(quick(&fake)).await;
+    trial.verdict("", "error", "").await;
+    let up = |trial: &Trial| trial.agent.metric("auditmon_immudb_up");
+    assert_eq!(up(&trial), 0.0);
+    let state = auditmon_testkit::eventually("its state is told", || {
+        let health = trial.agent.health(crate::trial::PLUGIN)?;
+        health.reason.filter(|reason| reason.contains("could not check"))
+    })
+    .await;
+    assert!(state.contains(": db1 ("), "{state}");
+    fake.change(|world| world.go_on());
+    trial.verdict("defaultdb", "ok", "").await;
+    assert_eq!(up(&trial), 1.0);
+    // An empty database hides nothing.
+    let first = trial.first("defaultdb").await;
+    assert_eq!(first["event_data"]["unseen"], Value::Null);
+    fake.change(|world| world.stop());
+    trial.verdict("defaultdb", "error", "").await;
+    assert_eq!(up(&trial), 0.0);
+    trial.stop().await;
+}
+
 #[tokio::test]
 async fn an_audit_without_end_is_told_and_not_begun_again() {
     let fake = Fake::start().await;

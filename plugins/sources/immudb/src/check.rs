@@ -1,0 +1,124 @@
+//! One audit for a command: held to what is remembered, and remembering nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use auditmon_core::plugin::{Faults, Memory, PluginConfig as _, needs_of};
+use auditmon_core::privileged::Control;
+use auditmon_core::time;
+use futures_util::stream::{self, StreamExt as _};
+use prometheus::Registry;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::client::Fault;
+use crate::config::{ImmudbConfig, ServerConfig};
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::note::Note;
+use crate::server::SEATS;
+use crate::source::core;
+use crate::trusted;
+use crate::verdict::Verdict;
+
+/// What an audit of one database came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// What the server shows follows from what is remembered, or nothing is.
+    Ok,
+    /// It doesn't.
+    Tampered,
+    /// Nobody knows.
+    Unchecked,
+}
+
+/// One database of a server.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// Its name.
+    pub database: String,
+    /// What its audit came to.
+    pub outcome: Outcome,
+    /// The same in words, one line.
+    pub text: String,
+    /// The data of the event that an auditor would write.
+    pub data: Value,
+}
+
+/// What the checks of a server came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Whether anything is remembered of the server: else what it shows is taken as it is.
+    pub remembered: bool,
+    /// Its databases by name.
+    pub databases: Vec<Checked>,
+}
+
+/// Audits the selected databases of one server once. Of `config` its times and limits count.
+///
+/// # Errors
+/// A sentence: a setting or a file is wrong, or the server can't be asked at all.
+pub async fn check(config: &ImmudbConfig, server: &ServerConfig, memory: &Memory) -> Result<Report, String> {
+    let config = ImmudbConfig {
+        servers: vec![server.clone()],
+        ..config.clone()
+    };
+    let mut faults = Faults::default();
+    config.validate(&mut faults);
+    if let Some(fault) = faults.into_vec().into_iter().next() {
+        return Err(format!("{}: {}", fault.path, fault.message));
+    }
+    let control = Control::of_caller(needs_of(&config).files).map_err(|error| error.to_string())?;
+    let metrics = Metrics::new(&Registry::new()).map_err(|error| error.to_string())?;
+    let limit = Arc::new(Semaphore::new(config.concurrency as usize));
+    let core = core(&config, server, &limit, &metrics, &control)?;
+    let names = (core.client.endpoint.clone(), core.label.clone());
+    let remembered = !trusted::of_server(memory, &names.0).is_empty();
+    let mut ledger = Ledger::new(names, memory, metrics, config.interval.0, Duration::ZERO, true);
+    let listed = match core.list().await {
+        Ok(listed) => listed,
+        // From 1.9.3 to 1.11.0 one unloaded database hides the list.
+        Err(Fault::Unloaded) => Vec::new(),
+        Err(fault) => return Err(fault.to_string()),
+    };
+    let audits = stream::iter(core.jobs(&ledger, &listed)).map(|job| {
+        let core = &core;
+        async move {
+            let verdict = core.one(&job).await;
+            (job.name, verdict)
+        }
+    });
+    let mut verdicts: Vec<(String, Verdict)> = audits.buffer_unordered(SEATS).collect().await;
+    core.goodbye().await;
+    verdicts.sort_by(|a, b| a.0.cmp(&b.0));
+    let (mut note, now) = (Note::default(), time::now());
+    for (name, verdict) in verdicts {
+        ledger.settle(&name, verdict, &mut note, now);
+    }
+    let databases = note.told.into_iter().map(|told| {
+        let (outcome, text) = match &told.verdict {
+            Verdict::Ok(good) => {
+                let text = format!("in order ({}), transaction {}", good.how.as_str(), good.state.tx);
+                (Outcome::Ok, text)
+            }
+            Verdict::Tampered(finding) => {
+                let text = format!("TAMPERED ({}): {}", finding.code.as_str(), finding.text);
+                (Outcome::Tampered, text)
+            }
+            Verdict::Unchecked(why) => {
+                let text = format!("could not check ({}): {}", why.reason, why.text);
+                (Outcome::Unchecked, text)
+            }
+        };
+        Checked {
+            database: told.database,
+            outcome,
+            text,
+            data: told.data,
+        }
+    });
+    Ok(Report {
+        remembered,
+        databases: databases.collect(),
+    })
+}

@@ -1,0 +1,138 @@
+//! An operator's word: which state is trusted again after a finding, who says so, and why.
+
+use auditmon_core::Batch;
+use auditmon_core::event::{Data, Draft, Outcome, Severity};
+use auditmon_core::time::Nanos;
+use immudb_verify::{Alh, EMPTY, State, TxId};
+use serde_json::{Value, json};
+
+use crate::address::Endpoint;
+use crate::config::Accept;
+use crate::note::shown;
+use crate::trusted::{self, Record, Remembered};
+use crate::verdict::Code;
+
+/// The state of a database without a transaction.
+pub(crate) const NOTHING: State = State {
+    tx: TxId(0),
+    alh: Alh(EMPTY),
+};
+
+/// What an operator said.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) database: String,
+    /// The state to trust; without one, that which the finding shows.
+    pub(crate) state: Option<State>,
+    pub(crate) by: String,
+    /// User of the process that said it; none for the configuration's.
+    pub(crate) uid: Option<u32>,
+    pub(crate) reason: String,
+    /// What tells it from others that the configuration says.
+    pub(crate) mark: Option<String>,
+}
+
+impl Order {
+    /// What the configuration says; `None` if that names no state.
+    pub(crate) fn of(accept: &Accept) -> Option<Self> {
+        Some(Self {
+            database: accept.database.to_lowercase(),
+            state: Some(accept.state()?),
+            by: accept.by.clone(),
+            uid: None,
+            reason: accept.reason.clone(),
+            mark: Some(accept.mark()),
+        })
+    }
+}
+
+/// What an order comes to: an event and what is trusted from then on, for one frame of the journal.
+#[derive(Clone, Debug)]
+pub(crate) struct Word {
+    pub(crate) database: String,
+    pub(crate) record: Record,
+    by: String,
+    /// The event's data.
+    pub(crate) data: Value,
+}
+
+impl Word {
+    /// Weighs an order against what is remembered; `current` is what the server showed last.
+    ///
+    /// # Errors
+    /// A sentence: it was taken before, there is no finding, or nothing that could be trusted.
+    pub(crate) fn new(
+        order: &Order,
+        (endpoint, label): (&Endpoint, &str),
+        remembered: Option<&Remembered>,
+        current: Option<State>,
+        now: Nanos,
+    ) -> Result<Self, String> {
+        let database = &order.database;
+        let old = match remembered {
+            Some(Remembered::Record(record)) => Some(&**record),
+            Some(Remembered::Broken) => None,
+            None => return Err(format!("nothing is known of {label}/{database}")),
+        };
+        let mut accepted = old.map_or_else(Vec::new, |old| old.accepted.clone());
+        if let Some(mark) = &order.mark {
+            if accepted.contains(mark) {
+                return Err(format!("these words on {label}/{database} were taken before"));
+            }
+            accepted.push(mark.clone());
+        }
+        let finding = old.and_then(|old| old.finding.as_ref());
+        if old.is_some() && finding.is_none() {
+            return Err(format!(
+                "nothing was found on {label}/{database} that could be accepted"
+            ));
+        }
+        let gone = finding.is_some_and(|finding| finding.code == Code::Missing.as_str());
+        let state = order.state.or(current).or(gone.then_some(NOTHING)).ok_or_else(|| {
+            format!(
+                "{label} has shown no state of {database} since the finding or the agent's start; wait for the next \
+                 audit, or name transaction and hash"
+            )
+        })?;
+        let record = Record {
+            state,
+            uuid: None,
+            key: None,
+            first: old.map_or(now, |old| old.first),
+            taken: now,
+            finding: None,
+            accepted,
+        };
+        let data = json!({
+            "server": {"name": label, "address": endpoint.to_string()},
+            "database": database,
+            "by": order.by,
+            "uid": order.uid,
+            "reason": order.reason,
+            "old": old.map(|old| shown(&old.state)),
+            "finding": finding.map(|finding| finding.code.clone()),
+            "new": shown(&state),
+        });
+        Ok(Self {
+            database: database.clone(),
+            record,
+            by: order.by.clone(),
+            data,
+        })
+    }
+
+    /// Adds it to a frame. Whether it fitted.
+    pub(crate) fn write(&self, endpoint: &Endpoint, batch: &mut Batch) -> bool {
+        let resource = format!("immudb://{endpoint}/{}", self.database);
+        let data = self.data.to_string();
+        let draft = Draft {
+            resource: Some(&resource),
+            outcome: Outcome::Success,
+            severity: Severity::Warning,
+            data: Data::Raw(&data),
+            ..Draft::new("immudb.trust", &self.by)
+        };
+        let key = trusted::key(endpoint, &self.database);
+        batch.push(draft).is_ok() && batch.remember(&key, None, &self.record.encode()).is_ok()
+    }
+}

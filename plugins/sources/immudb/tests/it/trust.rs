@@ -1,0 +1,134 @@
+//! Operators' words that commands bring.
+
+use serde_json::{Value, json};
+
+use crate::fake::{Db, Fake};
+use crate::lies::fork;
+use crate::trial::{Trial, section};
+
+const WORDS: &str = "server=db1&database=orders&by=jane&reason=restored%2C%20ticket%207";
+
+async fn start(more: impl FnOnce(&mut Value)) -> (Fake, Trial) {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 9, 0));
+    let mut all = section(&fake);
+    more(&mut all);
+    let mut trial = Trial::start(all).await;
+    trial.verdict("orders", "ok", "").await;
+    (fake, trial)
+}
+
+#[tokio::test]
+async fn a_finding_is_accepted_by_a_word() {
+    let (fake, mut trial) = start(|_| {}).await;
+    let (status, refused) = trial.trust(WORDS).await;
+    assert_eq!(status, 409, "{refused}");
+    assert!(
+        refused["detail"]
+            .as_str()
+            .unwrap()
+            .contains("nothing was found on db1/orders")
+    );
+
+    fake.db("orders", |db| fork(db, 5, 2));
+    trial.verdict("orders", "tampered", "rollback").await;
+    let (status, data) = trial.trust(WORDS).await;
+    assert_eq!(status, 200, "{data}");
+    let event = trial
+        .ever("the word is told", |event| event["event_name"] == "immudb.trust")
+        .await;
+    assert_eq!(event["event_data"], data);
+    assert_eq!(
+        (&event["username"], &event["severity"]),
+        (&json!("jane"), &json!("warning"))
+    );
+    let hash = fake.db("orders", |db| hex::encode(db.data.alhs[6]));
+    let expected = json!({
+        "server": {"name": "db1", "address": fake.address.to_string()},
+        "database": "orders",
+        "by": "jane",
+        "uid": 1234,
+        "reason": "restored, ticket 7",
+        "finding": "rollback",
+        "old": data["old"],
+        "new": {"tx": 7, "hash": hash},
+    });
+    assert_eq!(data, expected);
+    assert_eq!(data["old"]["tx"], 9);
+    trial.verdict("orders", "ok", "").await;
+    // Nothing is taken ahead: what comes next is a finding again.
+    fake.db("orders", |db| fork(db, 4, 8));
+    trial.verdict("orders", "tampered", "proof").await;
+    trial.stop().await;
+}
+
+/// What is remembered is what the word says, also if the server shows something else by now.
+#[tokio::test]
+async fn a_word_may_name_the_state() {
+    let (fake, mut trial) = start(|_| {}).await;
+    fake.db("orders", |db| fork(db, 5, 0));
+    trial.verdict("orders", "tampered", "rollback").await;
+    let hash = fake.db("orders", |db| hex::encode(db.data.alhs[3]));
+    let (status, data) = trial.trust(&format!("{WORDS}&tx=4&hash={hash}")).await;
+    assert_eq!((status, &data["new"]["tx"]), (200, &json!(4)), "{data}");
+    trial.walked("orders").await;
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn a_database_that_was_deleted_on_purpose() {
+    let (fake, mut trial) = start(|_| {}).await;
+    fake.change(|world| drop(world.databases.remove("orders")));
+    trial.verdict("orders", "tampered", "missing").await;
+    let (status, data) = trial.trust(WORDS).await;
+    assert_eq!((status, &data["new"]["tx"]), (200, &json!(0)), "{data}");
+    // Made anew, it is seen for the first time.
+    fake.change(|world| {
+        world.databases.insert("orders".to_owned(), Db::default());
+        world.grow("orders", 2, 3);
+    });
+    trial.walked("orders").await;
+    trial.stop().await;
+}
+
+/// A finding on the server's name shows its state, too: it can be accepted without looking for it elsewhere.
+#[tokio::test]
+async fn another_identity_is_accepted_with_its_state() {
+    let (fake, mut trial) = start(|_| {}).await;
+    fake.change(|world| world.uuid = Some("another".to_owned()));
+    let event = trial.verdict("orders", "tampered", "identity").await;
+    assert_eq!(event["event_data"]["current"]["tx"], 9);
+    let (status, data) = trial.trust(WORDS).await;
+    assert_eq!((status, &data["new"]["tx"]), (200, &json!(9)), "{data}");
+    let event = trial.verdict("orders", "ok", "").await;
+    assert_eq!(event["event_data"]["current"]["uuid"], "another");
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn words_that_are_not_taken() {
+    let (fake, mut trial) = start(|_| {}).await;
+    fake.db("orders", |db| fork(db, 5, 0));
+    trial.verdict("orders", "tampered", "rollback").await;
+    let before = trial.trusted("orders");
+    let hash = "ab".repeat(32);
+    for (query, status) in [
+        (WORDS.replace("db1", "db2"), 404),
+        (WORDS.replace("orders", "other"), 409),
+        (WORDS.replace("restored%2C%20ticket%207", ""), 400),
+        (WORDS.replace("jane", ""), 400),
+        (format!("{WORDS}&tx=4"), 400),
+        (format!("{WORDS}&hash={hash}"), 400),
+        (format!("{WORDS}&tx=4&hash=ab"), 400),
+    ] {
+        let (found, answer) = trial.trust(&query).await;
+        assert_eq!(found, status, "{query}: {answer}");
+        assert!(answer["detail"].as_str().unwrap().len() > 20, "{answer}");
+    }
+    assert_eq!(trial.trusted("orders"), before);
+    assert!(trial.events.iter().all(|event| event["event_name"] != "immudb.trust"));
+    // Its address is a name, too.
+    let (status, _) = trial.trust(&WORDS.replace("db1", &fake.address.to_string())).await;
+    assert_eq!(status, 200);
+    trial.stop().await;
+}
