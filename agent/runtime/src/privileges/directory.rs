@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use auditmon_journal::{DirLock, LockError};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chownat, fstat, openat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chownat, fstat, openat, statat};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
@@ -19,7 +19,8 @@ use crate::agent::{self, StartError};
 const MARKS: [&CStr; 3] = [c"lock", c"journal", c"accounts.db"];
 /// A volume's own, left alone.
 const LOST: &CStr = c"lost+found";
-/// More is not handed over: it is no data directory, or a person should look at it.
+/// More is not handed over: it is no data directory, or a person should look at it. What is theirs already does not
+/// count: a journal has a tile for each 256 events.
 const MAX_ENTRIES: usize = 100_000;
 /// Directories below each other.
 const MAX_DEPTH: usize = 16;
@@ -112,15 +113,25 @@ impl HandOver {
             if [c".", c"..", LOST].contains(&name) {
                 continue;
             }
-            self.entries += 1;
-            if self.entries > MAX_ENTRIES {
-                return Err(io::Error::other(format!(
-                    "more than {MAX_ENTRIES} files; hand it over by chown -R"
-                )));
+            if self.is_theirs(&directory, name)? {
+                continue;
             }
             self.entry(&directory, name, depth)?;
         }
         self.give(&directory, c"")
+    }
+
+    /// Whether nothing is to be done about it. One call for each of what may be millions of files; directories are
+    /// gone through in any case, since a command of root's may have left something in them.
+    fn is_theirs(&self, above: &OwnedFd, name: &CStr) -> io::Result<bool> {
+        match statat(above, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => {
+                let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+                Ok(!is_directory && stat.st_uid == self.uid.as_raw())
+            }
+            Err(Errno::NOENT) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn entry(&mut self, above: &OwnedFd, name: &CStr, depth: usize) -> io::Result<()> {
@@ -153,9 +164,15 @@ impl HandOver {
         }
     }
 
-    fn give(&self, file: &OwnedFd, name: &CStr) -> io::Result<()> {
+    fn give(&mut self, file: &OwnedFd, name: &CStr) -> io::Result<()> {
         if fstat(file)?.st_uid == self.uid.as_raw() {
             return Ok(());
+        }
+        self.entries += 1;
+        if self.entries > MAX_ENTRIES {
+            return Err(io::Error::other(format!(
+                "more than {MAX_ENTRIES} files; hand it over by chown -R"
+            )));
         }
         chownat(
             file.as_fd(),
@@ -235,6 +252,27 @@ mod tests {
         // What a command of root left behind goes after.
         std::fs::write(data.join("new"), "x").unwrap();
         prepare(&data, &somebody()).unwrap();
+        assert_eq!(owner(&data.join("new")), UID);
+    }
+
+    #[test]
+    fn what_is_theirs_already_does_not_count() {
+        if !root("what_is_theirs_already") {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let data = used(dir.path());
+        prepare(&data, &somebody()).unwrap();
+        let walk = |entries| {
+            let top = openat(CWD, &data, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+            let (uid, gid) = (Uid::from_raw(UID), Gid::from_raw(UID));
+            HandOver { uid, gid, entries }.directory(top, 0)
+        };
+        walk(MAX_ENTRIES).unwrap();
+        std::fs::write(data.join("new"), "x").unwrap();
+        let error = walk(MAX_ENTRIES).unwrap_err().to_string();
+        assert!(error.contains("more than 100000 files"), "{error}");
+        walk(MAX_ENTRIES - 1).unwrap();
         assert_eq!(owner(&data.join("new")), UID);
     }
 
