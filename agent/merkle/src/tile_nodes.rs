@@ -104,11 +104,7 @@ impl<R: TileReader> TileNodes<R> {
         if let Some(at) = self.kept.iter().position(|(kept, _)| *kept == tile) {
             return Ok(&self.kept[at].1);
         }
-        let bytes = match self.read(tile)? {
-            Some(bytes) => bytes,
-            None if tile.level() == 0 => return Err(TileError::Missing { tile }),
-            None => self.made_of_below(tile)?,
-        };
+        let bytes = self.read_or_made(tile)?;
         if self.kept.len() >= KEPT {
             self.kept.remove(0);
         }
@@ -132,11 +128,18 @@ impl<R: TileReader> TileNodes<R> {
         }
     }
 
-    /// A tile made of the full ones below it.
-    fn made_of_below(&mut self, tile: TileId) -> Result<Vec<u8>, TileError<R::Error>> {
+    /// A tile as it is read; if it isn't there, made of the full ones below it, which may be made of those below them.
+    /// The first tile of level 0 that isn't there ends it, so it takes no more than what is there.
+    fn read_or_made(&mut self, tile: TileId) -> Result<Vec<u8>, TileError<R::Error>> {
+        if let Some(bytes) = self.read(tile)? {
+            return Ok(bytes);
+        }
+        if tile.level() == 0 {
+            return Err(TileError::Missing { tile });
+        }
         let mut bytes = Vec::with_capacity(tile.bytes());
         for below in tile.below() {
-            let full = self.read(below)?.as_deref().and_then(full_tile_root);
+            let full = full_tile_root(&self.read_or_made(below)?);
             let root = full.ok_or(TileError::Missing { tile: below })?;
             bytes.extend_from_slice(root.as_bytes());
         }
