@@ -1,5 +1,6 @@
 //! One audit for a command: held to what is remembered, and remembering nothing.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +14,12 @@ use tokio::sync::Semaphore;
 
 use crate::client::Fault;
 use crate::config::{ImmudbConfig, ServerConfig};
+use crate::history::Histories;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::note::Note;
 use crate::server::SEATS;
-use crate::source::core;
+use crate::source::{HISTORIES, core};
 use crate::trusted;
 use crate::verdict::Verdict;
 
@@ -54,11 +56,17 @@ pub struct Report {
     pub databases: Vec<Checked>,
 }
 
-/// Audits the selected databases of one server once. Of `config` its times and limits count.
+/// Audits the selected databases of one server once. Of `config` its times and limits count; below `data_dir` an auditor
+/// may have kept what helps to say where a history differs.
 ///
 /// # Errors
 /// A sentence: a setting or a file is wrong, or the server can't be asked at all.
-pub async fn check(config: &ImmudbConfig, server: &ServerConfig, memory: &Memory) -> Result<Report, String> {
+pub async fn check(
+    config: &ImmudbConfig,
+    server: &ServerConfig,
+    memory: &Memory,
+    data_dir: &Path,
+) -> Result<Report, String> {
     let config = ImmudbConfig {
         servers: vec![server.clone()],
         ..config.clone()
@@ -71,7 +79,9 @@ pub async fn check(config: &ImmudbConfig, server: &ServerConfig, memory: &Memory
     let control = Control::of_caller(needs_of(&config).files).map_err(|error| error.to_string())?;
     let metrics = Metrics::new(&Registry::new()).map_err(|error| error.to_string())?;
     let limit = Arc::new(Semaphore::new(config.concurrency as usize));
-    let core = core(&config, server, &limit, &metrics, &control)?;
+    // Read, never written.
+    let histories = Histories::new(data_dir.join(HISTORIES), 0);
+    let core = core(&config, server, (&limit, &histories), &metrics, &control)?;
     let names = (core.client.endpoint.clone(), core.label.clone());
     let remembered = !trusted::of_server(memory, &names.0).is_empty();
     let mut ledger = Ledger::new(names, memory, metrics, config.interval.0, Duration::ZERO, true);

@@ -10,6 +10,7 @@
 //! | `audit` | one audit of one database |
 //! | `verdict` | what it comes to, in codes and in words |
 //! | `trusted` | what is remembered of a database |
+//! | `history`, `locate` | hashes of what was found in order; where a history begins to differ |
 //! | `server` | one server: login, list, all its databases at once |
 //! | `ledger`, `note` | from verdicts to memory and metrics, events and log |
 //! | `word`, `desk` | operators' words after a finding, from the configuration and from commands |
@@ -22,7 +23,9 @@ mod check;
 mod client;
 mod config;
 mod desk;
+mod history;
 mod ledger;
+mod locate;
 mod metrics;
 mod note;
 mod secret;

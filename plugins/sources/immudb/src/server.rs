@@ -10,7 +10,7 @@ use auditmon_core::health::HealthReporter;
 use auditmon_core::time;
 use auditmon_journal::Linger;
 use futures_util::stream::{self, StreamExt as _};
-use immudb_verify::PublicKey;
+use immudb_verify::{PublicKey, State};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -22,13 +22,15 @@ use crate::client::seat::ONLY;
 use crate::client::{Client, Fault, Listed, MAX_DATABASES, Seat};
 use crate::config::Accept;
 use crate::desk::{Orders, Request};
+use crate::history::Histories;
 use crate::ledger::Ledger;
+use crate::locate::{Located, locate};
 use crate::metrics::Metrics;
 use crate::note::Note;
 use crate::select::Selection;
 use crate::source::Board;
 use crate::trusted::Record;
-use crate::verdict::{Unchecked, Verdict};
+use crate::verdict::{Code, Finding, Good, Unchecked, Verdict};
 use crate::word::Order;
 
 /// Most databases of one server at a time: a server has 100 sessions for all its clients.
@@ -56,6 +58,7 @@ pub(crate) struct Core {
     /// Databases at a time, all servers together.
     pub(crate) limit: Arc<Semaphore>,
     pub(crate) seats: Mutex<Vec<Seat>>,
+    pub(crate) histories: Histories,
     pub(crate) metrics: Metrics,
 }
 
@@ -81,6 +84,8 @@ pub(crate) struct Job {
     record: Option<Record>,
     server: (Option<String>, Option<PublicKey>),
     held: bool,
+    /// Where it was found to differ, and what the server showed then.
+    located: Option<(State, Located)>,
 }
 
 impl Server {
@@ -317,6 +322,7 @@ impl Core {
                 record: ledger.record(&name).cloned(),
                 server: server.clone(),
                 held: ledger.is_due(&name, now),
+                located: ledger.located(&name),
                 name,
             })
             .collect();
@@ -341,7 +347,64 @@ impl Core {
         let begin = Instant::now();
         let verdict = tokio::time::timeout(self.deadline, self.judge(job)).await;
         self.metrics.took(&self.label, begin.elapsed().as_secs_f64());
-        verdict.unwrap_or_else(|_| Verdict::of_fault(&Fault::Timeout(self.deadline)))
+        let mut verdict = verdict.unwrap_or_else(|_| Verdict::of_fault(&Fault::Timeout(self.deadline)));
+        match &mut verdict {
+            Verdict::Ok(good) => self.remember(job, good).await,
+            // A finding doesn't wait for this longer than an audit may take, and stands without it.
+            Verdict::Tampered(finding) => {
+                let _ = tokio::time::timeout(self.deadline, self.locate(job, finding)).await;
+            }
+            Verdict::Unchecked(_) => {}
+        }
+        verdict
+    }
+
+    /// Keeps what was seen, for the day when something differs. Nothing is taken while a finding stands.
+    async fn remember(&self, job: &Job, good: &mut Good) {
+        let seen = std::mem::take(&mut good.seen);
+        let latched = job.record.as_ref().is_some_and(|record| record.finding.is_some());
+        if latched || seen.is_empty() || good.state.is_empty() {
+            return;
+        }
+        let history = self.histories.of(&self.client.endpoint, &job.name);
+        let trusted = job.record.as_ref().map(|record| record.state);
+        let kept = tokio::task::spawn_blocking(move || history.append(trusted.as_ref(), &seen)).await;
+        if let Err(error) = kept.map_err(std::io::Error::other).flatten() {
+            let (server, database) = (&self.label, &job.name);
+            tracing::debug!(server, database, "immudb: the history is not kept: {error}");
+        }
+    }
+
+    /// Says where the history begins to differ, as far as that is remembered.
+    async fn locate(&self, job: &Job, finding: &mut Finding) {
+        let (Some(record), Some(shown)) = (&job.record, finding.shown) else {
+            return;
+        };
+        if !matches!(finding.code, Code::Proof | Code::Fork | Code::Rollback) {
+            return;
+        }
+        if let Some((_, located)) = job.located.filter(|(state, _)| *state == shown) {
+            return finding.locate(located);
+        }
+        let (history, trusted) = (self.histories.of(&self.client.endpoint, &job.name), record.state);
+        let rungs = tokio::task::spawn_blocking(move || history.rungs(&trusted)).await;
+        let Ok(Ok(Some(rungs))) = rungs else { return };
+        let Ok(mut seat) = self.seat(&job.name).await else {
+            return;
+        };
+        let found = locate(&self.client, &mut seat, &job.name, &rungs, (trusted, shown)).await;
+        match found {
+            Ok(located) => {
+                self.seats.lock().push(seat);
+                finding.locate(located);
+            }
+            Err(fault) => {
+                let text = format!("; where it differs could not be found: {fault}");
+                finding.text.push_str(&text);
+                // It may still be at work on that.
+                let _ = tokio::time::timeout(GOODBYE, self.client.close(seat)).await;
+            }
+        }
     }
 
     async fn judge(&self, job: &Job) -> Verdict {

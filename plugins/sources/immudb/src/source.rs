@@ -18,12 +18,15 @@ use crate::address::Endpoint;
 use crate::client::{Client, connect};
 use crate::config::{ImmudbConfig, ServerConfig};
 use crate::desk::{Desk, Orders};
+use crate::history::Histories;
 use crate::ledger::{Ledger, Summary};
 use crate::metrics::Metrics;
 use crate::secret::Credentials;
 use crate::select::Selection;
 use crate::server::{Core, Server};
 
+/// Where hashes of transactions are kept, below the data directory.
+pub(crate) const HISTORIES: &str = "immudb";
 /// Most databases that the plugin's state names.
 const NAMED: usize = 5;
 
@@ -71,11 +74,17 @@ impl Auditor {
     ///
     /// # Errors
     /// Which server and file, and what is wrong with it.
-    pub(crate) fn open(config: ImmudbConfig, registry: &Registry, control: &Control) -> Result<Self, String> {
+    pub(crate) fn open(
+        config: ImmudbConfig,
+        data_dir: &Path,
+        registry: &Registry,
+        control: &Control,
+    ) -> Result<Self, String> {
         let metrics = Metrics::new(registry).map_err(|error| error.to_string())?;
+        let histories = Histories::new(data_dir.join(HISTORIES), config.history.0);
         let limit = Arc::new(Semaphore::new(config.concurrency as usize));
         let open = |server: &ServerConfig| {
-            let core = core(&config, server, &limit, &metrics, control);
+            let core = core(&config, server, (&limit, &histories), &metrics, control);
             let core = core.map_err(|error| format!("{}: {error}", server.label()))?;
             Ok((core, None))
         };
@@ -104,7 +113,7 @@ impl Auditor {
 pub(crate) fn core(
     config: &ImmudbConfig,
     server: &ServerConfig,
-    limit: &Arc<Semaphore>,
+    (limit, histories): (&Arc<Semaphore>, &Histories),
     metrics: &Metrics,
     control: &Control,
 ) -> Result<Core, String> {
@@ -135,6 +144,7 @@ pub(crate) fn core(
         deadline: config.deadline.0,
         limit: limit.clone(),
         seats: Mutex::default(),
+        histories: histories.clone(),
         metrics: metrics.clone(),
     })
 }
