@@ -19,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::note::Note;
 use crate::server::SEATS;
-use crate::source::{HISTORIES, core};
+use crate::source::{HISTORIES, link};
 use crate::trusted;
 use crate::verdict::Verdict;
 
@@ -81,25 +81,25 @@ pub async fn check(
     let limit = Arc::new(Semaphore::new(config.concurrency as usize));
     // Read, never written.
     let histories = Histories::new(data_dir.join(HISTORIES), 0);
-    let core = core(&config, server, (&limit, &histories), &metrics, &control)?;
-    let names = (core.client.endpoint.clone(), core.label.clone());
+    let link = link(&config, server, (&limit, &histories), &metrics, &control)?;
+    let names = (link.client.endpoint.clone(), link.label.clone());
     let remembered = !trusted::of_server(memory, &names.0).is_empty();
     let mut ledger = Ledger::new(names, memory, metrics, config.interval.0, Duration::ZERO, true);
-    let listed = match core.list().await {
+    let listed = match link.list().await {
         Ok(listed) => listed,
         // From 1.9.3 to 1.11.0 one unloaded database hides the list.
         Err(Fault::Unloaded) => Vec::new(),
         Err(fault) => return Err(fault.to_string()),
     };
-    let audits = stream::iter(core.jobs(&ledger, &listed)).map(|job| {
-        let core = &core;
+    let audits = stream::iter(link.jobs(&ledger, &listed)).map(|job| {
+        let link = &link;
         async move {
-            let verdict = core.one(&job).await;
+            let verdict = link.one(&job).await;
             (job.name, verdict)
         }
     });
     let mut verdicts: Vec<(String, Verdict)> = audits.buffer_unordered(SEATS).collect().await;
-    core.goodbye().await;
+    link.goodbye().await;
     verdicts.sort_by(|a, b| a.0.cmp(&b.0));
     let (mut note, now) = (Note::default(), time::now());
     for (name, verdict) in verdicts {

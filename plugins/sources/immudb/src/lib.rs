@@ -11,7 +11,8 @@
 //! | `verdict` | what it comes to, in codes and in words |
 //! | `trusted` | what is remembered of a database |
 //! | `history`, `locate` | hashes of what was found in order; where a history begins to differ |
-//! | `server` | one server: login, list, all its databases at once |
+//! | `link` | the way to one server: logins, list, one audit and what is kept of it |
+//! | `server` | one server: all its databases at once, every interval |
 //! | `ledger`, `note` | from verdicts to memory and metrics, events and log |
 //! | `word`, `desk` | operators' words after a finding, from the configuration and from commands |
 //! | `source` | the plugin |
@@ -25,6 +26,7 @@ mod config;
 mod desk;
 mod history;
 mod ledger;
+mod link;
 mod locate;
 mod metrics;
 mod note;
