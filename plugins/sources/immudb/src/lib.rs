@@ -5,7 +5,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`config`](self::config), `address`, `select`, `secret` | settings of `sources.immudb` |
+//! | `config`, `address`, `select`, `secret` | settings of `sources.immudb` |
 //! | `client` | calls to one server |
 //! | `audit` | one audit of one database |
 //! | `verdict` | what it comes to, in codes and in words |
@@ -16,7 +16,7 @@
 //! | `ledger`, `note` | from verdicts to memory and metrics, events and log |
 //! | `word`, `desk` | operators' words after a finding, from the configuration and from commands |
 //! | `source` | the plugin |
-//! | [`check`](check()) | one audit for a command |
+//! | `check` | one audit for a command |
 
 mod address;
 mod audit;
