@@ -97,7 +97,7 @@ pub fn none_runs(data_dir: &Path) -> Failure {
 
 /// A query string; everything but letters, digits and `-._` is escaped.
 #[must_use]
-pub fn query(pairs: &[(&'static str, String)]) -> String {
+pub fn encode_query(pairs: &[(&'static str, String)]) -> String {
     use std::fmt::Write as _;
     let mut out = String::new();
     for (name, value) in pairs {
@@ -123,6 +123,6 @@ mod tests {
     #[test]
     fn values_are_escaped() {
         let pairs = [("username", "a b&c=ü".to_owned()), ("from", "7".to_owned())];
-        assert_eq!(super::query(&pairs), "username=a%20b%26c%3D%C3%BC&from=7");
+        assert_eq!(super::encode_query(&pairs), "username=a%20b%26c%3D%C3%BC&from=7");
     }
 }

@@ -8,8 +8,10 @@ mod immudb;
 mod journal;
 mod keys;
 mod manual;
+mod prove;
 mod run;
 mod status;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,7 +40,7 @@ pub mod exit {
     name = "auditmon",
     version,
     disable_help_subcommand = true,
-    after_help = "Without a verb: `auditmon run`.\n\nExamples:\n  auditmon                                  start on built-in defaults: event API and page on 127.0.0.1:7984\n  auditmon -c /etc/auditmon/auditmon.yaml   start on a configuration file\n  auditmon check                            say what a start would do, and all faults of the configuration\n  auditmon keys create billing              make an API key for an application\n  auditmon events --username alice          look for events\n  auditmon journal fsck                     check the journal on disk\n\n`auditmon VERB --help` has examples of each. Exit codes: 0 done or ended in order, 1 failure, 2 wrong command line or\nnot to be checked, 73 the data directory can't be made, 75 another agent has it, 78 fault of the configuration, 130 and\n143 a second signal. NO_COLOR turns colors off."
+    after_help = "Without a verb: `auditmon run`.\n\nExamples:\n  auditmon                                  start on built-in defaults: event API and page on 127.0.0.1:7984\n  auditmon -c /etc/auditmon/auditmon.yaml   start on a configuration file\n  auditmon check                            say what a start would do, and all faults of the configuration\n  auditmon keys create billing              make an API key for an application\n  auditmon events --username alice          look for events\n  auditmon journal fsck                     check the journal on disk\n  auditmon verify                           check that nothing was changed since it was written\n\n`auditmon VERB --help` has examples of each. Exit codes: 0 done or ended in order, 1 failure, 2 wrong command line or\nnot to be checked, 73 the data directory can't be made, 75 another agent has it, 78 fault of the configuration, 130 and\n143 a second signal. NO_COLOR turns colors off."
 )]
 struct Cli {
     /// Configuration file [default: /etc/auditmon/auditmon.yaml, then ./config/auditmon.yaml, if there]
@@ -97,6 +99,10 @@ enum Verb {
         #[command(subcommand)]
         verb: journal::JournalVerb,
     },
+    /// Check that nothing was changed: journal, signatures, store; or a file of proofs
+    Verify(verify::VerifyArgs),
+    /// Print proofs of events, which `auditmon verify FILE --key VKEY` checks anywhere
+    Prove(prove::ProveArgs),
     /// Print a one-time address that opens the web page
     #[command(after_help = "Examples:\n  auditmon page\n\n\
         The address is good once and for a while, the session that it opens for a day.")]
@@ -193,6 +199,11 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
         print(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(Verb::Verify(args)) = &cli.verb
+        && let Some(file) = args.proofs()
+    {
+        return verify::proofs(args, file);
+    }
     let verb = cli.verb.unwrap_or_else(|| Verb::Run(run::RunArgs::default()));
     let switches = match &verb {
         Verb::Run(args) | Verb::Check(args) => args.switches(),
@@ -232,6 +243,8 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
         Verb::Dlq { verb } => dlq::run(&context, verb),
         Verb::Immudb { verb } => immudb::run(&context, verb),
         Verb::Journal { verb } => journal::run(&context, verb),
+        Verb::Verify(args) => verify::run(&context, &args),
+        Verb::Prove(args) => prove::run(&context, &args),
         Verb::Page => keys::page(&context),
         Verb::Completions { .. } | Verb::Man { .. } | Verb::Version => Ok(ExitCode::SUCCESS),
     }

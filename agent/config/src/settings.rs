@@ -79,8 +79,8 @@ pub struct Listener {
     pub insecure: bool,
     /// TLS of this listener; off without files.
     pub tls: Tls,
-    /// What it serves: `probes`, `metrics`, `events` (reading), and plugins by name, such as `ingest` and `web`. What a
-    /// plugin has for a listener of this name comes besides.
+    /// What it serves: `probes`, `metrics`, `events` (reading), `tlog`, and plugins by name, such as `ingest` and `web`.
+    /// What a plugin has for a listener of this name comes besides.
     pub serve: Vec<String>,
     /// Most connections at once, beside those of `http.max_connections`.
     #[schemars(range(min = 1, max = 1_000_000))]
@@ -100,7 +100,7 @@ impl Default for Listener {
 }
 
 /// What the agent itself serves, beside plugins: the words of `http.listeners.NAME.serve` for it.
-pub const OWN_ROUTES: [&str; 3] = ["probes", "metrics", "events"];
+pub const OWN_ROUTES: [&str; 4] = ["probes", "metrics", "events", "tlog"];
 
 /// Paths that can be protected.
 #[derive(JsonSchema)]
@@ -109,6 +109,8 @@ pub const OWN_ROUTES: [&str; 3] = ["probes", "metrics", "events"];
 enum Protected {
     /// `/metrics`.
     Metrics,
+    /// `/tlog/`.
+    Tlog,
 }
 
 /// Files of a listener's TLS, in PEM form. They are followed: a renewed certificate needs no restart.
@@ -166,6 +168,8 @@ pub struct Journal {
     pub keep: Keep,
     /// How much of the newest records is kept in memory for sinks that are near the end, at most 1GiB.
     pub hot: Size,
+    /// Within this time after a new record a signed checkpoint covers it, 100ms to 1m.
+    pub checkpoint_interval: Span,
 }
 
 impl Default for Journal {
@@ -176,6 +180,7 @@ impl Default for Journal {
             max_size: None,
             keep: Keep::default(),
             hot: Size(8 << 20),
+            checkpoint_interval: Span(Duration::from_secs(1)),
         }
     }
 }

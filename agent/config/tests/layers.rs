@@ -167,6 +167,22 @@ fn variables_reach_instances() {
 }
 
 #[test]
+fn values_of_a_plugin_that_nobody_turned_on_are_a_warning() {
+    let warned = |yaml: &str| warnings(&Trial::of(yaml).good());
+    assert_eq!(
+        warned("services: {web: {title: a}}"),
+        ["auditmon.yaml:1:18: services.web.title: `services.web` is off; `services.web.enabled: true` turns it on"]
+    );
+    assert_eq!(warned("services: {web: {enabled: false, title: a}}"), [""; 0]);
+    assert_eq!(warned("services: {web: {enabled: true, title: a}}"), [""; 0]);
+    assert_eq!(warned("services: {web: {}}"), [""; 0]);
+    assert_eq!(
+        warnings(&Trial::of("services: {web: {title: a}}").switch("web", false).good()),
+        [""; 0]
+    );
+}
+
+#[test]
 fn unknown_variables_are_a_warning_and_those_of_others_are_none() {
     let loaded = Trial::of("host: a")
         .env("AUDITMON_HTTP_LISEN", "x")

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::Records;
+use crate::checkpoint::Checkpointer;
 use crate::fault::{Fault, Faults};
 use crate::format::{FRAME_HEAD, MAX_FRAME, RecordIter, SEGMENT_HEAD, StateRecord, frame_head, mark};
 use crate::fs::{FsFile, write_all_at};
@@ -17,6 +18,7 @@ use crate::options::{AgentNote, Options, PauseReason};
 use crate::seal::SealJob;
 use crate::shared::{SYNC_BUCKETS, Segment, Shared};
 use crate::states::States;
+use crate::tree::{MOST, store_tiles};
 
 mod change;
 mod hooks;
@@ -70,6 +72,8 @@ pub struct Core {
     pub(crate) pause: upkeep::Pause,
     pub(crate) upkeep: upkeep::Upkeep,
     pub(crate) faults: Faults,
+    /// `None` while a thread has it, or if there is no key.
+    pub(crate) checkpointer: Option<Checkpointer>,
     closing: bool,
     counted: Counts,
 }
@@ -91,6 +95,7 @@ impl Core {
             pause: upkeep::Pause::default(),
             upkeep: upkeep::Upkeep::default(),
             faults: Faults::default(),
+            checkpointer: None,
             closing: false,
             counted: Counts::default(),
         }
@@ -221,6 +226,11 @@ impl Core {
         if self.faults.is(Fault::AnswerBeforeSync) {
             self.answer();
         }
+        if self.faults.is(Fault::SignUnsynced) {
+            let (first_seq, hashes) = self.staged_hashes();
+            self.extend_tree(first_seq, &hashes);
+            self.checkpoint(self.now);
+        }
         match self.write_staged().and_then(|()| self.sync_active()) {
             Ok(()) => {
                 self.committed();
@@ -300,9 +310,37 @@ impl Core {
         if frames > 0 {
             self.upkeep.mark_due(self.now);
         }
+        let (first_seq, hashes) = self.staged_hashes();
         self.answer();
+        // Whoever was answered sends more: nothing is held beside that, nor pinned in between.
         self.staged.clear();
         self.staged_bytes = 0;
+        if !self.faults.is(Fault::SignUnsynced) {
+            self.extend_tree(first_seq, &hashes);
+        }
+    }
+
+    /// Leaf hashes of what is staged, and the seq of the first.
+    fn staged_hashes(&self) -> (u64, Vec<[u8; 32]>) {
+        let first_seq = self.staged.first().map_or(self.next_seq, |staged| staged.first_seq);
+        let hashes = self.staged.iter().map(|staged| staged.records.leaf_hashes());
+        (first_seq, hashes.collect::<Vec<_>>().concat())
+    }
+
+    /// Appends records to the tree: after they are on disk, and answered.
+    fn extend_tree(&self, first_seq: u64, hashes: &[[u8; 32]]) {
+        for (seq, hashes) in (first_seq..).step_by(LEAVES_AT_ONCE).zip(hashes.chunks(LEAVES_AT_ONCE)) {
+            let pending = {
+                let mut tree = self.shared.tree.lock();
+                tree.extend(seq, hashes);
+                tree.pending()
+            };
+            // The thread that writes them can't keep up, so commits wait for tiles: memory has its bound.
+            if pending > MOST && store_tiles(&self.shared, u64::MAX, MOST).is_err() {
+                self.shared.tree.lock().give_up();
+            }
+        }
+        self.shared.alarm.ring();
     }
 
     fn answer(&mut self) {
@@ -392,6 +430,12 @@ impl Core {
         records
     }
 
+    /// Signs what no checkpoint covers, where no thread does; false if it could not be stored.
+    pub fn checkpoint(&mut self, now: Time) -> bool {
+        let signed = self.checkpointer.as_mut().map(|signer| signer.sign(now.wall_ns));
+        !matches!(signed, Some(Err(_)))
+    }
+
     /// Ends in order: tells what is to be told, appends the last mark and cuts
     /// the newest segment to its used length. What is still open is unknown.
     pub fn close(&mut self, now: Time) {
@@ -408,8 +452,12 @@ impl Core {
             drop(cut);
         }
         self.pause.give_up_all();
+        self.checkpoint(now);
     }
 }
+
+/// Leaves between two looks at how many tiles there are.
+const LEAVES_AT_ONCE: usize = 4096;
 
 /// Offset of the first frame of a segment.
 pub(crate) const FIRST_FRAME: u64 = SEGMENT_HEAD as u64;

@@ -26,6 +26,10 @@ pub enum Fault {
     RemoveEarly,
     /// A cut tail isn't synced before the first new frame.
     StaleFrames,
+    /// A checkpoint is shown before it is stored.
+    ShowUnstored,
+    /// The tree is extended by records that aren't synced.
+    SignUnsynced,
 }
 
 /// At most one fault; none without the feature `faults`.

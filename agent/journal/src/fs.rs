@@ -20,6 +20,10 @@ pub trait Fs: Send + Sync + 'static {
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
     /// Creates a file, or empties the one of that name; mode 0600.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
+    /// The same with mode 0644, for what everybody may read.
+    fn create_public(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        self.create(path)
+    }
     /// Renames a file over whatever has the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
@@ -47,6 +51,9 @@ pub trait FsFile: Send + Sync + 'static {
     /// Allocates blocks for `0..len` and makes the file at least that long; what
     /// was not written reads as zeros.
     fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Begins to write out what was written, and doesn't wait: whoever syncs
+    /// many files begins with all of them. Only [`sync`](Self::sync) promises anything.
+    fn begin_sync(&self) {}
     /// `fdatasync`: contents and length are on disk when it returns.
     fn sync(&self) -> io::Result<()>;
 }

@@ -5,17 +5,22 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use auditmon_merkle::{Ed25519Signer, TileId};
 use parking_lot::Mutex;
 
 use crate::Records;
+use crate::checkpoint::SignedCheckpoint;
 use crate::core::Done;
 use crate::find::{self, Search};
 use crate::format::{LEAF, Position, leaf_hash};
-use crate::fs::read_full_at;
+use crate::fs::{Fs, read_full_at, replace};
+use crate::keys::{self, KeyFault};
+use crate::layout::{ACCEPTED, GENERATION, Layout, is_former};
 use crate::options::{PauseReason, SourceStates};
 use crate::positions;
 use crate::reader::{Item, Reader};
 use crate::shared::{Hold, Metrics, Shared};
+use crate::tree::read_tile;
 use crate::writer::{Linger, Queue};
 
 /// The journal as sources, sinks and the runtime see it.
@@ -58,8 +63,13 @@ pub enum PositionVerdict {
     Differs,
     /// The record before it and its leaf are gone, so nothing can be said.
     Gone,
-    /// It belongs to another journal or generation.
+    /// It belongs to another journal.
     OtherOrigin,
+    /// It belongs to a former generation of this journal, which was rewritten
+    /// or put back, and nobody has accepted that yet.
+    Former,
+    /// The same, and accepted: the sink goes on at the front of this generation.
+    Accepted,
 }
 
 impl Handle {
@@ -94,6 +104,81 @@ impl Handle {
     /// All records below this seq are on disk and may be read.
     pub fn durable(&self) -> u64 {
         self.shared.durable()
+    }
+
+    /// The newest checkpoint. It is on disk, and so is all that it covers.
+    pub fn checkpoint(&self) -> Option<Arc<SignedCheckpoint>> {
+        self.shared.checkpoint()
+    }
+
+    /// A tile of the tree that the newest checkpoint covers, full or partial;
+    /// `None` if that tree has none of this width. May read from disk.
+    ///
+    /// # Errors
+    /// The file could not be read; the call may be repeated.
+    pub fn tile(&self, tile: TileId) -> io::Result<Option<Vec<u8>>> {
+        let size = self.shared.checkpoint().map_or(0, |newest| newest.size);
+        let covered = TileId::within(tile.level(), tile.index(), size);
+        if covered.is_none_or(|covered| covered.width() < tile.width()) {
+            return Ok(None);
+        }
+        let held = self.shared.tree.lock().tile(tile);
+        let bytes = match held {
+            Some(bytes) => Some(bytes),
+            None => read_tile(&*self.shared.fs, &self.shared.layout, tile)?,
+        };
+        Ok(bytes.map(|mut bytes| {
+            bytes.truncate(tile.bytes());
+            bytes
+        }))
+    }
+
+    /// Whether this generation took the place of another, and somebody has accepted that.
+    pub fn is_accepted(&self) -> bool {
+        self.shared.fs.open_read(&self.shared.layout.accepted()).is_ok()
+    }
+
+    /// Accepts that this generation took the place of another: sinks that knew
+    /// the former go on with this one. False if it is the first. Waits for the disk.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn accept_rollback(&self, reason: &str) -> io::Result<bool> {
+        if !self.shared.origin.contains(GENERATION) {
+            return Ok(false);
+        }
+        let dir = self.shared.layout.generation_dir();
+        replace(&*self.shared.fs, &dir, ACCEPTED, format!("{reason}\n").as_bytes())?;
+        Ok(true)
+    }
+
+    /// Makes a new key for checkpoints. From the next one on it and the former
+    /// one both sign, until [`finish_rotation`](Self::finish_rotation).
+    /// Returns the new verifier key. Waits for the disk.
+    ///
+    /// # Errors
+    /// Two keys sign already, or a file can't be written: both keys are then
+    /// as they were.
+    pub fn rotate_key(&self) -> Result<String, KeyFault> {
+        self.change_keys(keys::rotate)
+    }
+
+    /// Removes the former key: only the new one signs from now on. Returns its verifier key.
+    ///
+    /// # Errors
+    /// There is no former key, or it can't be removed.
+    pub fn finish_rotation(&self) -> Result<String, KeyFault> {
+        self.change_keys(keys::finish)
+    }
+
+    fn change_keys(
+        &self,
+        change: impl FnOnce(&dyn Fs, &Layout, &[Ed25519Signer]) -> Result<Vec<Ed25519Signer>, KeyFault>,
+    ) -> Result<String, KeyFault> {
+        let mut keys = self.shared.keys.lock();
+        *keys = change(&*self.shared.fs, &self.shared.layout, &keys)?;
+        let current = keys.first().map(|key| key.verifier().vkey().to_string());
+        Ok(current.unwrap_or_default())
     }
 
     /// How the journal is; asks the volume for its free space.
@@ -202,7 +287,11 @@ impl Handle {
     /// Compares a sink's position with the journal.
     pub fn check_position(&self, position: &Position) -> PositionVerdict {
         if position.origin != self.shared.origin {
-            return PositionVerdict::OtherOrigin;
+            return match is_former(&position.origin, &self.shared.origin) {
+                false => PositionVerdict::OtherOrigin,
+                true if self.is_accepted() => PositionVerdict::Accepted,
+                true => PositionVerdict::Former,
+            };
         }
         if position.seq > self.shared.durable() {
             return PositionVerdict::Ahead;

@@ -2,6 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use auditmon_merkle::TileId;
+
+/// File of the newest signed checkpoint, in a generation's directory.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// Says that somebody accepted the generation, and why.
+pub(crate) const ACCEPTED: &str = "accepted";
+/// File of the older ones.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
+
 /// Names of one generation's files.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -61,6 +70,30 @@ impl Layout {
         self.seg_dir().join(Self::leaf_name(first_seq))
     }
 
+    /// A tile, by its C2SP path.
+    pub(crate) fn tile(&self, tile: TileId) -> PathBuf {
+        self.generation_dir().join(tile.to_string())
+    }
+
+    /// The newest signed checkpoint.
+    pub(crate) fn checkpoint(&self) -> PathBuf {
+        self.generation_dir().join(CHECKPOINT)
+    }
+
+    /// Those that were signed before it.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.generation_dir().join(CHECKPOINTS)
+    }
+
+    /// Why it was accepted that this generation took the place of another.
+    pub(crate) fn accepted(&self) -> PathBuf {
+        self.generation_dir().join(ACCEPTED)
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.dir.join("keys")
+    }
+
     pub(crate) fn positions(&self) -> PathBuf {
         self.dir.join("positions")
     }
@@ -93,12 +126,27 @@ impl Layout {
     }
 }
 
+/// What stands before a generation's number in an origin.
+pub(crate) const GENERATION: &str = "/gen/";
+
+/// Whether an origin is that of an earlier generation of the same journal.
+pub(crate) fn is_former(origin: &str, current: &str) -> bool {
+    let parts = |origin: &str| match origin.split_once(GENERATION) {
+        Some((base, number)) => number.parse::<u32>().ok().map(|number| (base.to_owned(), number)),
+        None => Some((origin.to_owned(), 1)),
+    };
+    match (parts(origin), parts(current)) {
+        (Some((base, number)), Some((other, current))) => base == other && number < current,
+        _ => false,
+    }
+}
+
 /// The origin of a generation: the text of `journal/origin`, and from the
 /// second on `/gen/N`.
 pub(crate) fn generation_origin(origin: &str, generation: u32) -> String {
     if generation <= 1 {
         origin.to_owned()
     } else {
-        format!("{origin}/gen/{generation}")
+        format!("{origin}{GENERATION}{generation}")
     }
 }

@@ -10,13 +10,16 @@
 
 pub mod format;
 pub mod fsck;
+pub mod inspect;
 
+mod checkpoint;
 mod core;
 mod dump;
 mod fault;
 mod find;
 mod fs;
 mod handle;
+mod keys;
 mod layout;
 mod lock;
 mod options;
@@ -29,17 +32,20 @@ mod scan;
 mod seal;
 mod shared;
 mod states;
+mod tree;
 mod walk;
 mod writer;
 
 use std::sync::Arc;
 
+pub use crate::checkpoint::{OnCheckpoint, SignedCheckpoint};
 pub use crate::core::{Committed, Done, Refused};
 pub use crate::dump::{Dump, DumpError, DumpItem};
 pub use crate::find::{Place, Search};
 pub use crate::format::Position;
 pub use crate::fs::{Fs, FsFile, RealFs};
 pub use crate::handle::{Handle, PositionVerdict, Status};
+pub use crate::keys::KeyFault;
 pub use crate::lock::{DirLock, LockError, holder};
 pub use crate::options::{
     AgentEvent, AgentNote, Entropy, Finding, OpenError, Opened, Options, PauseReason, SourceStates, StateMap,

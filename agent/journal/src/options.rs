@@ -33,9 +33,8 @@ pub struct Options {
     pub keep_age: Duration,
     /// Bytes of payload that are kept, unless `keep_age` is less.
     pub keep_size: u64,
-    /// Records below this seq are covered by a checkpoint: a tail that lacks
-    /// one of them is damage, never torn.
-    pub covered: u64,
+    /// Within this time after a new record a checkpoint covers it.
+    pub checkpoint_interval: Duration,
     /// How long a submission waits for a new segment after a failed sync before
     /// it is given up as [`Refused::Unknown`](crate::Refused::Unknown).
     pub give_up: Duration,
@@ -58,7 +57,7 @@ impl Options {
             max_size: 10 << 30,
             keep_age: Duration::from_secs(24 * 60 * 60),
             keep_size: 2 << 30,
-            covered: 0,
+            checkpoint_interval: Duration::from_secs(1),
             give_up: Duration::from_secs(10),
             agent_event,
             entropy: Box::new(system_entropy),
@@ -128,6 +127,23 @@ pub enum AgentNote {
     Paused(PauseReason),
     /// Submissions are taken again.
     Resumed(PauseReason),
+    /// The records below a signed checkpoint are others than those that it was
+    /// signed over: the journal was rewritten, or put back. It goes on as a new
+    /// generation.
+    Rewritten {
+        /// The origin of the former generation.
+        origin: String,
+        /// Records that the checkpoint covers.
+        size: u64,
+    },
+    /// The file `checkpoint` has no signature of ours, or is older than one
+    /// that was signed before it.
+    CheckpointUnreadable,
+    /// There were checkpoints, but no key: a new one was made.
+    NewKey {
+        /// The new verifier key.
+        vkey: String,
+    },
 }
 
 /// What recovery found; the same as what is told as an event.
@@ -195,6 +211,26 @@ pub enum OpenError {
     Origin {
         /// The file.
         path: PathBuf,
+    },
+    /// An origin that can't be the name of the key that signs checkpoints.
+    #[error(
+        "{path}: the origin `{origin}` has a blank or a `+`, so that no key can have its name; \
+         move the directory away: a new journal is begun",
+        path = path.display()
+    )]
+    OriginName {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        origin: String,
+    },
+    /// The key that signs checkpoints can't be read.
+    #[error("{path}: {reason}; if the key is lost, move the file away: a new one is made, and told", path = path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A segment belongs to another journal or generation.
     #[error("{path}: belongs to another origin", path = path.display())]

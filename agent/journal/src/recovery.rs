@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::checkpoint::{self, Checkpointer};
 use crate::core::{Core, FIRST_FRAME, Time};
 use crate::fault::{Fault, Faults};
 use crate::format::{LEAF, origin_hash};
 use crate::fs::{Fs, is_full};
+use crate::keys::{self, KeyFault, Keys};
 use crate::layout::{Layout, SegFile};
 use crate::options::{AgentNote, OpenError, Opened, Options, PauseReason};
 use crate::seal::SealJob;
@@ -14,9 +16,12 @@ use crate::states::States;
 use crate::{positions, reserve};
 
 mod newest;
+mod rebuild;
 mod tree;
 
 use newest::{Newest, Verdict};
+use rebuild::Rebuilt;
+pub(crate) use rebuild::make_again as make_tiles_again;
 
 /// What the `seg` directory holds.
 #[derive(Default)]
@@ -31,7 +36,7 @@ struct Listing {
 /// that tell what was found.
 pub(crate) fn open_core(
     fs: Arc<dyn Fs>,
-    options: Options,
+    mut options: Options,
     now: Time,
     faults: Faults,
 ) -> Result<(Core, Opened), OpenError> {
@@ -44,31 +49,85 @@ pub(crate) fn open_core(
     if options.host.is_empty() || options.host.contains(['/', '\n', '\0']) {
         return Err(OpenError::Options("host must be a host name"));
     }
-    let (layout, origin, generation) = tree::prepare(&*fs, &options)?;
-    let mut listing = list(&*fs, &layout)?;
-    let shared = Arc::new(Shared::new(fs, layout, origin.clone()));
+    let mut place = tree::prepare(&*fs, &mut options)?;
+    let mut former = Former::default();
+    loop {
+        match open_generation(&fs, options, &place, former, now, faults)? {
+            Outcome::Open(core, opened) => return Ok((*core, opened)),
+            Outcome::Rewritten(back, found) => {
+                options = *back;
+                former = found;
+                place = tree::begin(&*fs, &options, &place)?;
+            }
+        }
+    }
+}
+
+/// What a generation takes over from one that can't be gone on with.
+#[derive(Default)]
+struct Former {
+    findings: Vec<AgentNote>,
+    states: States,
+}
+
+/// What became of a generation.
+enum Outcome {
+    Open(Box<Core>, Opened),
+    /// It is not the one that was signed: the journal goes on as another.
+    Rewritten(Box<Options>, Former),
+}
+
+fn open_generation(
+    fs: &Arc<dyn Fs>,
+    mut options: Options,
+    place: &tree::Place,
+    former: Former,
+    now: Time,
+    faults: Faults,
+) -> Result<Outcome, OpenError> {
+    let (layout, origin) = (place.layout.clone(), place.origin.clone());
+    let keys = match keys::prepare(&**fs, &layout, &origin, &mut options.entropy) {
+        Ok(keys) => Some(keys),
+        // A start on a full disk must still serve reads.
+        Err(KeyFault::Io { source, .. }) if is_full(&source) => None,
+        Err(KeyFault::Io { path, source }) => return Err(OpenError::Io { path, source }),
+        Err(KeyFault::Unreadable { path, reason }) => return Err(OpenError::Key { path, reason }),
+    };
+    let mut listing = list(&**fs, &layout)?;
+    let shared = Arc::new(Shared::new(Arc::clone(fs), layout, origin.clone()));
     let mut recovery = Recovery {
         shared: Arc::clone(&shared),
         faults,
-        findings: Vec::new(),
-        named: options.covered,
+        findings: former.findings,
+        states: former.states,
+        named: 0,
     };
+    recovery.ask_checkpoint(keys.as_ref());
     recovery.count_leaves(&listing)?;
     recovery.ask_positions();
     let newest = recovery.find_newest(&mut listing)?;
     recovery.list_segments(&listing)?;
     let clean_stop = newest.as_ref().is_none_or(Newest::ended_in_order);
-    let (core, findings) = recovery.into_core(newest, &listing, options, now)?;
+    let (core, findings) = match recovery.into_core(newest, keys, &listing, options, now)? {
+        Recovered::Core(core, findings) => (core, findings),
+        Recovered::Rewritten(options, former) => return Ok(Outcome::Rewritten(options, former)),
+    };
     let opened = Opened {
         origin,
-        generation,
+        generation: place.generation,
         next_seq: core.shared.durable(),
         findings,
         states: core.states.map().clone(),
         clean_stop,
         paused: core.pause.reason(),
     };
-    Ok((core, opened))
+    Ok(Outcome::Open(core, opened))
+}
+
+/// What recovery made of a generation.
+enum Recovered {
+    Core(Box<Core>, Vec<AgentNote>),
+    Rewritten(Box<Options>, Former),
 }
 
 fn list(fs: &dyn Fs, layout: &Layout) -> Result<Listing, OpenError> {
@@ -94,6 +153,8 @@ struct Recovery {
     shared: Arc<Shared>,
     faults: Faults,
     findings: Vec<AgentNote>,
+    /// What sources remember from a former generation.
+    states: States,
     /// 1 + the largest seq that anything but the newest segment names.
     named: u64,
 }
@@ -115,6 +176,25 @@ impl Recovery {
             self.named = self.named.max(first.saturating_add(count));
         }
         Ok(())
+    }
+
+    /// The newest checkpoint names what was on disk when it was signed.
+    fn ask_checkpoint(&mut self, keys: Option<&Keys>) {
+        let Some(keys) = keys else { return };
+        let shared = &self.shared;
+        let found = checkpoint::find_newest(&*shared.fs, &shared.layout, &shared.origin, &keys.known);
+        if keys.made && (found.unreadable || found.newest.is_some()) {
+            let vkey = keys.known.first().map(|key| key.vkey().to_string());
+            self.findings.push(AgentNote::NewKey {
+                vkey: vkey.unwrap_or_default(),
+            });
+        } else if found.unreadable {
+            self.findings.push(AgentNote::CheckpointUnreadable);
+        }
+        if let Some(newest) = found.newest {
+            self.named = self.named.max(newest.size);
+            *shared.checkpoint.write() = Some(Arc::new(newest));
+        }
     }
 
     /// Sinks' positions name what they have seen. One that can't be read is its
@@ -200,11 +280,12 @@ impl Recovery {
     fn into_core(
         mut self,
         newest: Option<Newest>,
+        keys: Option<Keys>,
         listing: &Listing,
         options: Options,
         now: Time,
-    ) -> Result<(Core, Vec<AgentNote>), OpenError> {
-        let mut core = Core::new(Arc::clone(&self.shared), options, States::default());
+    ) -> Result<Recovered, OpenError> {
+        let mut core = Core::new(Arc::clone(&self.shared), options, std::mem::take(&mut self.states));
         core.faults = self.faults;
         core.now = now;
         for pair in listing.segs.windows(2) {
@@ -224,6 +305,19 @@ impl Recovery {
             }
             Some(newest) => full = self.settle(newest, &mut core)?,
         }
+        if let Some(size) = self.rebuild_tree()? {
+            let origin = self.shared.origin.clone();
+            self.findings.push(AgentNote::Rewritten { origin, size });
+            let former = Former {
+                findings: self.findings,
+                states: core.states,
+            };
+            return Ok(Recovered::Rewritten(Box::new(core.options), former));
+        }
+        core.checkpointer = keys.map(|keys| {
+            *self.shared.keys.lock() = keys.signers;
+            Checkpointer::new(Arc::clone(&self.shared), core.faults)
+        });
         if core.active.is_none() {
             match core.create_segment(0) {
                 Ok(()) => {}
@@ -240,7 +334,18 @@ impl Recovery {
             core.tell(finding.clone());
         }
         core.flush_notes();
-        Ok((core, self.findings))
+        Ok(Recovered::Core(Box::new(core), self.findings))
+    }
+
+    /// The tree over what is durable, before anything is appended to it. If its
+    /// records are others than those signed, the checkpoint's size.
+    fn rebuild_tree(&mut self) -> Result<Option<u64>, OpenError> {
+        let newest = self.shared.checkpoint();
+        let dir = self.shared.layout.seg_dir();
+        let rebuilt = rebuild::rebuild(&self.shared, newest.as_deref()).map_err(OpenError::io(&dir))?;
+        // What is missing was told as damage.
+        let size = newest.map_or(0, |newest| newest.size);
+        Ok((rebuilt == Rebuilt::Differs).then_some(size))
     }
 
     /// Acts on the verdict; returns whether the disk was too full to do all.

@@ -4,9 +4,12 @@ use std::io::{self, IoSlice};
 
 use crate::find::Span;
 use crate::format::{LEAF, RecordIter};
-use crate::fs::{Fs, FsFile, write_all_at};
+use crate::fs::{FsFile, write_all_at};
 use crate::layout::Layout;
+use crate::recovery::make_tiles_again;
 use crate::scan::{Finder, FrameReader, walk_pieces};
+use crate::shared::Shared;
+use crate::tree::store_tiles;
 
 /// Leaves are written in pieces of about this many bytes.
 const PIECE: usize = 64 << 10;
@@ -56,15 +59,16 @@ impl SealJob {
     }
 
     /// Does the work; may run beside the writer.
-    pub(crate) fn run(&self, fs: &dyn Fs, layout: &Layout) -> SealResult {
-        match self.try_run(fs, layout) {
+    pub(crate) fn run(&self, shared: &Shared) -> SealResult {
+        match self.try_run(shared) {
             Ok(result) => result,
             Err(error) if error.kind() == io::ErrorKind::NotFound => SealResult::Gone,
             Err(error) => SealResult::Failed(error),
         }
     }
 
-    fn try_run(&self, fs: &dyn Fs, layout: &Layout) -> io::Result<SealResult> {
+    fn try_run(&self, shared: &Shared) -> io::Result<SealResult> {
+        let (fs, layout) = (&*shared.fs, &shared.layout);
         let file = fs.open(&layout.seg(self.first_seq))?;
         let size = file.size()?;
         let name = Layout::leaf_name(self.first_seq);
@@ -84,6 +88,8 @@ impl SealJob {
         })?;
         if !stop.reached {
             fs.remove(&beside)?;
+            // What is left of it in memory: it stands for the leaves that are missing.
+            store_tiles(shared, self.end_seq, 0)?;
             let mut finder = Finder::new(file, stop.offset, size);
             let found = finder.find(stop.offset + 1, stop.seq..self.end_seq)?;
             let behind = found.map_or(self.end_seq, |(_, head)| head.first_seq);
@@ -100,6 +106,9 @@ impl SealJob {
         // Also where nothing is cut: an earlier try may have cut and failed here.
         file.sync()?;
         let records = leaves.finish()?;
+        // Before its leaves get their name: whoever sees them finds the tiles.
+        make_tiles_again(shared, self.end_seq)?;
+        store_tiles(shared, self.end_seq, 0)?;
         fs.rename(&beside, &layout.leaf(self.first_seq))?;
         fs.sync_dir(&layout.seg_dir())?;
         Ok(SealResult::Sealed {

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use auditmon_merkle::{Ed25519Signer, Tiler};
 use parking_lot::{Mutex, RwLock};
 
+use crate::checkpoint::{Alarm, SignedCheckpoint};
 use crate::find::Span;
 use crate::fs::Fs;
 use crate::layout::Layout;
 use crate::options::PauseReason;
+use crate::tree::Tree;
 
 /// A segment whose payloads are on disk.
 #[derive(Debug)]
@@ -105,6 +108,10 @@ pub struct Metrics {
     /// Successful syncs by duration, not cumulated; one for each of
     /// [`SYNC_BUCKETS`] and one above.
     pub sync_buckets: [u64; SYNC_BUCKETS.len() + 1],
+    /// Checkpoints signed and stored.
+    pub checkpoints: u64,
+    /// Checkpoints that could not be stored; each was tried again.
+    pub failed_checkpoints: u64,
 }
 
 /// Upper bounds of the buckets of sync durations, in µs.
@@ -135,6 +142,16 @@ pub(crate) struct Shared {
     pub(crate) holds: Mutex<BTreeMap<String, Hold>>,
     pub(crate) metrics: Mutex<Metrics>,
     pub(crate) paused: Mutex<Option<PauseReason>>,
+    /// Over the records that are on disk.
+    pub(crate) tree: Mutex<Tree>,
+    /// Held while tiles are written.
+    pub(crate) tile_writer: Mutex<()>,
+    /// The newest checkpoint that is on disk.
+    pub(crate) checkpoint: RwLock<Option<Arc<SignedCheckpoint>>>,
+    /// Keys that sign, the current one first; none where it could not be made.
+    pub(crate) keys: Mutex<Vec<Ed25519Signer>>,
+    /// Of the thread that signs.
+    pub(crate) alarm: Arc<Alarm>,
 }
 
 impl Shared {
@@ -151,7 +168,17 @@ impl Shared {
             holds: Mutex::default(),
             metrics: Mutex::default(),
             paused: Mutex::default(),
+            tree: Mutex::new(Tree::new(Tiler::new())),
+            tile_writer: Mutex::default(),
+            checkpoint: RwLock::default(),
+            keys: Mutex::default(),
+            alarm: Arc::default(),
         }
+    }
+
+    /// The newest checkpoint that is on disk.
+    pub(crate) fn checkpoint(&self) -> Option<Arc<SignedCheckpoint>> {
+        self.checkpoint.read().clone()
     }
 
     /// All records below are on disk.

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::{Condvar, Mutex};
 
 use crate::Records;
+use crate::checkpoint::{CheckpointThread, OnCheckpoint};
 use crate::core::{Core, Done, Refused, Submission, Time};
 use crate::handle::Handle;
 use crate::options::SourceStates;
 use crate::seal::{SealJob, SealResult};
 use crate::shared::{Hold, Shared};
+use crate::tree::{AT_ONCE, store_tiles};
 
 /// How long a submission may wait for company.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,8 +53,16 @@ impl Writer {
         let queue = Arc::new(Queue::new());
         let shared = Arc::clone(&self.core.shared);
         let sealer = Sealer::spawn(Arc::clone(&shared), Arc::clone(&queue))?;
+        let mut core = self.core;
+        let interval = core.options.checkpoint_interval;
+        let signer = core
+            .checkpointer
+            .take()
+            .map(|signer| CheckpointThread::spawn(signer, Arc::clone(&shared.alarm), interval))
+            .transpose()?;
         let run = Run {
-            core: self.core,
+            core,
+            signer,
             queue: Arc::clone(&queue),
             sealer,
             on_commit,
@@ -73,6 +83,13 @@ impl Writer {
     /// The same for a sink that yields; see [`Handle::set_yielding_hold`].
     pub fn set_yielding_hold(&self, name: &str, seq: u64) {
         self.core.shared.set_hold(name, Some(Hold { seq, yields: true }));
+    }
+
+    /// Is told each checkpoint once it is on disk, on the thread that signs: it must not wait.
+    pub fn on_checkpoint(&mut self, told: OnCheckpoint) {
+        if let Some(signer) = &mut self.core.checkpointer {
+            signer.on_checkpoint(told);
+        }
     }
 
     /// The logic alone, to be driven without a thread.
@@ -266,6 +283,7 @@ struct Work {
 
 struct Run {
     core: Core,
+    signer: Option<CheckpointThread>,
     queue: Arc<Queue>,
     sealer: Sealer,
     on_commit: Box<dyn Fn(u64) + Send>,
@@ -303,12 +321,17 @@ impl Run {
                 self.core.maintain(self.queue.time());
                 self.show();
             }
+            if self.core.take_tiles(self.queue.time()) {
+                self.sealer.send(Task::Tiles);
+            }
             while let Some(job) = self.core.take_seal(self.queue.time()) {
-                self.sealer.send(job);
+                self.sealer.send(Task::Seal(job));
             }
         }
         self.core.close(self.queue.time());
         self.show();
+        // Signs once more, over everything.
+        self.signer = None;
     }
 
     fn show(&mut self) {
@@ -328,21 +351,36 @@ impl Drop for EndOnDrop {
     }
 }
 
+/// Work of the thread that seals.
+enum Task {
+    Seal(SealJob),
+    /// Enough tiles have come together to be written.
+    Tiles,
+}
+
 /// The thread that seals, so that commits don't wait for it.
 struct Sealer {
-    jobs: Option<std::sync::mpsc::Sender<SealJob>>,
+    jobs: Option<std::sync::mpsc::Sender<Task>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Sealer {
     fn spawn(shared: Arc<Shared>, queue: Arc<Queue>) -> io::Result<Self> {
-        let (jobs, inbox) = std::sync::mpsc::channel::<SealJob>();
+        let (jobs, inbox) = std::sync::mpsc::channel::<Task>();
         let thread = std::thread::Builder::new()
             .name("journal-seal".to_owned())
             .spawn(move || {
-                for job in inbox {
-                    let result = job.run(&*shared.fs, &shared.layout);
-                    queue.take_sealed(job, result);
+                for task in inbox {
+                    match task {
+                        Task::Seal(job) => {
+                            let result = job.run(&shared);
+                            queue.take_sealed(job, result);
+                        }
+                        Task::Tiles => {
+                            // What fails stays in memory, and is tried again with those that follow.
+                            let _ = store_tiles(&shared, u64::MAX, AT_ONCE - 1);
+                        }
+                    }
                 }
             })?;
         Ok(Self {
@@ -351,10 +389,10 @@ impl Sealer {
         })
     }
 
-    fn send(&self, job: SealJob) {
+    fn send(&self, task: Task) {
         if let Some(jobs) = &self.jobs {
             // It only ends when this sender does.
-            let _ = jobs.send(job);
+            let _ = jobs.send(task);
         }
     }
 }

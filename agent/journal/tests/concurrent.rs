@@ -20,6 +20,7 @@ fn everyone_at_once() {
     let journal = Journal::with(RealFs, options);
     journal.handle.set_hold("follower", Some(0));
     let stop = AtomicBool::new(false);
+    let writers = AtomicU64::new(4);
     let accepted = AtomicU64::new(0);
     let end = Instant::now() + Duration::from_secs(3);
     std::thread::scope(|scope| {
@@ -30,6 +31,7 @@ fn everyone_at_once() {
                     accepted.fetch_add(1, Ordering::SeqCst);
                 }
                 stop.store(true, Ordering::SeqCst);
+                writers.fetch_sub(1, Ordering::SeqCst);
             });
         }
         // Follows the head, misses nothing, and lets retention follow it.
@@ -37,7 +39,7 @@ fn everyone_at_once() {
             let mut reader = journal.handle.reader(0);
             let mut events = 0;
             loop {
-                let done = stop.load(Ordering::SeqCst);
+                let done = writers.load(Ordering::SeqCst) == 0;
                 match reader.next().unwrap() {
                     Some(Item::Records(batch)) => {
                         for (seq, entry) in (batch.first_seq()..).zip(batch.iter()) {

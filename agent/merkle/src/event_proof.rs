@@ -182,6 +182,11 @@ impl EventProof {
         })
     }
 
+    /// The entry that is proved to be in the tree; whether it is the event's is for [`verify`](Self::verify).
+    pub fn leaf(&self) -> &[u8; LEAF] {
+        &self.leaf
+    }
+
     /// The lower part: place, path and checkpoint.
     pub fn tlog_proof(&self) -> &TlogProof {
         &self.proof

@@ -18,7 +18,7 @@ use auditmon_core::plugin::ADMIN;
 use auditmon_journal::Handle;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -35,6 +35,7 @@ use tower::ServiceExt as _;
 
 use crate::accounts::{Accounts, KeyRing};
 use crate::mounts::Mounts;
+use crate::routes::parameters;
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = ADMIN;
@@ -55,6 +56,16 @@ pub trait Commands: Send + Sync + 'static {
     /// # Errors
     /// A sentence: there is no such sink, or it is not at work.
     async fn replay(&self, sink: &str) -> Result<(), String>;
+    /// Makes a new key for checkpoints, or with `finish` drops the former one; returns the verifier key.
+    ///
+    /// # Errors
+    /// A sentence: it is not the time for it, or a file can't be written.
+    async fn rotate_log_key(&self, finish: bool) -> Result<String, String>;
+    /// Accepts that the journal goes on as a new generation, and starts the sinks that wait for it.
+    ///
+    /// # Errors
+    /// A sentence: there is nothing to accept, or it can't be written.
+    async fn accept_rollback(&self, reason: &str) -> Result<(), String>;
 }
 
 /// How a reload went.
@@ -75,6 +86,13 @@ pub struct Reloaded {
 pub struct PageAddress {
     /// Opens it once.
     pub url: String,
+}
+
+/// The key that signs checkpoints.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LogKey {
+    /// Its verifier key.
+    pub vkey: String,
 }
 
 /// What the socket needs.
@@ -178,6 +196,9 @@ fn router(admin: Admin, stop: CancellationToken) -> Router {
         .route("/reload", post(reload))
         .route("/page", post(page))
         .route("/dlq/{sink}/replay", post(replay))
+        .route("/journal/accept-rollback", post(accept_rollback))
+        .route("/keys/log/rotate", post(|admin| rotate(admin, false)))
+        .route("/keys/log/finish", post(|admin| rotate(admin, true)))
         .with_state(Arc::clone(&admin))
         .route("/events", get(move |query| follow::follow(admin, stop, query)))
         .fallback_service(of_plugins)
@@ -200,6 +221,31 @@ async fn replay(State(admin): State<Arc<Admin>>, axum::extract::Path(sink): axum
     match admin.commands.replay(&sink).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(why) => Problem::new(StatusCode::NOT_FOUND, "not_found", why).into_response(),
+    }
+}
+
+async fn rotate(State(admin): State<Arc<Admin>>, finish: bool) -> Response {
+    match admin.commands.rotate_log_key(finish).await {
+        Ok(vkey) => Json(LogKey { vkey }).into_response(),
+        Err(why) => Problem::new(StatusCode::CONFLICT, "refused", why).into_response(),
+    }
+}
+
+async fn accept_rollback(State(admin): State<Arc<Admin>>, RawQuery(raw): RawQuery) -> Response {
+    let pairs = match parameters(raw.as_deref().unwrap_or_default()) {
+        Ok(pairs) => pairs,
+        Err(problem) => return problem.into_response(),
+    };
+    let reason = pairs
+        .into_iter()
+        .find_map(|(name, value)| (name == "reason").then_some(value));
+    let commands = Arc::clone(&admin.commands);
+    // It goes on when the command is interrupted.
+    let accepted = tokio::spawn(async move { commands.accept_rollback(&reason.unwrap_or_default()).await });
+    match accepted.await {
+        Ok(Ok(())) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Err(why)) => Problem::new(StatusCode::CONFLICT, "refused", why).into_response(),
+        Err(error) => failed(error),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use auditmon_config::{ConfigErrors, Loaded, Logging};
@@ -21,6 +20,7 @@ use crate::parts::Parts;
 use crate::plugins::{Plugins, View};
 use crate::prepare::Prepared;
 use crate::privileges::Privileges;
+use crate::protect::Protect;
 use crate::reload::Reloads;
 use crate::status::{self, Status};
 use crate::tls::Tls;
@@ -117,8 +117,7 @@ pub(crate) struct Inner {
     pub(crate) parts: Arc<Parts>,
     /// For events about the agent itself.
     pub(crate) own: Emitter,
-    /// `http.protect` names `metrics`.
-    pub(crate) protect_metrics: Arc<AtomicBool>,
+    pub(crate) protect: Arc<Protect>,
     /// Fires when the agent begins to end.
     pub(crate) stopping: CancellationToken,
     pub(crate) view: View,
@@ -183,7 +182,7 @@ impl Inner {
 }
 
 /// Name, outcome and severity of an event of the agent about itself.
-pub(crate) type About<'a> = (&'a str, Outcome, Severity);
+pub type About<'a> = (&'a str, Outcome, Severity);
 
 /// See [`Inner::tell`].
 pub(crate) async fn tell(emitter: &Emitter, (name, outcome, severity): About<'_>, data: &serde_json::Value) {

@@ -54,6 +54,24 @@ fn tell(note: &AgentNote) -> Told {
             Outcome::Failure,
             json!({"seq": seq}),
         ),
+        AgentNote::Rewritten { origin, size } => (
+            "journal.rewritten",
+            Severity::Critical,
+            Outcome::Failure,
+            json!({"former_origin": origin, "checkpoint_entries": size}),
+        ),
+        AgentNote::CheckpointUnreadable => (
+            "journal.checkpoint_unreadable",
+            Severity::Error,
+            Outcome::Failure,
+            json!({"file": "checkpoint"}),
+        ),
+        AgentNote::NewKey { vkey } => (
+            "journal.key_lost",
+            Severity::Error,
+            Outcome::Failure,
+            json!({"vkey": vkey}),
+        ),
         AgentNote::Paused(reason) => (
             "journal.paused",
             Severity::Error,
@@ -129,6 +147,23 @@ fn log(note: &AgentNote) {
         }
         AgentNote::SyncFailed { seq } => {
             tracing::error!(seq, "journal: a write to the disk failed; a new segment was begun");
+        }
+        AgentNote::Rewritten { origin, size } => {
+            tracing::error!(
+                origin,
+                size,
+                "journal: its records are not those that the checkpoint of this size was signed over: it was rewritten; \
+                 it goes on as a new generation. Sinks wait for `auditmon journal accept-rollback --reason`"
+            );
+        }
+        AgentNote::CheckpointUnreadable => {
+            tracing::error!("journal: the file `checkpoint` has no signature of ours; an older one was compared");
+        }
+        AgentNote::NewKey { vkey } => {
+            tracing::error!(
+                vkey,
+                "journal: keys/log.key was missing, a new one was made; give its verifier key to those who check the journal"
+            );
         }
         AgentNote::Paused(PauseReason::Reserve) => {
             tracing::error!("journal: the disk is full; events are refused until there is room again");

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use auditmon_config::{Changed, Class, Http, Loaded, PluginChange, changes};
+use auditmon_config::{Changed, Class, Loaded, PluginChange, changes};
 use auditmon_core::event::{Outcome, Severity};
 use auditmon_core::health::State;
 use auditmon_core::privileged::ConfiguredFile;
@@ -96,11 +95,6 @@ impl From<ReloadStatus> for Reloaded {
             pending: status.pending_restart,
         }
     }
-}
-
-/// Whether `/metrics` needs a key.
-pub(crate) fn protects_metrics(http: &Http) -> bool {
-    http.protect.iter().any(|word| word == "metrics")
 }
 
 impl Agent {
@@ -237,8 +231,7 @@ impl Inner {
         if running.loaded.settings.logging != settings.logging {
             (self.set_logging)(&settings.logging).map_err(|says| new.fault("logging.level", &says))?;
         }
-        self.protect_metrics
-            .store(protects_metrics(&settings.http), Ordering::Relaxed);
+        self.protect.set(&settings.http);
         let certificates_live = certificates.is_some();
         if let (Some(tls), Some(checked)) = (&running.tls, certificates)
             && tls.put(checked)

@@ -1,7 +1,6 @@
 //! The agent's own routes: probes, metrics, reading events. They depend on no plugin.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use auditmon_config::OWN_ROUTES;
@@ -18,23 +17,23 @@ use uuid::Uuid;
 
 use crate::notes::pause_word;
 use crate::parts::Parts;
-use crate::status;
+use crate::protect::Protect;
+use crate::{status, tlog};
 
 /// What the routes look at.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) parts: Arc<Parts>,
     pub(crate) stopping: CancellationToken,
-    /// `http.protect` names `metrics`.
-    pub(crate) protect_metrics: Arc<AtomicBool>,
+    pub(crate) protect: Arc<Protect>,
 }
 
 /// A batch that waits longer than this for the disk makes the agent not ready.
 const STUCK: Duration = Duration::from_secs(5);
 
 /// The routes by the words that listeners have for them.
-pub(crate) fn routers(shared: &Shared) -> [(&'static str, Router); 3] {
-    let [probes_word, metrics_word, events_word] = OWN_ROUTES;
+pub(crate) fn routers(shared: &Shared) -> [(&'static str, Router); 4] {
+    let [probes_word, metrics_word, events_word, tlog_word] = OWN_ROUTES;
     let probes = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -50,6 +49,7 @@ pub(crate) fn routers(shared: &Shared) -> [(&'static str, Router); 3] {
             Router::new().route("/metrics", get(metrics)).with_state(shared.clone()),
         ),
         (events_word, reading.with_state(shared.clone())),
+        (tlog_word, tlog::router(shared.clone())),
     ]
 }
 
@@ -80,7 +80,7 @@ async fn health(State(shared): State<Shared>) -> Response {
 }
 
 async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    if shared.protect_metrics.load(Ordering::Relaxed)
+    if shared.protect.metrics()
         && let Err(refused) = authorize(&headers, &*shared.parts.keys, Scope::Read)
     {
         return refused;

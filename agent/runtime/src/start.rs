@@ -1,7 +1,6 @@
 //! The start: lock, listener's socket, journal, accounts, plugins, routes.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -31,11 +30,12 @@ use crate::plan::{Plans, Recipe};
 use crate::plugins::Plugins;
 use crate::prefix::Prefix;
 use crate::prepare::Prepared;
+use crate::protect::Protect;
 use crate::reader::StoreReader;
 use crate::routes::{self, Shared};
 use crate::telemetry::{self, AgentCollector, Telemetry};
 use crate::tls::{ReadFile, Tls, TlsFiles};
-use crate::{listener, notes, reload, scratch, teller};
+use crate::{listener, logkey, notes, rollback, scratch, teller};
 
 /// How long the start waits for plugins to say that they are at work, or why not, before it tells of them.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -44,7 +44,7 @@ const VOLUME_SHARE: f64 = 0.8;
 /// Largest journal unless told.
 const DEFAULT_MAX: u64 = 10 << 30;
 
-fn other(error: impl std::fmt::Display) -> StartError {
+pub(crate) fn other(error: impl std::fmt::Display) -> StartError {
     StartError::Other(error.to_string())
 }
 
@@ -144,11 +144,11 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
         refuse: CancellationToken::new(),
     });
     let stopping = CancellationToken::new();
-    let protect_metrics = Arc::new(AtomicBool::new(reload::protects_metrics(&http)));
+    let protect = Arc::new(Protect::new(&http));
     let shared = Shared {
         parts: parts.clone(),
         stopping: stopping.clone(),
-        protect_metrics: protect_metrics.clone(),
+        protect: protect.clone(),
     };
     // First, so that no plugin can take their place.
     for (part, routes) in routes::routers(&shared) {
@@ -221,7 +221,7 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
             set_logging,
             parts,
             own,
-            protect_metrics,
+            protect,
             stopping,
             view: plugins.view(),
             reloads: Mutex::default(),
@@ -268,6 +268,32 @@ impl Commands for Commander {
         } else {
             Err(format!("there is no sink `{sink}` at work"))
         }
+    }
+
+    async fn accept_rollback(&self, reason: &str) -> Result<(), String> {
+        let Some(inner) = self.0.upgrade() else {
+            return Err("the agent ends".to_owned());
+        };
+        rollback::check(reason)?;
+        let about = rollback::data(inner.parts.journal.origin(), reason);
+        let (journal, reason) = (inner.parts.journal.clone(), reason.to_owned());
+        let accepted = tokio::task::spawn_blocking(move || rollback::accept(&journal, &reason)).await;
+        accepted.map_err(|error| error.to_string())??;
+        inner.tell(rollback::ACCEPTED, &about).await;
+        // Starts those that were given up.
+        Agent(inner).reload("auditmon journal accept-rollback").await;
+        Ok(())
+    }
+
+    async fn rotate_log_key(&self, finish: bool) -> Result<String, String> {
+        let Some(inner) = self.0.upgrade() else {
+            return Err("the agent ends".to_owned());
+        };
+        let journal = inner.parts.journal.clone();
+        let changed = tokio::task::spawn_blocking(move || logkey::change(&journal, finish)).await;
+        let vkey = changed.map_err(|error| error.to_string())??;
+        inner.tell(logkey::about(finish), &logkey::data(&vkey)).await;
+        Ok(vkey)
     }
 }
 
@@ -323,7 +349,7 @@ async fn settle(health: &HealthBoard) {
     let _ = tokio::time::timeout(SETTLE, settled).await;
 }
 
-fn lock(data_dir: &Path) -> Result<DirLock, StartError> {
+pub(crate) fn lock(data_dir: &Path) -> Result<DirLock, StartError> {
     DirLock::acquire(data_dir).map_err(|error| match error {
         LockError::Held { pid, command } => StartError::Held {
             path: data_dir.to_owned(),
@@ -337,13 +363,15 @@ fn lock(data_dir: &Path) -> Result<DirLock, StartError> {
     })
 }
 
-fn open_journal(data_dir: &Path, loaded: &Loaded, plans: &Plans) -> Result<(Handle, watch::Receiver<u64>), StartError> {
+/// What the configuration says about the journal.
+pub(crate) fn journal_options(data_dir: &Path, loaded: &Loaded) -> auditmon_journal::Options {
     let settings = &loaded.settings.journal;
     let mut options = auditmon_journal::Options::new(data_dir, &loaded.host, notes::writer(loaded.host.clone()));
     options.segment_size = settings.segment_size.0;
     options.reserve = settings.reserve.0;
     options.keep_age = settings.keep.age.0;
     options.keep_size = settings.keep.size.0;
+    options.checkpoint_interval = settings.checkpoint_interval.0;
     options.max_size = settings.max_size.map_or_else(
         || {
             let volume = rustix::fs::statvfs(data_dir).map_or(u64::MAX, |v| v.f_blocks.saturating_mul(v.f_frsize));
@@ -351,6 +379,11 @@ fn open_journal(data_dir: &Path, loaded: &Loaded, plans: &Plans) -> Result<(Hand
         },
         |size| size.0,
     );
+    options
+}
+
+fn open_journal(data_dir: &Path, loaded: &Loaded, plans: &Plans) -> Result<(Handle, watch::Receiver<u64>), StartError> {
+    let options = journal_options(data_dir, loaded);
     let begin = Instant::now();
     let (writer, opened) =
         auditmon_journal::open(RealFs, options).map_err(|error| other(format!("journal: {error}")))?;

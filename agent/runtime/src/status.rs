@@ -66,6 +66,17 @@ pub struct JournalStatus {
     pub free_bytes: Option<u64>,
     /// Why events are refused, if they are.
     pub paused: Option<&'static str>,
+    /// The newest signed checkpoint.
+    pub checkpoint: Option<CheckpointStatus>,
+}
+
+/// The newest signed checkpoint.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct CheckpointStatus {
+    /// Entries that it covers.
+    pub entries: u64,
+    /// How long ago it was signed; `None` if an earlier run did.
+    pub age_seconds: Option<u64>,
 }
 
 /// How far a sink is.
@@ -98,6 +109,10 @@ pub(crate) fn journal(journal: &Handle) -> JournalStatus {
         bytes: status.bytes,
         free_bytes: status.free_bytes,
         paused: status.paused.map(pause_word),
+        checkpoint: journal.checkpoint().map(|newest| CheckpointStatus {
+            entries: newest.size,
+            age_seconds: newest.age().map(|age| age.as_secs()),
+        }),
     }
 }
 

@@ -261,6 +261,18 @@ impl AgentCollector {
             "Segments whose payloads are kept.",
             status.segments as u64,
         )?;
+        let newest = self.journal.checkpoint();
+        gauge(
+            "auditmon_journal_checkpoint_entries",
+            "Entries that the newest signed checkpoint covers.",
+            newest.as_ref().map_or(0, |newest| newest.size),
+        )?;
+        let signed = Gauge::new(
+            "auditmon_journal_checkpoint_timestamp_seconds",
+            "When the newest checkpoint was signed, Unix time; 0 if an earlier run signed it.",
+        )?;
+        signed.set(newest.and_then(|newest| newest.signed_ns).unwrap_or(0) as f64 / 1e9);
+        families.extend(signed.collect());
         let counter = |name: &str, help: &str, value: u64| -> Result<Vec<MetricFamily>, prometheus::Error> {
             let counter = prometheus::IntCounter::new(name, help)?;
             counter.inc_by(value);
@@ -275,6 +287,16 @@ impl AgentCollector {
             "auditmon_journal_sync_failures_total",
             "Writes or syncs that failed.",
             status.metrics.failed_syncs,
+        )?);
+        families.extend(counter(
+            "auditmon_journal_checkpoints_total",
+            "Checkpoints signed and stored.",
+            status.metrics.checkpoints,
+        )?);
+        families.extend(counter(
+            "auditmon_journal_checkpoint_failures_total",
+            "Checkpoints that could not be stored; each is tried again.",
+            status.metrics.failed_checkpoints,
         )?);
         families.push(sync_histogram(&status.metrics)?);
         let paused = IntGaugeVec::new(

@@ -229,7 +229,7 @@ fn trust(context: &Context, args: TrustArgs) -> Result<ExitCode, Failure> {
     ];
     pairs.extend(args.tx.map(|tx| ("tx", tx.to_string())));
     pairs.extend(args.hash.map(|hash| ("hash", hash)));
-    let path = format!("/immudb/trust?{}", admin::query(&pairs));
+    let path = format!("/immudb/trust?{}", admin::encode_query(&pairs));
     let trusted: Value = small_runtime()?.block_on(async {
         let answer = admin::ask(&context.data_dir, Method::POST, &path).await?;
         let answer = answer.ok_or_else(|| admin::none_runs(&context.data_dir))?;

@@ -1,4 +1,4 @@
-//! `auditmon journal`: reads the journal's files, beside a running agent too; changes nothing.
+//! `auditmon journal`: reads the journal's files, beside a running agent too. Only `accept-rollback` changes something.
 
 use std::io::{BufWriter, Write as _};
 use std::process::ExitCode;
@@ -8,11 +8,15 @@ use auditmon_journal::RealFs;
 use auditmon_journal::format::{Kind, Record, StateRecord};
 use auditmon_journal::fsck::{self, Problem};
 use auditmon_journal::{Dump, DumpItem, GapReason};
+use auditmon_runtime::offline::Offline;
+use auditmon_runtime::rollback;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
+use hyper::Method;
 
-use crate::cli::{Context, Failure, exit, print};
+use crate::admin;
+use crate::cli::{Context, Failure, exit, print, small_runtime};
 
 /// Verbs of `auditmon journal`.
 #[derive(Subcommand)]
@@ -20,6 +24,15 @@ pub enum JournalVerb {
     /// Check every frame and leaf; exit code 0 clean (also with an unfinished tail), 1 damage, 2 could not check
     #[command(after_help = "Examples:\n  auditmon journal fsck\n  auditmon journal fsck --data-dir /mnt/evidence")]
     Fsck,
+    /// Accept that the journal was rewritten or put back and goes on as a new generation: sinks that wait go on
+    #[command(
+        after_help = "Examples:\n  auditmon journal accept-rollback --reason 'restored from the backup of 3 May'"
+    )]
+    AcceptRollback {
+        /// Why; it becomes part of the event journal.rollback_accepted
+        #[arg(long)]
+        reason: String,
+    },
     /// Print one JSON object a line: seq, leaf (base64), event
     #[command(
         after_help = "Examples:\n  auditmon journal dump | jq .event\n  auditmon journal dump --all > journal.jsonl"
@@ -43,7 +56,31 @@ pub fn run(context: &Context, verb: JournalVerb) -> Result<ExitCode, Failure> {
     match verb {
         JournalVerb::Fsck => check(context),
         JournalVerb::Dump { all } => dump(context, all),
+        JournalVerb::AcceptRollback { reason } => accept_rollback(context, &reason),
     }
+}
+
+/// By the running agent, or in its place.
+fn accept_rollback(context: &Context, reason: &str) -> Result<ExitCode, Failure> {
+    rollback::check(reason).map_err(could_not)?;
+    let query = admin::encode_query(&[("reason", reason.to_owned())]);
+    let path = format!("/journal/accept-rollback?{query}");
+    let runtime = small_runtime()?;
+    let asked = runtime.block_on(async {
+        match admin::ask(&context.data_dir, Method::POST, &path).await? {
+            Some(answer) => admin::whole(answer).await.map(Some),
+            None => Ok(None),
+        }
+    })?;
+    if asked.is_none() {
+        let offline = Offline::open(&context.data_dir, &context.loaded).map_err(Failure::plain)?;
+        rollback::accept(offline.journal(), reason).map_err(Failure::plain)?;
+        offline
+            .tell(rollback::ACCEPTED, &rollback::data(offline.journal().origin(), reason))
+            .map_err(Failure::plain)?;
+    }
+    eprintln!("auditmon: accepted; sinks that waited begin this generation at its front");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn check(context: &Context) -> Result<ExitCode, Failure> {

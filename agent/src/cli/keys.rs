@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use auditmon_core::time;
 use auditmon_runtime::accounts::{AccountError, Accounts};
-use auditmon_runtime::admin::PageAddress;
-use auditmon_runtime::agent;
+use auditmon_runtime::admin::{LogKey, PageAddress};
+use auditmon_runtime::offline::Offline;
+use auditmon_runtime::{agent, logkey};
 use clap::Subcommand;
 use hyper::Method;
 
@@ -27,11 +28,30 @@ pub enum KeysVerb {
     /// List all keys
     #[command(after_help = "Examples:\n  auditmon keys list")]
     List,
+    /// Print the verifier key of the journal's checkpoints, for those who check it
+    Log {
+        #[command(subcommand)]
+        verb: Option<LogVerb>,
+    },
     /// Revoke a key for good; its name is never used again
     #[command(after_help = "Examples:\n  auditmon keys revoke billing\n\nA running agent follows within a second.")]
     Revoke {
         /// The key's name
         name: String,
+    },
+}
+
+/// Verbs of `auditmon keys log`.
+#[derive(Subcommand)]
+pub enum LogVerb {
+    /// Make a new key; it and the former one both sign until --finish
+    #[command(
+        after_help = "Examples:\n  auditmon keys log rotate            then give the printed key to those who check\n  auditmon keys log rotate --finish   only the new key signs from now on"
+    )]
+    Rotate {
+        /// Remove the former key
+        #[arg(long)]
+        finish: bool,
     },
 }
 
@@ -50,10 +70,17 @@ fn prepare(context: &Context) -> Result<(), Failure> {
 
 /// Runs `auditmon keys`.
 pub fn run(context: &Context, verb: KeysVerb) -> Result<ExitCode, Failure> {
+    if let KeysVerb::Log { verb } = verb {
+        return match verb {
+            None => log(context),
+            Some(LogVerb::Rotate { finish }) => rotate(context, finish),
+        };
+    }
     prepare(context)?;
     small_runtime()?.block_on(async {
         let mut accounts = Accounts::open(&context.data_dir).await?;
         match verb {
+            KeysVerb::Log { .. } => {}
             KeysVerb::Create { name, scopes } => {
                 if let Some(unknown) = scopes.iter().find(|scope| !matches!(scope.as_str(), "write" | "read")) {
                     let message = format!("`{unknown}` is no scope; there are write and read");
@@ -86,6 +113,41 @@ pub fn run(context: &Context, verb: KeysVerb) -> Result<ExitCode, Failure> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// The verifier key, which the first start makes.
+fn log(context: &Context) -> Result<ExitCode, Failure> {
+    let path = context.data_dir.join("keys/log.vkey");
+    let vkey = std::fs::read_to_string(&path).map_err(|error| {
+        Failure::plain(format!(
+            "{}: {error}; the key is made when an agent first starts",
+            path.display()
+        ))
+    })?;
+    print(&vkey)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// By the running agent, or in its place.
+fn rotate(context: &Context, finish: bool) -> Result<ExitCode, Failure> {
+    let path = if finish { "/keys/log/finish" } else { "/keys/log/rotate" };
+    let asked = small_runtime()?.block_on(admin::ask_json::<LogKey>(&context.data_dir, Method::POST, path))?;
+    let vkey = match asked {
+        Some(key) => key.vkey,
+        None => {
+            let offline = Offline::open(&context.data_dir, &context.loaded).map_err(Failure::plain)?;
+            let vkey = logkey::change(offline.journal(), finish).map_err(Failure::plain)?;
+            offline
+                .tell(logkey::about(finish), &logkey::data(&vkey))
+                .map_err(Failure::plain)?;
+            vkey
+        }
+    };
+    print(&format!("{vkey}\n"))?;
+    if !finish {
+        eprintln!("auditmon: both keys sign until `auditmon keys log rotate --finish`");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn seconds(at: time::Nanos) -> String {

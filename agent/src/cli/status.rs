@@ -84,9 +84,10 @@ fn text(status: &Value) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         out,
-        "journal {}: {} records, {} free{}",
+        "journal {}: {} records, {}, {} free{}",
         word(journal, "origin"),
         journal["entries"],
+        signed(&journal["checkpoint"]),
         bytes(journal["free_bytes"].as_u64()),
         match journal["paused"].as_str() {
             Some(why) => format!("; PAUSED: {why}"),
@@ -120,6 +121,15 @@ fn text(status: &Value) -> String {
     out
 }
 
+/// What the newest checkpoint covers.
+fn signed(checkpoint: &Value) -> String {
+    match (checkpoint["entries"].as_u64(), checkpoint["age_seconds"].as_u64()) {
+        (None, _) => "none signed".to_owned(),
+        (Some(entries), None) => format!("{entries} signed"),
+        (Some(entries), Some(age)) => format!("{entries} signed {age} s ago"),
+    }
+}
+
 /// Control characters can't reach the terminal.
 fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -142,7 +152,8 @@ mod tests {
     fn a_status_is_readable() {
         let status = json!({
             "version": "0.1.0", "pid": 7, "since": "2026-01-01T00:00:00Z",
-            "journal": {"origin": "h/1", "entries": 12, "free_bytes": 3_u64 << 30, "paused": null},
+            "journal": {"origin": "h/1", "entries": 12, "free_bytes": 3_u64 << 30, "paused": null,
+                "checkpoint": {"entries": 11, "age_seconds": 2}},
             "plugins": {
                 "kernel": {"state": "failed", "reason": "no\u{1b}[31m capability", "since": "x"},
                 "webhook.siem": {"state": "ok", "reason": null, "since": "x"},
@@ -155,7 +166,7 @@ mod tests {
         assert_eq!(
             text,
             "auditmon 0.1.0, pid 7, since 2026-01-01T00:00:00Z\n\
-             journal h/1: 12 records, 3.0 GiB free\n\n\
+             journal h/1: 12 records, 11 signed 2 s ago, 3.0 GiB free\n\n\
              kernel        failed    no [31m capability\n\
              webhook.siem  ok        3 behind\n\n\
              needs a restart of the agent: http.listen\n"

@@ -24,10 +24,26 @@ fn examples(command: &Command) -> Vec<Vec<String>> {
     lines
         .map(|line| {
             let line = line.trim_start().split("   ").next().unwrap();
-            let words = line.split_whitespace().map(str::to_owned);
-            words.take_while(|word| word != "|" && word != ">").collect()
+            words(line)
+                .into_iter()
+                .take_while(|word| word != "|" && word != ">")
+                .collect()
         })
         .collect()
+}
+
+/// Words of a line; what stands in quotes is one.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+    for c in line.chars().chain([' ']) {
+        match quote {
+            Some(end) if c == end => quote = None,
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None if c == ' ' => words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty())),
+            _ => word.push(c),
+        }
+    }
+    words
 }
 
 #[test]

@@ -502,7 +502,6 @@ fn gzip_is_unpacked_within_limits() {
     problem(post(cut), 400);
     problem(post(event("not packed").into_bytes()), 400);
     problem(post(Vec::new()), 400);
-    let start = Instant::now();
     let bomb = gzip((0..1024).map(|_| vec![b' '; 1 << 20]));
     assert!(bomb.len() < 2 << 20);
     // A trailer that lies about the size helps nothing.
@@ -510,9 +509,10 @@ fn gzip_is_unpacked_within_limits() {
     let end = lying.len();
     lying[end - 4..].copy_from_slice(&[1, 0, 0, 0]);
     for bomb in [bomb, lying] {
+        let start = Instant::now();
         problem(post(bomb), 413);
+        assert!(start.elapsed() < PATIENCE, "it is not unpacked to its end");
     }
-    assert!(start.elapsed() < PATIENCE);
     assert_eq!(names(&agent.dump()), ["packed", "one", "two"]);
 }
 

@@ -38,6 +38,8 @@ pub struct Seen {
     pub killed: u64,
     /// An orderly stop.
     pub orderly: u64,
+    /// A checkpoint was signed.
+    pub checkpoint: u64,
 }
 
 impl Seen {
@@ -54,6 +56,7 @@ impl Seen {
             (&mut self.stale_frame, other.stale_frame),
             (&mut self.killed, other.killed),
             (&mut self.orderly, other.orderly),
+            (&mut self.checkpoint, other.checkpoint),
         ];
         for (sum, value) in pairs {
             *sum += u64::from(value > 0);
@@ -72,10 +75,11 @@ impl Seen {
         self.stale_frame += other.stale_frame;
         self.killed += other.killed;
         self.orderly += other.orderly;
+        self.checkpoint += other.checkpoint;
     }
 
     /// Name and number of each thing.
-    pub fn list(&self) -> [(&'static str, u64); 10] {
+    pub fn list(&self) -> [(&'static str, u64); 11] {
         [
             ("seal", self.seal),
             ("retention", self.retention),
@@ -87,6 +91,7 @@ impl Seen {
             ("stale frame behind a cut", self.stale_frame),
             ("kill", self.killed),
             ("orderly stop", self.orderly),
+            ("checkpoint", self.checkpoint),
         ]
     }
 }
@@ -308,6 +313,8 @@ impl History {
             return Err("next_seq isn't durable".to_owned());
         }
         self.model.verify(core.reader(0), core.durable())?;
+        let newest = core.newest_checkpoint();
+        self.model.check_checkpoint(newest.as_deref())?;
         self.model.check_states(&opened.states, self.now.wall_ns)?;
         let report = fsck::check(&self.fs, Path::new(DIR)).map_err(|error| error.to_string())?;
         if report.is_clean() {
@@ -319,7 +326,10 @@ impl History {
 
     fn step(&mut self, core: &mut Core) -> Result<(), Violation> {
         match self.rng.below(100) {
-            0..=49 => self.submit(core),
+            0..=44 => self.submit(core),
+            45..=49 => {
+                core.checkpoint(self.now);
+            }
             50..=69 => {
                 let pause = self.rng.pick(&[SECOND / 10, SECOND, 3 * SECOND]);
                 self.now.wall_ns += pause;
@@ -356,6 +366,11 @@ impl History {
         self.model.size_limited = 0;
         let reader = core.reader(self.model.next_seq());
         self.model.observe(reader, core.durable())?;
+        if let Some(newest) = core.newest_checkpoint() {
+            let stored = self.fs.content(Path::new("/d/journal/1/checkpoint"));
+            self.model.shown(&newest, stored.as_deref())?;
+            self.seen.checkpoint += 1;
+        }
         let counts = core.counts();
         self.seen.failed_sync += counts.failed_syncs;
         self.seen.seal += counts.sealed;

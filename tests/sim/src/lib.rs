@@ -4,6 +4,7 @@
 //! [`disk`] is that disk, [`model`] knows what must be in the journal, and
 //! [`history`] drives both through a random life.
 
+pub mod checkpoints;
 pub mod disk;
 pub mod fuzz;
 pub mod history;

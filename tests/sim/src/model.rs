@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use auditmon_journal::format::{Kind, Record, RecordIter, StateRecord};
-use auditmon_journal::{Committed, Gap, GapReason, Item, Reader, Refused, StateMap};
+use auditmon_journal::{Committed, Gap, GapReason, Item, Reader, Refused, SignedCheckpoint, StateMap};
+
+use crate::checkpoints::Checkpoints;
 
 /// What a submission was told.
 pub type Answer = Result<Committed, Refused>;
@@ -49,6 +51,7 @@ pub struct Model {
     /// Submissions that were refused because of the size limit.
     pub size_limited: u64,
     answered: HashSet<u64>,
+    checkpoints: Checkpoints,
 }
 
 impl Model {
@@ -128,6 +131,7 @@ impl Model {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         self.log.push(bytes);
+        self.checkpoints.record(&record.leaf());
         let payload = record.payload().ok_or("an erased record")?;
         match record.prefix.kind {
             Kind::Agent => self.read_note(payload),
@@ -160,6 +164,16 @@ impl Model {
             Some(first) if seq == first + index => Ok(()),
             _ => Err(format!("{id} is there twice or in pieces, at {seq}")),
         }
+    }
+
+    /// A checkpoint that the journal shows, with the file that keeps it.
+    pub fn shown(&mut self, shown: &SignedCheckpoint, stored: Option<&[u8]>) -> Result<(), Violation> {
+        self.checkpoints.shown(shown, stored)
+    }
+
+    /// After a start: the checkpoint that is found again, if any.
+    pub fn check_checkpoint(&self, found: Option<&SignedCheckpoint>) -> Result<(), Violation> {
+        self.checkpoints.after_start(found)
     }
 
     /// After a start: the whole journal against all that was ever seen or promised.

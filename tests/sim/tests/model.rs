@@ -89,4 +89,6 @@ seeded_faults! {
     finds_forgotten_states: ForgetStates,
     finds_removal_before_its_event: RemoveEarly,
     finds_cut_that_is_not_synced: StaleFrames,
+    finds_checkpoint_shown_before_it_is_stored: ShowUnstored,
+    finds_checkpoint_over_what_is_not_synced: SignUnsynced,
 }

@@ -237,6 +237,8 @@ impl Assembly<'_> {
                             text: fault.text,
                             no_effect: false,
                         }));
+                    } else {
+                        warnings.extend(forgotten(&instance.path, written));
                     }
                     plugins.push(instance);
                 }
@@ -264,6 +266,22 @@ impl Assembly<'_> {
         }
         leaves.out
     }
+}
+
+/// A plugin that was given values and is off because nobody turned it on, or off.
+fn forgotten(path: &str, written: &BTreeMap<String, Written>) -> Option<Warning> {
+    let switch = join(path, "enabled");
+    if written.contains_key(&switch) {
+        return None;
+    }
+    let below = join(path, "");
+    let (_, first) = written.iter().find(|(key, _)| key.starts_with(&below))?;
+    Some(Warning {
+        place: first.place.to_string(),
+        path: first.path.clone(),
+        text: format!("`{path}` is off; `{switch}: true` turns it on"),
+        no_effect: false,
+    })
 }
 
 fn instance(

@@ -19,7 +19,7 @@ pub(super) fn served(entries: &[Entry], settings: &Settings, wrong: &mut Faults)
             if !known.contains(&word.as_str()) {
                 let near = nearest::phrase(word, known.iter().copied());
                 let says = format!(
-                    "expected `probes`, `metrics`, `events` or a plugin, found `{}`{near}",
+                    "expected `probes`, `metrics`, `events`, `tlog` or a plugin, found `{}`{near}",
                     nearest::shown(word)
                 );
                 wrong.add(format!("http.listeners.{name}.serve[{at}]"), says);

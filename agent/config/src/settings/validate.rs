@@ -1,6 +1,7 @@
 //! Settings that have the right types and still can't work.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use auditmon_core::plugin::Faults;
 
@@ -186,6 +187,13 @@ impl Journal {
             faults.add(
                 "journal.max_size",
                 format!("expected at least four segments of {segment}, found {max}"),
+            );
+        }
+        let interval = self.checkpoint_interval;
+        if !(Duration::from_millis(100)..=Duration::from_secs(60)).contains(&interval.0) {
+            faults.add(
+                "journal.checkpoint_interval",
+                format!("expected 100ms to 1m, found {interval}"),
             );
         }
         if self.hot.0 > 1 << 30 {

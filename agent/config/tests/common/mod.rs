@@ -243,10 +243,13 @@ plugin!(
     {}
 );
 
-/// A service without keys.
+/// A service with one key.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Web {}
+pub struct Web {
+    /// What stands above the page.
+    pub title: Option<String>,
+}
 
 plugin!(Web, Box<dyn Service>, |self, faults, warnings| {}, {});
 

@@ -17,7 +17,7 @@ use crate::shared::Segment;
 struct Head {
     bytes: Vec<u8>,
     records: u64,
-    last_leaf: Option<[u8; 32]>,
+    leaf_hashes: Vec<[u8; 32]>,
 }
 
 impl Core {
@@ -93,10 +93,12 @@ impl Core {
             allocated: size,
         });
         self.next_seq = first_seq + head.records;
-        if head.records > 0 {
-            *self.shared.last_leaf.lock() = (self.next_seq, head.last_leaf);
+        if let Some(last) = head.leaf_hashes.last() {
+            *self.shared.last_leaf.lock() = (self.next_seq, Some(*last));
         }
         self.shared.set_durable(self.next_seq);
+        self.shared.tree.lock().extend(first_seq, &head.leaf_hashes);
+        self.shared.alarm.ring();
         self.upkeep.mark_due(self.now);
         Ok(())
     }
@@ -108,7 +110,7 @@ impl Core {
         let mut head = Head {
             bytes: SegmentHead { first_seq, origin }.encode().to_vec(),
             records: 0,
-            last_leaf: None,
+            leaf_hashes: Vec::new(),
         };
         if self.faults.is(Fault::ForgetStates) {
             return head;
@@ -213,7 +215,7 @@ impl Head {
         self.bytes.extend_from_slice(&head);
         self.bytes.extend_from_slice(frame.as_bytes());
         self.records += u64::from(frame.records());
-        self.last_leaf = frame.leaf_hashes().last().copied();
+        self.leaf_hashes.extend_from_slice(frame.leaf_hashes());
         frame.clear();
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Core, FIRST_FRAME, Time};
+use crate::checkpoint::SignedCheckpoint;
 use crate::options::PauseReason;
 use crate::shared::Hold;
 
@@ -52,6 +53,18 @@ impl Core {
         self.active.as_ref().map_or(FIRST_FRAME, |active| active.end)
     }
 
+    /// The newest checkpoint that is on disk.
+    #[doc(hidden)]
+    pub fn newest_checkpoint(&self) -> Option<Arc<SignedCheckpoint>> {
+        self.shared.checkpoint()
+    }
+
+    /// Full tiles that live in memory.
+    #[doc(hidden)]
+    pub fn tiles_in_memory(&self) -> usize {
+        self.shared.tree.lock().pending()
+    }
+
     /// What happened since the last call.
     #[doc(hidden)]
     pub fn counts(&mut self) -> Counts {
@@ -71,7 +84,7 @@ impl Core {
     #[doc(hidden)]
     pub fn seal_all(&mut self, now: Time) {
         while let Some(job) = self.take_seal(now) {
-            let result = job.run(&*self.shared.fs, &self.shared.layout);
+            let result = job.run(&self.shared);
             self.sealed(job, result, now);
         }
     }

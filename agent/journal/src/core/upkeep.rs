@@ -11,12 +11,15 @@ use crate::options::{AgentNote, PauseReason};
 use crate::reserve;
 use crate::seal::{SealJob, SealResult};
 use crate::shared::Segment;
+use crate::tree::AT_ONCE;
 
 /// A mark follows the last sync of a burst within 1 s; half of it leaves the
 /// rest for the sync.
 const MARK_AFTER: u64 = 500_000_000;
 /// A fault that comes and goes must not fill the journal with its events.
 const TELL_EVERY: u64 = 60_000_000_000;
+/// A few MB of tiles at most come in that time.
+const TILES_EVERY: u64 = 20_000_000;
 const FIRST_RETRY: u64 = 10_000_000;
 const LAST_RETRY: u64 = 1_000_000_000;
 
@@ -92,6 +95,8 @@ pub(crate) struct Upkeep {
     notes_ns: u64,
     /// When seals that failed are tried again.
     seal_ns: u64,
+    /// When tiles may be written again.
+    tiles_ns: u64,
 }
 
 impl Upkeep {
@@ -359,6 +364,16 @@ impl Core {
             return None;
         }
         self.seals.pop_front()
+    }
+
+    /// Whether so many tiles have come together that they are to be written;
+    /// not again at once, so that a disk that refuses them isn't asked all the time.
+    pub(crate) fn take_tiles(&mut self, now: Time) -> bool {
+        let due = now.mono_ns >= self.upkeep.tiles_ns && self.shared.tree.lock().pending() >= AT_ONCE;
+        if due {
+            self.upkeep.tiles_ns = now.mono_ns + TILES_EVERY;
+        }
+        due
     }
 
     /// Takes the result of a seal.

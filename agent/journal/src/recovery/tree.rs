@@ -2,30 +2,62 @@
 
 use std::path::Path;
 
+use auditmon_merkle::check_name;
+
 use crate::fs::{Fs, read_small, replace};
-use crate::layout::{Layout, generation_origin};
+use crate::layout::{Layout, SegFile, generation_origin};
 use crate::options::{OpenError, Options};
 
 /// Longest text of an origin: a host name and 17 bytes, with room to spare.
 const MAX_ORIGIN: usize = 512;
 
-/// Makes what is missing; returns the newest generation's layout, origin and number.
-pub(super) fn prepare(fs: &dyn Fs, options: &Options) -> Result<(Layout, String, u32), OpenError> {
+/// A generation's place.
+pub(super) struct Place {
+    pub(super) layout: Layout,
+    pub(super) origin: String,
+    pub(super) generation: u32,
+    /// The origin of the first.
+    base: String,
+}
+
+/// Makes what is missing; returns the newest generation.
+pub(super) fn prepare(fs: &dyn Fs, options: &mut Options) -> Result<Place, OpenError> {
     let first = Layout::new(&options.dir, 1);
     let journal = first.journal();
     make(fs, &options.dir, &journal)?;
     make(fs, &options.dir, &first.positions())?;
     let names = fs.list(&journal).map_err(OpenError::io(&journal))?;
-    let generation = names
-        .iter()
-        .filter_map(|name| Layout::parse_generation(name))
-        .max()
-        .unwrap_or(1);
+    let mut generations: Vec<u32> = names.iter().filter_map(|name| Layout::parse_generation(name)).collect();
+    generations.sort_unstable();
+    // One without a segment was about to be begun: the one before is looked at again.
+    let begun = generations.iter().rev().find(|generation| {
+        let names = fs.list(&Layout::new(&options.dir, **generation).seg_dir());
+        names.is_ok_and(|names| {
+            names
+                .iter()
+                .any(|name| matches!(Layout::parse_seg(name), Some(SegFile::Seg(_))))
+        })
+    });
+    let generation = begun.copied().unwrap_or(1);
     let origin = origin(fs, &journal, options)?;
+    place(fs, options, origin, generation)
+}
+
+/// Begins the generation behind another one.
+pub(super) fn begin(fs: &dyn Fs, options: &Options, before: &Place) -> Result<Place, OpenError> {
+    place(fs, options, before.base.clone(), before.generation.saturating_add(1))
+}
+
+fn place(fs: &dyn Fs, options: &Options, base: String, generation: u32) -> Result<Place, OpenError> {
     let layout = Layout::new(&options.dir, generation);
-    make(fs, &journal, &layout.generation_dir())?;
+    make(fs, &layout.journal(), &layout.generation_dir())?;
     make(fs, &layout.generation_dir(), &layout.seg_dir())?;
-    Ok((layout, generation_origin(&origin, generation), generation))
+    Ok(Place {
+        layout,
+        origin: generation_origin(&base, generation),
+        generation,
+        base,
+    })
 }
 
 /// A directory is there only once its parent is synced.
@@ -35,16 +67,23 @@ fn make(fs: &dyn Fs, parent: &Path, dir: &Path) -> Result<(), OpenError> {
         .map_err(OpenError::io(dir))
 }
 
-fn origin(fs: &dyn Fs, journal: &Path, options: &Options) -> Result<String, OpenError> {
+fn origin(fs: &dyn Fs, journal: &Path, options: &mut Options) -> Result<String, OpenError> {
     let path = journal.join("origin");
     match read_small(fs, &path, MAX_ORIGIN) {
-        Ok(bytes) => parse(&bytes).ok_or(OpenError::Origin { path }),
+        Ok(bytes) => {
+            let Some(origin) = parse(&bytes) else {
+                return Err(OpenError::Origin { path });
+            };
+            match check_name(&origin) {
+                Ok(()) => Ok(origin),
+                Err(_) => Err(OpenError::OriginName { path, origin }),
+            }
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut random = [0; 8];
-            let mut fill = system_random();
-            fill(&mut random);
+            (options.entropy)(&mut random);
             let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-            let origin = format!("{}/{hex}", options.host);
+            let origin = format!("{}/{hex}", key_name(&options.host));
             replace(fs, journal, "origin", origin.as_bytes()).map_err(OpenError::io(&path))?;
             Ok(origin)
         }
@@ -54,10 +93,12 @@ fn origin(fs: &dyn Fs, journal: &Path, options: &Options) -> Result<String, Open
 
 fn parse(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?.trim_end_matches('\n');
-    let printable = text.chars().all(|c| !c.is_control() && c != ' ');
+    let printable = text.chars().all(|c| !c.is_control());
     (!text.is_empty() && bytes.len() < MAX_ORIGIN && printable).then(|| text.to_owned())
 }
 
-fn system_random() -> impl FnMut(&mut [u8]) {
-    crate::options::system_entropy
+/// The host's name as the front of a key's name, which has no blanks and no `+`.
+fn key_name(host: &str) -> String {
+    let fits = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
+    host.chars().map(|c| if fits(c) { c } else { '-' }).collect()
 }

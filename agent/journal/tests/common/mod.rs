@@ -144,11 +144,27 @@ pub fn wait_for(what: &str, mut test: impl FnMut() -> bool) {
     }
 }
 
-/// What a power cut would leave of a running journal, all that was written kept.
+/// What a power cut would leave of a running journal before a checkpoint is
+/// signed, all that was written kept.
 pub fn image(from: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     copy_into(from, copy.path());
+    forget_checkpoints(copy.path());
     copy
+}
+
+/// All of a journal that doesn't run.
+pub fn copy(from: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_into(from, copy.path());
+    copy
+}
+
+/// As if none had been signed.
+pub fn forget_checkpoints(dir: &Path) {
+    for name in ["checkpoint", "checkpoints"] {
+        let _ = std::fs::remove_file(dir.join("journal/1").join(name));
+    }
 }
 
 fn copy_into(from: &Path, to: &Path) {
@@ -159,7 +175,11 @@ fn copy_into(from: &Path, to: &Path) {
             std::fs::create_dir(&target).unwrap();
             copy_into(&entry.path(), &target);
         } else {
-            std::fs::copy(entry.path(), target).unwrap();
+            match std::fs::copy(entry.path(), target) {
+                // It was renamed meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
     }
 }

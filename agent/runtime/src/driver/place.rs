@@ -82,6 +82,10 @@ impl Places<'_> {
             Start::Cursor => self.read()?,
         };
         let (durable, oldest) = (self.journal.durable(), self.journal.status().oldest_payload);
+        let found = match found {
+            Found::Position(position) if self.is_of_former(&position) => Found::Damage,
+            found => found,
+        };
         let next = match &found {
             Found::Position(position) => self.checked(position)?,
             Found::Nothing if keeper == Keeper::Nobody || self.delivery.from == Begin::Head => durable,
@@ -125,10 +129,21 @@ impl Places<'_> {
         }
     }
 
+    /// Whether it is of a generation that this one took the place of, which somebody has accepted: the sink begins
+    /// this one at its front.
+    fn is_of_former(&self, position: &Position) -> bool {
+        self.journal.check_position(position) == PositionVerdict::Accepted
+    }
+
     fn checked(&self, position: &Position) -> Result<u64, PluginError> {
         match self.journal.check_position(position) {
             // What it should have read next may be past retention: it is then told of the gap.
             PositionVerdict::Ok | PositionVerdict::Gone => Ok(position.seq),
+            PositionVerdict::Former => Err(PluginError::permanent(format!(
+                "`{}` has read a former generation of this journal, up to record {}; that was rewritten or put back \
+                 (event journal.rewritten). `auditmon journal accept-rollback --reason TEXT` lets it go on with this one",
+                self.sink, position.seq
+            ))),
             verdict => Err(PluginError::permanent(format!(
                 "the journal is not the one that `{}` has read: it expects record {} next ({verdict:?}); \
                  the journal was rolled back or rewritten. Nothing is delivered until that is cleared up",

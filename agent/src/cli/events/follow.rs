@@ -23,7 +23,7 @@ pub(super) async fn run(
 ) -> Result<ExitCode, Failure> {
     let mut pairs = filters.to_vec();
     pairs.extend(from.map(|seq| ("from", seq.to_string())));
-    let path = format!("/events?{}", admin::query(&pairs));
+    let path = format!("/events?{}", admin::encode_query(&pairs));
     let answer = admin::ask(data_dir, Method::GET, &path)
         .await?
         .ok_or_else(|| admin::none_runs(data_dir))?;

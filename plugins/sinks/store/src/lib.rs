@@ -38,6 +38,24 @@ pub fn open_reader(
     section: auditmon_core::plugin::Section,
     data_dir: &std::path::Path,
 ) -> Result<std::sync::Arc<dyn auditmon_core::reader::EventReader>, String> {
+    let file = database_file(section, data_dir)?;
+    if !file.exists() {
+        return Err(format!(
+            "{}: there is no store yet; it is made by the first start of the agent",
+            file.display()
+        ));
+    }
+    Ok(std::sync::Arc::new(reader::Reader::new(&file)))
+}
+
+/// Where the store's database is by the configuration's section, whether it is there or not.
+///
+/// # Errors
+/// A section that is none.
+pub fn database_file(
+    section: auditmon_core::plugin::Section,
+    data_dir: &std::path::Path,
+) -> Result<std::path::PathBuf, String> {
     let mut section = if section.is_null() {
         serde_json::json!({})
     } else {
@@ -46,12 +64,5 @@ pub fn open_reader(
     // How events are handed over is the runtime's business.
     auditmon_core::delivery::Delivery::take(&mut section);
     let config: StoreConfig = serde_json::from_value(section).map_err(|error| format!("sinks.store: {error}"))?;
-    let file = config.path(data_dir);
-    if !file.exists() {
-        return Err(format!(
-            "{}: there is no store yet; it is made by the first start of the agent",
-            file.display()
-        ));
-    }
-    Ok(std::sync::Arc::new(reader::Reader::new(&file)))
+    Ok(config.path(data_dir))
 }

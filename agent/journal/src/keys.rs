@@ -1,0 +1,189 @@
+//! The key that signs checkpoints.
+
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+
+use auditmon_merkle::{Ed25519Signer, Ed25519Verifier, MAX_KEY_TEXT, Signer as _};
+use thiserror::Error;
+
+use crate::fs::{Fs, read_small, write_all_at};
+use crate::layout::Layout;
+use crate::options::Entropy;
+
+const PRIVATE: &str = "log.key";
+const PUBLIC: &str = "log.vkey";
+/// The one before, while both sign.
+const FORMER: &str = "log.old.key";
+const FORMER_PUBLIC: &str = "log.old.vkey";
+
+/// Why there is no key, or it can't be changed.
+#[derive(Debug, Error)]
+pub enum KeyFault {
+    /// An operation on a file failed.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What is there is no key, or not the keys that are needed.
+    #[error("{path}: {reason}", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The keys, and what it took to get them.
+pub(crate) struct Keys {
+    /// The current one, then the former one while both sign.
+    pub(crate) signers: Vec<Ed25519Signer>,
+    /// Whose signatures under earlier checkpoints count.
+    pub(crate) known: Vec<Ed25519Verifier>,
+    /// It was made now.
+    pub(crate) made: bool,
+}
+
+/// Reads the keys, or makes the first; their name is the origin.
+pub(crate) fn prepare(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut Entropy) -> Result<Keys, KeyFault> {
+    let dir = layout.keys();
+    let io = |source| KeyFault::Io {
+        path: layout.keys(),
+        source,
+    };
+    fs.create_dir(&dir)
+        .and_then(|()| fs.sync_dir(layout.data()))
+        .map_err(io)?;
+    let public = [PUBLIC, FORMER_PUBLIC].map(|name| read_public(fs, layout, name));
+    let former = read_private(fs, layout, FORMER)?;
+    let (signer, made) = match read_private(fs, layout, PRIVATE)? {
+        Some(signer) => (renamed(&signer, origin)?, false),
+        None => (make(fs, layout, origin, entropy)?, true),
+    };
+    show(fs, layout, PUBLIC, &signer, public[0].as_ref()).map_err(io)?;
+    let mut known = vec![signer.verifier()];
+    known.extend(public.into_iter().flatten().filter(|key| key.vkey().name() == origin));
+    let mut signers = vec![signer];
+    if let Some(former) = former {
+        let former = renamed(&former, origin)?;
+        // A crash within a rotation leaves the same key twice.
+        if former.verifier() != signers[0].verifier() {
+            known.push(former.verifier());
+            signers.push(former);
+        }
+    }
+    Ok(Keys { signers, known, made })
+}
+
+/// Makes a new key, which signs from now on together with the former one.
+pub(crate) fn rotate(fs: &dyn Fs, layout: &Layout, signers: &[Ed25519Signer]) -> Result<Vec<Ed25519Signer>, KeyFault> {
+    let io = |source| KeyFault::Io {
+        path: layout.keys(),
+        source,
+    };
+    let [former] = signers else {
+        return Err(KeyFault::Unreadable {
+            path: layout.keys().join(FORMER),
+            reason: "the former key still signs as well; end that first with --finish".to_owned(),
+        });
+    };
+    // The former one first: at no time is a key lost.
+    write_private(fs, layout, FORMER, former)?;
+    show(fs, layout, FORMER_PUBLIC, former, None).map_err(io)?;
+    let mut entropy: Entropy = Box::new(crate::options::system_entropy);
+    let new = make(fs, layout, former.name(), &mut entropy)?;
+    show(fs, layout, PUBLIC, &new, None).map_err(io)?;
+    Ok(vec![new, former.clone()])
+}
+
+/// Removes the former key; its public half stays, for checkpoints that only it signed.
+pub(crate) fn finish(fs: &dyn Fs, layout: &Layout, signers: &[Ed25519Signer]) -> Result<Vec<Ed25519Signer>, KeyFault> {
+    let path = layout.keys().join(FORMER);
+    let [current, _] = signers else {
+        return Err(KeyFault::Unreadable {
+            path,
+            reason: "no former key signs; there is nothing to finish".to_owned(),
+        });
+    };
+    fs.remove(&path)
+        .and_then(|()| fs.sync_dir(&layout.keys()))
+        .map_err(|source| KeyFault::Io { path, source })?;
+    Ok(vec![current.clone()])
+}
+
+/// Writes the public half where it isn't there.
+fn show(
+    fs: &dyn Fs,
+    layout: &Layout,
+    name: &str,
+    signer: &Ed25519Signer,
+    there: Option<&Ed25519Verifier>,
+) -> io::Result<()> {
+    let vkey = signer.verifier().vkey();
+    if there.is_some_and(|there| there.vkey() == vkey) {
+        return Ok(());
+    }
+    replace_public(fs, layout, name, format!("{vkey}\n").as_bytes())
+}
+
+fn renamed(signer: &Ed25519Signer, origin: &str) -> Result<Ed25519Signer, KeyFault> {
+    signer.renamed(origin).map_err(|error| KeyFault::Unreadable {
+        path: PathBuf::from(origin),
+        reason: error.to_string(),
+    })
+}
+
+fn read_private(fs: &dyn Fs, layout: &Layout, name: &str) -> Result<Option<Ed25519Signer>, KeyFault> {
+    let path = layout.keys().join(name);
+    let bytes = match read_small(fs, &path, MAX_KEY_TEXT) {
+        Ok(bytes) => zeroize::Zeroizing::new(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(KeyFault::Io { path, source }),
+    };
+    let unreadable = |reason: String| KeyFault::Unreadable {
+        path: path.clone(),
+        reason,
+    };
+    let text = std::str::from_utf8(&bytes).map_err(|_| unreadable("not a private key".to_owned()))?;
+    let signer = Ed25519Signer::parse(text.trim_end_matches('\n')).map_err(|error| unreadable(error.to_string()))?;
+    Ok(Some(signer))
+}
+
+/// What can't be read is made anew.
+fn read_public(fs: &dyn Fs, layout: &Layout, name: &str) -> Option<Ed25519Verifier> {
+    let bytes = read_small(fs, &layout.keys().join(name), MAX_KEY_TEXT).ok()?;
+    std::str::from_utf8(&bytes).ok()?.trim_end_matches('\n').parse().ok()
+}
+
+fn make(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut Entropy) -> Result<Ed25519Signer, KeyFault> {
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    entropy(seed.as_mut_slice());
+    let signer = Ed25519Signer::from_seed(origin, &seed).map_err(|error| KeyFault::Unreadable {
+        path: layout.keys().join(PRIVATE),
+        reason: error.to_string(),
+    })?;
+    write_private(fs, layout, PRIVATE, &signer)?;
+    Ok(signer)
+}
+
+fn write_private(fs: &dyn Fs, layout: &Layout, name: &str, signer: &Ed25519Signer) -> Result<(), KeyFault> {
+    let text = zeroize::Zeroizing::new(format!("{}\n", signer.private_text().as_str()));
+    crate::fs::replace(fs, &layout.keys(), name, text.as_bytes()).map_err(|source| KeyFault::Io {
+        path: layout.keys().join(name),
+        source,
+    })
+}
+
+/// Replaces a file that everybody may read, so that a crash leaves the old or the new one.
+fn replace_public(fs: &dyn Fs, layout: &Layout, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let dir = layout.keys();
+    let beside = dir.join(format!("{name}.new"));
+    let file = fs.create_public(&beside)?;
+    write_all_at(&*file, &mut [IoSlice::new(bytes)], 0)?;
+    file.sync()?;
+    fs.rename(&beside, &dir.join(name))?;
+    fs.sync_dir(&dir)
+}

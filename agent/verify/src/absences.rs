@@ -1,0 +1,210 @@
+//! What isn't there any more, and whether the journal said so before.
+
+use std::collections::BTreeMap;
+
+use crate::event::Declaration;
+
+/// Most ranges that are kept of one sort.
+const MAX_RANGES: usize = 100_000;
+
+/// Most ids that are kept, to name events by.
+const MAX_IDS: usize = 10_000;
+
+/// Ranges of records that are missing in some way.
+#[derive(Default)]
+pub(crate) struct Ranges(Vec<(u64, u64)>);
+
+impl Ranges {
+    pub(crate) fn add(&mut self, first: u64, last: u64) {
+        let full = self.0.len() >= MAX_RANGES;
+        match self.0.last_mut() {
+            Some(range) if range.1 + 1 == first => range.1 = last,
+            _ if full => {}
+            _ => self.0.push((first, last)),
+        }
+    }
+}
+
+/// A declaration and where it stands.
+struct Said {
+    seq: u64,
+    first: u64,
+    last: u64,
+}
+
+/// What is missing, and what was said about it.
+#[derive(Default)]
+pub(crate) struct Absences {
+    expired: Ranges,
+    vanished: Ranges,
+    erased: Ranges,
+    rows: Ranges,
+    said_expired: Vec<Said>,
+    said_erased: Vec<Said>,
+    said_gaps: Vec<Said>,
+    ids: BTreeMap<u64, [u8; 16]>,
+}
+
+/// What was missing and how it is explained.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct Explained {
+    /// Declared.
+    pub(crate) declared: Vec<(u64, u64)>,
+    /// Older than a declared range, without a gap between: what declared it may be among what has expired.
+    pub(crate) before: Vec<(u64, u64)>,
+    /// Nobody said so.
+    pub(crate) silent: Vec<(u64, u64)>,
+}
+
+impl Absences {
+    /// A segment's payloads are gone.
+    pub(crate) fn expired(&mut self, first: u64, last: u64) {
+        self.expired.add(first, last);
+    }
+
+    /// A segment's payloads went while the check ran; what says so may be newer than what is checked.
+    pub(crate) fn vanished(&mut self, first: u64, last: u64) {
+        self.vanished.add(first, last);
+    }
+
+    /// Payloads that went meanwhile and of which nothing has been read yet that says so.
+    pub(crate) fn unexplained_vanished(&self, covered: u64) -> Vec<(u64, u64)> {
+        explain(&self.vanished, &self.said_expired, covered).silent
+    }
+
+    /// A record is in erased form.
+    pub(crate) fn erased(&mut self, seq: u64, id: [u8; 16]) {
+        self.name(seq, id);
+        self.erased.add(seq, seq);
+    }
+
+    fn name(&mut self, seq: u64, id: [u8; 16]) {
+        if self.ids.len() < MAX_IDS {
+            self.ids.insert(seq, id);
+        }
+    }
+
+    /// The id of an event that was said to be missing.
+    pub(crate) fn id(&self, seq: u64) -> Option<[u8; 16]> {
+        self.ids.get(&seq).copied()
+    }
+
+    /// An event has no row, and retention of the store doesn't explain it.
+    pub(crate) fn no_row(&mut self, seq: u64, id: [u8; 16]) {
+        self.name(seq, id);
+        self.rows.add(seq, seq);
+    }
+
+    /// The event `seq` says so.
+    pub(crate) fn declare(&mut self, seq: u64, declaration: &Declaration) {
+        let add = |to: &mut Vec<Said>, ranges: &[(u64, u64)]| {
+            for (first, last) in ranges {
+                if to.len() < MAX_RANGES && first <= last {
+                    to.push(Said {
+                        seq,
+                        first: *first,
+                        last: *last,
+                    });
+                }
+            }
+        };
+        match declaration {
+            Declaration::Expired(first, last) => add(&mut self.said_expired, &[(*first, *last)]),
+            Declaration::Erased(ranges) => add(&mut self.said_erased, ranges),
+            Declaration::Gap(ranges) => add(&mut self.said_gaps, ranges),
+        }
+    }
+
+    /// Payloads that are gone; declarations count below `covered`.
+    pub(crate) fn explain_expired(&self, covered: u64) -> Explained {
+        let mut explained = explain(&self.expired, &self.said_expired, covered);
+        // Retention goes from the oldest on, and what it said goes later the same way.
+        let mut at = 0;
+        let mut silent = Vec::new();
+        for (first, last) in std::mem::take(&mut explained.silent) {
+            let followed = explained.declared.iter().any(|range| range.0 == last + 1);
+            if first == at && followed {
+                explained.before.push((first, last));
+            } else {
+                silent.push((first, last));
+            }
+            at = last + 1;
+        }
+        explained.silent = silent;
+        explained
+    }
+
+    /// Records in erased form.
+    pub(crate) fn explain_erased(&self, covered: u64) -> Explained {
+        explain(&self.erased, &self.said_erased, covered)
+    }
+
+    /// Events without a row.
+    pub(crate) fn explain_rows(&self) -> Explained {
+        let said = self.said_gaps.iter().chain(&self.said_erased);
+        let said: Vec<Said> = said
+            .map(|said| Said {
+                seq: u64::MAX,
+                first: said.first,
+                last: said.last,
+            })
+            .collect();
+        explain(&self.rows, &said, u64::MAX)
+    }
+
+    /// Whether anything is missing that nobody has declared yet.
+    pub(crate) fn open(&self, covered: u64) -> bool {
+        !self.explain_expired(covered).silent.is_empty()
+    }
+}
+
+fn explain(missing: &Ranges, said: &[Said], covered: u64) -> Explained {
+    let mut explained = Explained::default();
+    // What was said before it went, and is signed.
+    let mut said: Vec<(u64, u64)> = said
+        .iter()
+        .filter(|said| said.seq > said.last && (said.seq < covered || covered == u64::MAX))
+        .map(|said| (said.first, said.last))
+        .collect();
+    said.sort_unstable();
+    for (first, last) in &missing.0 {
+        let mut at = *first;
+        while at <= *last {
+            let from = said.partition_point(|range| range.0 <= at);
+            let end = said[..from].iter().map(|range| range.1).max();
+            if let Some(end) = end.filter(|end| *end >= at) {
+                let end = end.min(*last);
+                explained.declared.push((at, end));
+                at = end + 1;
+            } else {
+                let next = said.get(from).map_or(*last, |range| (range.0 - 1).min(*last));
+                explained.silent.push((at, next));
+                at = next + 1;
+            }
+        }
+    }
+    explained
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_said_is_explained() {
+        let mut absences = Absences::default();
+        absences.expired(0, 9);
+        absences.expired(10, 29);
+        absences.expired(40, 49);
+        absences.declare(60, &Declaration::Expired(10, 19));
+        // Not yet signed, and one that speaks of itself.
+        absences.declare(99, &Declaration::Expired(40, 49));
+        absences.declare(45, &Declaration::Expired(40, 49));
+        let explained = absences.explain_expired(90);
+        assert_eq!(explained.declared, [(10, 19)]);
+        assert_eq!(explained.before, [(0, 9)]);
+        assert_eq!(explained.silent, [(20, 29), (40, 49)]);
+        assert!(absences.open(90));
+        assert_eq!(absences.explain_expired(u64::MAX).silent, [(20, 29)]);
+    }
+}

@@ -1,0 +1,326 @@
+//! One generation of the journal, from its first record to its last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::{Duration, Instant};
+
+use auditmon_journal::format::LEAF;
+use auditmon_merkle::{HASH, Hash, subtrees};
+
+use crate::absences::Absences;
+use crate::files::{Generation, Parts, read};
+use crate::heads::{Head, Heads};
+use crate::memory::Memory;
+use crate::report::{CouldNot, Fault, Report};
+use crate::row_stream::RowStream;
+use crate::segment::{Segment, Tail};
+use crate::tiles::Tiles;
+use crate::trees::{Trees, Wrong};
+
+mod end;
+mod leaves;
+mod records;
+mod step;
+
+use leaves::Leaves;
+
+/// Leaves read at once.
+const LEAVES: usize = 1024;
+/// Most records without any witness that are gone through one by one.
+const MAX_MISSING: u64 = 1 << 24;
+/// How long a running agent is given to sign what it has just written.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a sink remembers of the journal.
+#[derive(Clone, Debug)]
+pub(crate) struct Remembered {
+    pub(crate) place: String,
+    /// The record that it wants next.
+    pub(crate) seq: u64,
+    /// Leaf hash of the record before.
+    pub(crate) hash: Hash,
+}
+
+/// How the check of a generation goes.
+pub(crate) struct Setting<'a> {
+    pub(crate) generation: &'a Generation,
+    /// It is the one that an agent writes to.
+    pub(crate) newest: bool,
+    /// An agent has the directory open.
+    pub(crate) running: bool,
+    /// There is a key, so the agent signs.
+    pub(crate) signs: bool,
+    pub(crate) progress: &'a dyn Fn(u64),
+}
+
+pub(crate) struct Check<'a> {
+    setting: Setting<'a>,
+    report: &'a mut Report,
+    heads: Heads,
+    trees: Trees,
+    tiles: Tiles,
+    memory: Memory,
+    absences: Absences,
+    rows: Option<RowStream>,
+    /// The one with the smallest seq last.
+    remembered: Vec<Remembered>,
+    /// The next record.
+    seq: u64,
+    /// First seq of the segment.
+    segment: u64,
+    /// The newest head that holds, and the first that doesn't.
+    good: Option<Head>,
+    bad: bool,
+    /// Largest size that is signed.
+    covered: u64,
+    wrong: Vec<Wrong>,
+    expired_files: bool,
+    /// Segments without payloads when the check began.
+    gone: BTreeSet<u64>,
+}
+
+impl<'a> Check<'a> {
+    pub(crate) fn new(
+        setting: Setting<'a>,
+        report: &'a mut Report,
+        heads: Heads,
+        rows: Option<RowStream>,
+        mut remembered: Vec<Remembered>,
+    ) -> Self {
+        remembered.sort_by_key(|remembered| std::cmp::Reverse(remembered.seq));
+        Self {
+            tiles: Tiles::new(setting.generation.dir.clone()),
+            covered: heads.newest.unwrap_or(0),
+            setting,
+            report,
+            heads,
+            trees: Trees::new(),
+            memory: Memory::default(),
+            absences: Absences::default(),
+            rows,
+            remembered,
+            seq: 0,
+            segment: 0,
+            good: None,
+            bad: false,
+            wrong: Vec::new(),
+            expired_files: false,
+            gone: BTreeSet::new(),
+        }
+    }
+
+    /// Checks everything.
+    pub(crate) fn run(mut self) -> Result<(), CouldNot> {
+        self.compare_roots()?;
+        let mut since: Option<Instant> = None;
+        let mut segments = self.list()?;
+        let gone = segments.iter().filter(|(_, parts)| !parts.seg);
+        self.gone = gone.map(|(first, _)| *first).collect();
+        if let Some(first) = segments.keys().next().copied()
+            && first > 0
+        {
+            self.missing(first, "seg", "the oldest segments are missing, with their leaves")?;
+        }
+        let mut tail = Tail::default();
+        let mut open: Option<Segment> = None;
+        let mut done: Option<u64> = None;
+        loop {
+            let todo: Vec<(u64, Parts)> = segments
+                .iter()
+                .filter(|(first, _)| done.is_none_or(|done| **first >= done))
+                .map(|(first, parts)| (*first, *parts))
+                .collect();
+            for (at, (first, parts)) in todo.iter().enumerate() {
+                let end = todo.get(at + 1).map(|(next, _)| *next);
+                if end.is_none() && self.setting.running {
+                    self.heads.read_newest(self.setting.generation, self.report)?;
+                    self.covered = self.covered.max(self.heads.newest.unwrap_or(0));
+                }
+                tail = self.segment(*first, *parts, end, &mut open)?;
+                done = Some(*first);
+                if let Some(end) = end {
+                    self.missing(end, "seg", "a segment is missing, with its leaves")?;
+                }
+            }
+            // A new segment was begun meanwhile; or retention removed one, which is declared in what is being written.
+            let behind = self.seq < self.covered;
+            let again = behind || (self.expired_files && self.absences.open(self.seq));
+            let since = since.get_or_insert_with(Instant::now);
+            if !self.setting.running || !again || since.elapsed() > PATIENCE {
+                break;
+            }
+            if !behind {
+                std::thread::sleep(PATIENCE / 60);
+            }
+            self.tiles.forget();
+            segments = self.list()?;
+        }
+        self.finish(tail)
+    }
+
+    fn list(&self) -> Result<BTreeMap<u64, Parts>, CouldNot> {
+        let generation = self.setting.generation;
+        generation
+            .segments()
+            .map_err(|error| CouldNot::new(generation.place("seg"), error))
+    }
+
+    fn place(&self, file: impl std::fmt::Display) -> String {
+        self.setting.generation.place(file)
+    }
+
+    fn could_not<N: std::fmt::Display>(&self, file: N) -> impl FnOnce(io::Error) -> CouldNot + use<N> {
+        let place = self.place(file);
+        move |error| CouldNot::new(place, error)
+    }
+
+    /// Goes through one segment, up to `end`, or to its end if it is the newest.
+    fn segment(
+        &mut self,
+        first: u64,
+        parts: Parts,
+        end: Option<u64>,
+        open: &mut Option<Segment>,
+    ) -> Result<Tail, CouldNot> {
+        let generation = self.setting.generation;
+        if self.segment != first || open.is_none() {
+            self.segment = first;
+            self.memory.begin();
+            *open = None;
+        }
+        let path = generation.dir.join(Generation::seg_name(first));
+        let mut opened = match open.take() {
+            Some(mut segment) => segment.reopen(&path, end).map(|()| Some(segment)),
+            None if parts.seg => Segment::open(&path, end).map(Some),
+            None => Ok(None),
+        };
+        if opened
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        {
+            // Retention took it meanwhile.
+            opened = Ok(None);
+        }
+        let opened = opened.map_err(self.could_not(Generation::seg_name(first)))?;
+        if let Some(mut segment) = opened {
+            let tail = self.records(first, parts, end, &mut segment)?;
+            *open = Some(segment);
+            return Ok(tail);
+        }
+        self.memory.forget();
+        if parts.sub && !parts.leaf {
+            self.collapsed(first, end)?;
+        } else {
+            self.leaves_only(first, end)?;
+        }
+        Ok(Tail {
+            cut: true,
+            ..Tail::default()
+        })
+    }
+
+    /// Records up to `until` of which neither segment nor leaves are there.
+    fn missing(&mut self, until: u64, place: &str, what: &str) -> Result<(), CouldNot> {
+        if self.seq >= until {
+            return Ok(());
+        }
+        self.memory.forget();
+        self.report
+            .fault(Fault::at(self.place(place), self.seq, until - 1, None, what));
+        if until - self.seq > MAX_MISSING {
+            self.skip(until);
+        }
+        while self.seq < until {
+            self.step(None, None)?;
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, until: u64) {
+        self.trees.lose();
+        self.seq = until;
+        if let Some(rows) = &mut self.rows {
+            rows.skip(until);
+        }
+    }
+
+    /// A segment of which retention removed the payloads.
+    fn leaves_only(&mut self, first: u64, end: Option<u64>) -> Result<(), CouldNot> {
+        self.expired_files = true;
+        let from = self.seq;
+        let mut leaves = Leaves::open(self.setting.generation, first, true)?;
+        let until = end.unwrap_or(first.saturating_add(leaves.count));
+        leaves.end(until, self);
+        while self.seq < until {
+            let Some(leaf) = leaves.next(self)? else { break };
+            self.report.counts.expired += 1;
+            if self.seq.is_multiple_of(LEAVES as u64) {
+                (self.setting.progress)((LEAVES * LEAF) as u64);
+            }
+            self.step(None, Some(&leaf))?;
+        }
+        if self.seq > from {
+            match self.setting.running && !self.gone.contains(&first) {
+                true => self.absences.vanished(from, self.seq - 1),
+                false => self.absences.expired(from, self.seq - 1),
+            }
+        }
+        Ok(())
+    }
+
+    /// A segment of which only subtree hashes are left.
+    fn collapsed(&mut self, first: u64, end: Option<u64>) -> Result<(), CouldNot> {
+        let name = Generation::sub_name(first);
+        let path = self.setting.generation.dir.join(&name);
+        let bytes = read(&path, 1 << 16).map_err(self.could_not(&name))?.unwrap_or_default();
+        let bounds = bytes
+            .get(..16)
+            .map(|head| (u64_at(head, 0), u64_at(head, 8).saturating_add(1)))
+            .filter(|(begin, until)| *begin == first && begin < until && end.is_none_or(|end| end == *until));
+        let hashes = bytes.get(16..).unwrap_or_default().as_chunks::<HASH>();
+        let Some((begin, until)) = bounds else {
+            let what = "not what is left of this segment: first and last record are others";
+            self.report.fault(Fault::of(self.place(&name), what));
+            if let Some(end) = end {
+                self.skip(end);
+            }
+            return Ok(());
+        };
+        let nodes: Vec<_> = subtrees(begin, until).collect();
+        if nodes.len() != hashes.0.len() || !hashes.1.is_empty() {
+            self.report.fault(Fault::of(
+                self.place(&name),
+                "another number of hashes than its records need",
+            ));
+            self.skip(until);
+            return Ok(());
+        }
+        for (node, hash) in nodes.into_iter().zip(hashes.0) {
+            self.trees.push_subtree(node, Hash::from(*hash));
+        }
+        self.report.counts.records += until - begin;
+        self.report.counts.expired += until - begin;
+        self.absences.expired(begin, until - 1);
+        self.expired_files = true;
+        self.report.unseen(format!(
+            "the single records from seq {begin} to {}: only hashes over many of them are left; give FILE with --against that proves one",
+            until - 1
+        ));
+        self.seq = until;
+        if let Some(rows) = &mut self.rows {
+            rows.skip(until);
+        }
+        // Roots between can't be compared; whatever comes behind includes them.
+        while self.heads.size().is_some_and(|size| size < until) {
+            self.heads.take(self.report)?;
+        }
+        self.compare_roots()
+    }
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes
+        .get(at..at + 8)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_be_bytes)
+}

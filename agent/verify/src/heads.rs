@@ -1,0 +1,275 @@
+//! Signed tree heads in the order of their sizes, read as they are needed.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+
+use auditmon_merkle::{Checkpoint, CheckpointError, Ed25519Verifier, MAX_NOTE, Note, NoteError, TreeHead};
+
+use crate::files::{Generation, read_text};
+use crate::report::{CouldNot, Fault, Report};
+
+/// What begins a signature line.
+const DASH: &str = "\u{2014} ";
+
+/// A head that the journal must have had.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Head {
+    pub(crate) tree: TreeHead,
+    pub(crate) place: String,
+}
+
+/// Reads a signed checkpoint of a journal; says what is wrong with it.
+pub(crate) fn open(note: &str, origin: &str, key: Option<&Ed25519Verifier>) -> Result<TreeHead, String> {
+    let checkpoint = match key {
+        Some(key) => Checkpoint::open(note, &[key]).map_err(|error| match error {
+            CheckpointError::Note(NoteError::Forged { .. }) => "its signature doesn't fit its text".to_owned(),
+            CheckpointError::Note(NoteError::Unknown) => "not signed with the journal's key".to_owned(),
+            other => says(&other),
+        })?,
+        None => {
+            let note = Note::parse(note).map_err(|error| error.to_string())?;
+            Checkpoint::parse(note.text()).map_err(|error| says(&error))?
+        }
+    };
+    if checkpoint.origin() == origin {
+        Ok(checkpoint.head())
+    } else {
+        Err(format!("a checkpoint of `{}`", checkpoint.origin()))
+    }
+}
+
+fn says(error: &CheckpointError) -> String {
+    match error {
+        CheckpointError::Note(note) => format!("no checkpoint: {note}"),
+        other => format!("no checkpoint: {other}"),
+    }
+}
+
+/// The older checkpoints of a generation, one note after the other.
+struct Older {
+    lines: BufReader<io::Take<File>>,
+    /// The first line of the next note.
+    line: Vec<u8>,
+    number: u64,
+    last: Option<TreeHead>,
+    over: bool,
+    /// The note that was read last is the last of the file.
+    at_end: bool,
+}
+
+impl Older {
+    fn open(generation: &Generation) -> io::Result<Option<Self>> {
+        let file = match File::open(generation.dir.join("checkpoints")) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // What is appended meanwhile is of no concern.
+        let size = file.metadata()?.len();
+        Ok(Some(Self {
+            lines: BufReader::with_capacity(64 << 10, file.take(size)),
+            line: Vec::new(),
+            number: 0,
+            last: None,
+            over: false,
+            at_end: false,
+        }))
+    }
+
+    /// The next note's bytes; an endless line or note ends the reading.
+    fn note(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut note = std::mem::take(&mut self.line);
+        let mut signed = note == b"\n";
+        loop {
+            let mut line = Vec::new();
+            let left = (MAX_NOTE + 1).saturating_sub(note.len()) as u64;
+            (&mut self.lines).take(left).read_until(b'\n', &mut line)?;
+            if line.is_empty() {
+                self.over |= note.is_empty() || note.len() > MAX_NOTE;
+                self.at_end = true;
+                return Ok((!note.is_empty()).then_some(note));
+            }
+            if signed && !line.starts_with(DASH.as_bytes()) {
+                self.line = line;
+                return Ok(Some(note));
+            }
+            signed |= line == b"\n";
+            note.extend_from_slice(&line);
+        }
+    }
+}
+
+/// All heads of a generation, smallest first.
+pub(crate) struct Heads {
+    origin: String,
+    key: Option<Ed25519Verifier>,
+    place: String,
+    older: Option<Older>,
+    next: Option<Head>,
+    /// The newest checkpoint and those given, largest first.
+    single: Vec<Head>,
+    /// Size of the newest checkpoint of the directory.
+    pub(crate) newest: Option<u64>,
+    /// Whether the directory has any checkpoint file.
+    pub(crate) any: bool,
+    /// Text of the newest checkpoint, of which a crash may have left a part at the end of the older ones.
+    text: String,
+    running: bool,
+}
+
+impl Heads {
+    pub(crate) fn load(
+        generation: &Generation,
+        key: Option<Ed25519Verifier>,
+        given: Vec<Head>,
+        running: bool,
+        report: &mut Report,
+    ) -> Result<Self, CouldNot> {
+        let place = generation.place("checkpoints");
+        let older = Older::open(generation).map_err(|error| CouldNot::new(&place, error))?;
+        let mut heads = Self {
+            origin: generation.origin.clone(),
+            any: older.is_some(),
+            key,
+            place,
+            older,
+            next: None,
+            single: given,
+            newest: None,
+            text: String::new(),
+            running,
+        };
+        heads.single.sort_by_key(|head| std::cmp::Reverse(head.tree.size));
+        heads.read_newest(generation, report)?;
+        if heads.older.is_some() && !heads.any_newest(generation) {
+            report.fault(Fault::of(
+                generation.place("checkpoint"),
+                "missing: the newest checkpoint was removed",
+            ));
+        }
+        heads.advance(report)?;
+        Ok(heads)
+    }
+
+    /// No heads at all.
+    pub(crate) fn none() -> Self {
+        Self {
+            origin: String::new(),
+            key: None,
+            place: String::new(),
+            older: None,
+            next: None,
+            single: Vec::new(),
+            newest: None,
+            any: false,
+            text: String::new(),
+            running: false,
+        }
+    }
+
+    fn any_newest(&self, generation: &Generation) -> bool {
+        generation.dir.join("checkpoint").exists()
+    }
+
+    /// Reads the newest checkpoint, again while an agent runs.
+    pub(crate) fn read_newest(&mut self, generation: &Generation, report: &mut Report) -> Result<(), CouldNot> {
+        let place = generation.place("checkpoint");
+        let text = read_text(&generation.dir.join("checkpoint")).map_err(|error| CouldNot::new(&place, error))?;
+        let Some(text) = text else { return Ok(()) };
+        self.any = true;
+        self.text.clone_from(&text);
+        match open(&text, &self.origin, self.key.as_ref()) {
+            Ok(tree) => {
+                self.newest = self.newest.max(Some(tree.size));
+                self.single.push(Head { tree, place });
+                self.single.sort_by_key(|head| std::cmp::Reverse(head.tree.size));
+            }
+            Err(what) => report.fault(Fault::of(place, what)),
+        }
+        Ok(())
+    }
+
+    /// Size of the smallest head that was not taken.
+    pub(crate) fn size(&self) -> Option<u64> {
+        let single = self.single.last().map(|head| head.tree.size);
+        let next = self.next.as_ref().map(|head| head.tree.size);
+        single.into_iter().chain(next).min()
+    }
+
+    /// Takes the smallest head.
+    pub(crate) fn take(&mut self, report: &mut Report) -> Result<Option<Head>, CouldNot> {
+        let size = self.size();
+        if self.next.as_ref().map(|head| head.tree.size) == size {
+            let head = self.next.take();
+            self.advance(report)?;
+            return Ok(head);
+        }
+        Ok(self.single.pop())
+    }
+
+    /// Reads older checkpoints up to the next good one.
+    fn advance(&mut self, report: &mut Report) -> Result<(), CouldNot> {
+        let Some(older) = &mut self.older else { return Ok(()) };
+        while !older.over && self.next.is_none() {
+            let note = older.note().map_err(|error| CouldNot::new(&self.place, error))?;
+            let Some(note) = note else { break };
+            older.number += 1;
+            let number = older.number;
+            let part = note.len() < self.text.len() && self.text.as_bytes().starts_with(&note);
+            let torn = self.running || part;
+            let text = String::from_utf8(note).unwrap_or_default();
+            if older.at_end && torn && Note::parse(&text).is_err() {
+                // It was being appended, or a crash left it; the next start cuts it.
+                break;
+            }
+            let mut fault = |what: String| report.fault(Fault::of(&self.place, format!("checkpoint {number}: {what}")));
+            match open(&text, &self.origin, self.key.as_ref()) {
+                Err(what) => fault(what),
+                Ok(tree) => match older.last {
+                    Some(last) if tree.size < last.size => {
+                        fault(format!("of size {}, behind one of size {}", tree.size, last.size));
+                    }
+                    Some(last) if tree.size == last.size && tree.root != last.root => {
+                        fault(format!(
+                            "another root for the size {}: two histories were signed",
+                            tree.size
+                        ));
+                    }
+                    _ => {
+                        older.last = Some(tree);
+                        if self.newest.is_some_and(|newest| tree.size > newest) {
+                            report.fault(Fault::of(
+                                self.place.trim_end_matches('s'),
+                                format!(
+                                    "of size {}, smaller than an older checkpoint of size {}: an older one was put back",
+                                    self.newest.unwrap_or(0),
+                                    tree.size
+                                ),
+                            ));
+                            self.newest = Some(tree.size);
+                        }
+                        self.next = Some(Head {
+                            tree,
+                            place: format!("{} (checkpoint {number})", self.place),
+                        });
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// The largest head that was not taken.
+    pub(crate) fn largest(mut self, report: &mut Report) -> Result<Option<Head>, CouldNot> {
+        let mut largest: Option<Head> = None;
+        while let Some(head) = self.take(report)? {
+            if largest
+                .as_ref()
+                .is_none_or(|largest| head.tree.size >= largest.tree.size)
+            {
+                largest = Some(head);
+            }
+        }
+        Ok(largest)
+    }
+}

@@ -1,0 +1,92 @@
+//! Whose signatures count.
+
+use std::path::Path;
+
+use auditmon_merkle::{Ed25519Signer, Ed25519Verifier, Verifier as _};
+
+use crate::files::{Generation, read_text};
+use crate::report::{CouldNot, Fault, Report};
+
+/// Where the directory keeps the public key.
+pub(crate) const VKEY: &str = "keys/log.vkey";
+const PRIVATE: &str = "keys/log.key";
+
+/// The journal's public key, under the name of each generation.
+pub(crate) struct Keys {
+    public: Option<[u8; 32]>,
+    /// It came from outside the directory.
+    given: bool,
+}
+
+impl Keys {
+    /// The key to check with: the one given, else that of the directory.
+    pub(crate) fn load(
+        data_dir: &Path,
+        generations: &[Generation],
+        given: Option<&Ed25519Verifier>,
+        report: &mut Report,
+    ) -> Result<Self, CouldNot> {
+        let read = |name: &str| read_text(&data_dir.join(name));
+        let own = match read(VKEY).map_err(|error| CouldNot::new(VKEY, error))? {
+            None => None,
+            Some(text) => match text.strip_suffix('\n').unwrap_or(&text).parse::<Ed25519Verifier>() {
+                Ok(key) => Some(key),
+                Err(error) => {
+                    report.fault(Fault::of(VKEY, format!("not the key that the agent wrote: {error}")));
+                    None
+                }
+            },
+        };
+        let is_ours = |key: &Ed25519Verifier| generations.iter().any(|generation| generation.origin == key.name());
+        if let Some(own) = own.as_ref().filter(|own| !is_ours(own)) {
+            report.fault(Fault::of(VKEY, format!("the key of another journal, `{}`", own.name())));
+        }
+        if let Some(given) = given.filter(|given| !is_ours(given)) {
+            let origin = generations.last().map_or("", |last| &last.origin);
+            report.fault(Fault::of(
+                "journal/origin",
+                format!(
+                    "this journal is `{origin}`, the key given is that of `{}`",
+                    given.name()
+                ),
+            ));
+        }
+        if let (Some(own), Some(given)) = (&own, given)
+            && material(own) != material(given)
+        {
+            report.fault(Fault::of(VKEY, "not the key given: it was exchanged"));
+        }
+        // Only its owner can read it, and nobody else needs to.
+        if let Ok(Some(text)) = read(PRIVATE) {
+            let signer = Ed25519Signer::parse(text.strip_suffix('\n').unwrap_or(&text));
+            let public = signer.as_ref().ok().and_then(|key| material(&key.verifier()));
+            if public.is_none() || own.as_ref().is_some_and(|own| material(own) != public) {
+                report.fault(Fault::of(PRIVATE, "not the key that the agent signs with"));
+            }
+        }
+        let used = given.or(own.as_ref());
+        Ok(Self {
+            public: used.and_then(material),
+            given: given.is_some(),
+        })
+    }
+
+    /// The key of a generation; its name is the origin.
+    pub(crate) fn verifier(&self, origin: &str) -> Option<Ed25519Verifier> {
+        Ed25519Verifier::new(origin, self.public.as_ref()?).ok()
+    }
+
+    /// Whether the key came from outside the directory.
+    pub(crate) fn given(&self) -> bool {
+        self.given
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_there(&self) -> bool {
+        self.public.is_some()
+    }
+}
+
+fn material(key: &Ed25519Verifier) -> Option<[u8; 32]> {
+    key.vkey().material().try_into().ok()
+}

@@ -1,0 +1,202 @@
+//! What a check found.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// Most faults that are listed; the rest is counted.
+pub const MAX_FAULTS: usize = 1000;
+
+/// Something that isn't what the agent wrote.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Fault {
+    /// The file, below the data directory where it lies there.
+    pub place: String,
+    /// First record that is concerned, if that can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_seq: Option<u64>,
+    /// Last record that is concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seq: Option<u64>,
+    /// The event, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "id_text")]
+    pub event_id: Option<[u8; 16]>,
+    /// What is wrong.
+    pub what: String,
+}
+
+fn id_text<S: Serializer>(id: &Option<[u8; 16]>, to: S) -> Result<S::Ok, S::Error> {
+    match id {
+        Some(id) => to.serialize_str(&crate::event::uuid_text(id)),
+        None => to.serialize_none(),
+    }
+}
+
+impl Fault {
+    /// A fault of a file as a whole.
+    pub fn of(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self {
+            place: place.into(),
+            first_seq: None,
+            last_seq: None,
+            event_id: None,
+            what: what.into(),
+        }
+    }
+
+    /// A fault of some records.
+    pub fn at(place: impl Into<String>, first: u64, last: u64, id: Option<[u8; 16]>, what: impl Into<String>) -> Self {
+        Self {
+            first_seq: Some(first),
+            last_seq: Some(last),
+            event_id: id.filter(|_| first == last),
+            ..Self::of(place, what)
+        }
+    }
+}
+
+/// One line, as it is printed.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tampered: {}: ", self.place)?;
+        match (self.first_seq, self.last_seq) {
+            (Some(first), Some(last)) if first != last => write!(f, "seq {first} to {last}: ")?,
+            (Some(first), _) => {
+                write!(f, "seq {first}")?;
+                if let Some(id) = &self.event_id {
+                    write!(f, ", event {}", crate::event::uuid_text(id))?;
+                }
+                f.write_str(": ")?;
+            }
+            _ => {}
+        }
+        f.write_str(&self.what)
+    }
+}
+
+/// What a check found, and what it can't see.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// What isn't as the agent wrote it, in the order in which it was met.
+    pub faults: Vec<Fault>,
+    /// Further faults, not listed.
+    pub more_faults: u64,
+    /// What is unusual and no tampering: an unfinished write, payloads that retention removed.
+    pub notes: Vec<String>,
+    /// What this check can't see, and what would let it.
+    pub not_seen: Vec<String>,
+    /// The newest signed tree head that holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest: Option<NewestHead>,
+    /// What was read.
+    pub counts: Counts,
+}
+
+/// The newest signed tree head that holds.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewestHead {
+    /// The journal.
+    pub origin: String,
+    /// Records that it covers.
+    pub size: u64,
+    /// Their root, in base64.
+    pub root: String,
+}
+
+/// How much was read.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Counts {
+    /// Records of the journal, those of which only the leaf is left among them.
+    pub records: u64,
+    /// Events with their payload.
+    pub events: u64,
+    /// Records in erased form.
+    pub erased: u64,
+    /// Records whose payload retention removed.
+    pub expired: u64,
+    /// Checkpoints that were compared with the tree.
+    pub checkpoints: u64,
+    /// Rows of the store.
+    pub rows: u64,
+}
+
+impl Report {
+    /// Whether nothing was found.
+    pub fn holds(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    pub(crate) fn fault(&mut self, fault: Fault) {
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(fault);
+        } else {
+            self.more_faults += 1;
+        }
+    }
+
+    pub(crate) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    pub(crate) fn unseen(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        if !self.not_seen.contains(&text) {
+            self.not_seen.push(text);
+        }
+    }
+}
+
+/// The lines that are printed.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fault in &self.faults {
+            writeln!(f, "{fault}")?;
+        }
+        if self.more_faults > 0 {
+            writeln!(f, "tampered: {} further faults", self.more_faults)?;
+        }
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
+        }
+        for text in &self.not_seen {
+            writeln!(f, "not seen: {text}")?;
+        }
+        let counts = &self.counts;
+        let read = format!(
+            "{} records, {} checkpoints, {} rows",
+            counts.records, counts.checkpoints, counts.rows
+        );
+        if !self.holds() {
+            let faults = self.faults.len() as u64 + self.more_faults;
+            return writeln!(f, "tampered: {faults} faults in {read}");
+        }
+        match &self.newest {
+            Some(head) => writeln!(
+                f,
+                "holds: {read}; {} is signed up to seq {}",
+                head.origin,
+                head.size.saturating_sub(1)
+            ),
+            None => writeln!(f, "holds: {read}; nothing is signed"),
+        }
+    }
+}
+
+/// Why a check could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {reason}")]
+pub struct CouldNot {
+    /// The file or the option.
+    pub place: String,
+    /// What is wrong with it, and what would be right.
+    pub reason: String,
+}
+
+impl CouldNot {
+    pub(crate) fn new(place: impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Self {
+            place: place.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+}

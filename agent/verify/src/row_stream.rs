@@ -1,0 +1,165 @@
+//! Rows that another thread reads, beside the journal's records.
+
+use std::sync::mpsc::Receiver;
+
+use auditmon_journal::format::{Kind, Prefix};
+use auditmon_merkle::Hash;
+
+use crate::absences::Absences;
+use crate::report::{CouldNot, Fault, Report};
+use crate::rows::{DbError, Row, RowHeads, Stored};
+use crate::trees::Said;
+
+/// What the reading thread hands over.
+pub(crate) enum Part {
+    Rows(Vec<Row>),
+    /// It could not read on.
+    Failed(DbError),
+}
+
+pub(crate) struct RowStream {
+    parts: Receiver<Part>,
+    rows: std::vec::IntoIter<Row>,
+    next: Option<Row>,
+    place: String,
+    stored: Stored,
+    heads: RowHeads,
+    failed: Option<DbError>,
+    /// Events that retention of the store explains.
+    pruned: u64,
+}
+
+impl RowStream {
+    pub(crate) fn new(parts: Receiver<Part>, place: String, stored: Stored, heads: RowHeads) -> Self {
+        let mut stream = Self {
+            parts,
+            rows: Vec::new().into_iter(),
+            next: None,
+            place,
+            stored,
+            heads,
+            failed: None,
+            pruned: 0,
+        };
+        stream.advance();
+        stream
+    }
+
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn advance(&mut self) -> Option<Row> {
+        let row = self.next.take();
+        loop {
+            if let Some(next) = self.rows.next() {
+                self.next = Some(next);
+                return row;
+            }
+            match self.parts.recv() {
+                Ok(Part::Rows(rows)) => self.rows = rows.into_iter(),
+                Ok(Part::Failed(error)) => {
+                    self.failed = Some(error);
+                    return row;
+                }
+                Err(_) => return row,
+            }
+        }
+    }
+
+    /// Passes over rows below `until`, of which nothing can be said.
+    pub(crate) fn skip(&mut self, until: u64) {
+        while self.next.as_ref().is_some_and(|row| row.seq < until) {
+            self.advance();
+        }
+    }
+
+    /// What the store has of one record.
+    pub(crate) fn at(
+        &mut self,
+        seq: u64,
+        prefix: Option<&Prefix>,
+        erased: bool,
+        said: &mut Said,
+        absences: &mut Absences,
+        report: &mut Report,
+    ) {
+        self.skip(seq);
+        if self.next.as_ref().is_some_and(|row| row.seq == seq) {
+            if let Some(row) = self.advance() {
+                report.counts.rows += 1;
+                self.row(row, prefix, said, absences, report);
+            }
+            return;
+        }
+        let Some(prefix) = prefix.filter(|prefix| prefix.kind != Kind::State) else {
+            return;
+        };
+        if seq >= self.stored.seq || erased || self.failed.is_some() {
+            return;
+        }
+        if self.heads.older_than_all(&self.stored, seq, prefix) {
+            self.pruned += 1;
+        } else {
+            absences.no_row(seq, prefix.event_id);
+        }
+    }
+
+    fn row(&self, row: Row, prefix: Option<&Prefix>, said: &mut Said, absences: &mut Absences, report: &mut Report) {
+        let seq = row.seq;
+        if prefix.is_some_and(|prefix| prefix.kind == Kind::State) {
+            let what = "a row where the journal has no event: it was added";
+            return report.fault(Fault::at(&self.place, seq, seq, row.id, what));
+        }
+        if let Some(what) = row.wrong {
+            report.fault(Fault::at(&self.place, seq, seq, row.id, what));
+        }
+        let known: Option<Hash> = said.hashes[0].or(said.hashes[1]).or(said.hashes[2]);
+        // What declared an absence may have expired in the journal and still be a row.
+        if let (Some(declaration), true) = (&row.declares, known.is_none() || known == row.hash)
+            && said.hashes[0].is_none()
+        {
+            absences.declare(seq, declaration);
+        }
+        said.hashes[3] = row.hash;
+        said.ids[3] = row.id;
+    }
+
+    /// The journal is over.
+    pub(crate) fn finish(
+        mut self,
+        end: u64,
+        running: bool,
+        absences: &Absences,
+        report: &mut Report,
+    ) -> Result<(), CouldNot> {
+        let mut beyond: Option<(u64, u64, Option<[u8; 16]>)> = None;
+        while let Some(row) = self.advance() {
+            if row.seq >= end {
+                let (first, id) = beyond.map_or((row.seq, row.id), |(first, _, id)| (first, id));
+                beyond = Some((first, row.seq, id));
+            }
+        }
+        if let Some((first, last, id)) = beyond.filter(|_| !running) {
+            let what =
+                "rows of events that the journal hasn't: they were added, or the journal was cut off or put back";
+            report.fault(Fault::at(&self.place, first, last, id, what));
+        }
+        match self.failed.take() {
+            Some(DbError::Damaged(what)) => report.fault(Fault::of(&self.place, what)),
+            Some(DbError::CouldNot(what)) => return Err(CouldNot::new(&self.place, what)),
+            None => {}
+        }
+        for (first, last) in absences.explain_rows().silent {
+            let what = "the journal has the event and the store has no row of it: it was removed";
+            report.fault(Fault::at(&self.place, first, last, absences.id(first), what));
+        }
+        if self.pruned > 0 {
+            report.unseen(format!(
+                "{}: whether the oldest {} events that have no row were deleted by the store's retention",
+                self.place, self.pruned
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! Records of one segment, in order, and where they can't be read.
+
+use std::io;
+use std::path::Path;
+
+use auditmon_journal::format::{FRAME_HEAD, FrameHead, SegmentHead, origin_hash};
+use auditmon_journal::inspect::{FIRST_FRAME, Look, SegmentFile};
+
+/// What comes next in a segment.
+pub(crate) enum Next {
+    /// A frame of which the first record has the wanted seq.
+    Frame(FrameHead),
+    /// Records up to here, exclusive, can't be read.
+    Missing {
+        /// Where readable frames end.
+        offset: u64,
+        until: u64,
+    },
+    /// Its records are over.
+    Over,
+}
+
+/// How the newest segment ends.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Tail {
+    /// The file was cut behind its last frame, as an orderly stop and sealing do.
+    pub(crate) cut: bool,
+    /// The last frame is a mark.
+    pub(crate) marked: bool,
+    /// Bytes that are no frame: offset and length.
+    pub(crate) torn: Option<(u64, u64)>,
+}
+
+pub(crate) struct Segment {
+    file: SegmentFile,
+    /// The next frame's.
+    offset: u64,
+    /// Where the frame is whose records are asked for.
+    at: u64,
+    /// The last record is before this one; `None` for the newest segment.
+    end: Option<u64>,
+    marked: bool,
+}
+
+impl Segment {
+    pub(crate) fn open(path: &Path, end: Option<u64>) -> io::Result<Self> {
+        Ok(Self {
+            file: SegmentFile::open(path)?,
+            offset: FIRST_FRAME,
+            at: FIRST_FRAME,
+            end,
+            marked: false,
+        })
+    }
+
+    /// Reads on in a file that grew.
+    pub(crate) fn reopen(&mut self, path: &Path, end: Option<u64>) -> io::Result<()> {
+        self.file = SegmentFile::open(path)?;
+        self.end = end;
+        Ok(())
+    }
+
+    /// What is wrong with the head, if anything is.
+    pub(crate) fn head(&self, first_seq: u64, origin: &str) -> io::Result<Option<String>> {
+        let expected = SegmentHead {
+            first_seq,
+            origin: origin_hash(origin),
+        };
+        Ok(match self.file.head()? {
+            Ok(head) if head == expected => None,
+            Ok(head) if head.first_seq != first_seq => {
+                Some(format!("its head says that it begins with seq {}", head.first_seq))
+            }
+            Ok(_) => Some("it belongs to another journal".to_owned()),
+            Err(error) => Some(format!("its head can't be read: {error}")),
+        })
+    }
+
+    /// Hash of the origin that the head names.
+    pub(crate) fn origin(&self) -> io::Result<Option<[u8; 32]>> {
+        Ok(self.file.head()?.ok().map(|head| head.origin))
+    }
+
+    /// Looks for the frame that begins with `seq`. Where there is none, only frames are passed over for which
+    /// `is_damage` holds of the largest seq that anything behind says was on disk.
+    pub(crate) fn next(&mut self, seq: u64, is_damage: impl Fn(u64) -> bool) -> io::Result<Next> {
+        let until = self.end.unwrap_or(u64::MAX);
+        if seq >= until {
+            return Ok(Next::Over);
+        }
+        let fits = |head: &FrameHead| head.first_seq == seq && head.next_seq() <= until;
+        match self.file.look(self.offset)? {
+            Look::Frame(head) if fits(&head) => {
+                self.pass(self.offset, &head);
+                return Ok(Next::Frame(head));
+            }
+            _ => {}
+        }
+        let offset = self.offset;
+        let found = self.file.find(offset + 1, seq..until)?;
+        if self.end.is_none() {
+            // Frames behind bad bytes prove damage by what they say was synced.
+            let mut synced = 0;
+            let mut next = found;
+            while let Some((at, head)) = next {
+                synced = synced.max(head.synced);
+                next = if synced > seq {
+                    None
+                } else {
+                    self.file.find(at + head.len() as u64, seq..until)?
+                };
+            }
+            if !is_damage(synced) {
+                return Ok(Next::Over);
+            }
+        }
+        Ok(match (found, self.end) {
+            (Some((at, head)), _) => {
+                self.offset = at;
+                if head.first_seq == seq {
+                    // Only bytes between frames that nothing needs; the caller is told of them all the same.
+                    return Ok(Next::Missing { offset, until: seq });
+                }
+                Next::Missing {
+                    offset,
+                    until: head.first_seq,
+                }
+            }
+            (None, Some(end)) => Next::Missing { offset, until: end },
+            (None, None) => Next::Over,
+        })
+    }
+
+    fn pass(&mut self, at: u64, head: &FrameHead) {
+        self.at = at;
+        self.offset = at + head.len() as u64;
+        self.marked = head.count == 0;
+    }
+
+    /// The records of the frame that was found last.
+    pub(crate) fn records(&mut self, head: &FrameHead) -> io::Result<&[u8]> {
+        self.file.records(self.at, head)
+    }
+
+    /// Where the next frame would begin.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.file.size()
+    }
+
+    /// How the file ends behind the last frame.
+    pub(crate) fn tail(&mut self) -> io::Result<Tail> {
+        let size = self.file.size();
+        let torn = self
+            .file
+            .last_nonzero(self.offset)?
+            .map(|end| (self.offset, end - self.offset));
+        let left = size.saturating_sub(self.offset);
+        // A file that isn't cut has been made longer than what is written to it. One that ends with the bytes that
+        // are no frame was cut behind what was one.
+        let cut = match (left, self.file.look(self.offset)?) {
+            (0, _) => true,
+            (left, _) if left <= FRAME_HEAD as u64 => true,
+            _ => torn.is_some_and(|(_, length)| length == left),
+        };
+        Ok(Tail {
+            cut,
+            marked: self.marked,
+            torn,
+        })
+    }
+}

@@ -1,0 +1,271 @@
+//! Rows of the store against the journal.
+
+use std::path::PathBuf;
+
+use auditmon_journal::format::Kind;
+use serde_json::json;
+
+use crate::model::{Dir, Model, insert, recount};
+
+const EVENT: u64 = 300;
+
+fn usual() -> (Model, Dir) {
+    let model = Model::usual();
+    let dir = Dir::of(&model);
+    (model, dir)
+}
+
+fn change(dir: &Dir, sql: &str) {
+    let db = rusqlite::Connection::open(dir.file("events.db")).unwrap();
+    db.execute_batch(sql).unwrap();
+    recount(&db);
+    db.close().unwrap();
+}
+
+#[test]
+fn a_row_changed() {
+    let (model, dir) = usual();
+    let sql = format!(
+        "UPDATE events SET username = 'mallo', canonical = CAST(replace(CAST(canonical AS TEXT), 'alice', 'mallo') AS BLOB)
+         WHERE place = {EVENT}"
+    );
+    change(&dir, &sql);
+    let id = model.rec(EVENT).id();
+    let faults = dir.finds(
+        &format!("tampered: events.db: seq {EVENT}, event {id}: "),
+        "the row isn't the event that the journal has",
+    );
+    assert_eq!(faults.len(), 1, "{faults:?}");
+}
+
+#[test]
+fn each_derived_column_of_a_row_changed() {
+    for (column, value) in [
+        ("origin", "'other'"),
+        ("event_name", "'logout'"),
+        ("username", "'mallo'"),
+        ("resource", "'x'"),
+        ("event_source", "'x'"),
+        ("source_ip_address", "'10.0.0.1'"),
+        ("request_id", "'x'"),
+        ("read_only", "1"),
+        ("kind", "'kernel'"),
+        ("host", "'x'"),
+        ("outcome", "'failure'"),
+        ("severity", "'critical'"),
+        ("event_time_ns", "1"),
+        ("received_time_ns", "1"),
+    ] {
+        let (model, dir) = usual();
+        change(
+            &dir,
+            &format!("UPDATE events SET {column} = {value} WHERE place = {EVENT}"),
+        );
+        let id = model.rec(EVENT).id();
+        dir.finds(
+            &format!("tampered: events.db: seq {EVENT}, event {id}: "),
+            &format!("the column {column} isn't what the event says"),
+        );
+    }
+    // The same millisecond of receipt: only the leaf tells.
+    let (_, dir) = usual();
+    change(
+        &dir,
+        &format!("UPDATE events SET received_time_ns = received_time_ns + 1 WHERE place = {EVENT}"),
+    );
+    dir.finds(&format!("tampered: events.db: seq {EVENT}"), "the row isn't the event");
+    let (_, dir) = usual();
+    change(
+        &dir,
+        &format!("UPDATE events SET salt = zeroblob(16) WHERE place = {EVENT}"),
+    );
+    dir.finds(&format!("tampered: events.db: seq {EVENT}"), "the row isn't the event");
+}
+
+#[test]
+fn a_column_that_is_computed_otherwise() {
+    let (_, dir) = usual();
+    let sql = "PRAGMA writable_schema = ON;
+        UPDATE sqlite_schema SET sql = replace(sql, '$.event_time', '$.event_name') WHERE name = 'events';
+        PRAGMA writable_schema = OFF;";
+    change(&dir, sql);
+    dir.finds("tampered: events.db: seq 0, event ", "event_time");
+}
+
+#[test]
+fn a_row_removed() {
+    let (model, dir) = usual();
+    change(&dir, &format!("DELETE FROM events WHERE place = {EVENT}"));
+    let id = model.rec(EVENT).id();
+    let faults = dir.finds(
+        &format!("tampered: events.db: seq {EVENT}, event {id}: "),
+        "it was removed",
+    );
+    assert_eq!(faults.len(), 1, "{faults:?}");
+}
+
+#[test]
+fn the_oldest_rows_may_be_gone_by_retention_and_that_is_said() {
+    let (_, dir) = usual();
+    change(&dir, "DELETE FROM events WHERE place < 20");
+    let report = dir.holds();
+    assert!(
+        report.to_string().contains("deleted by the store's retention"),
+        "{report}"
+    );
+    // Of one kind: not the agent's, which are newer than those that stayed.
+    let (model, dir) = usual();
+    let agent = model.records().find(|(_, rec)| rec.prefix.kind == Kind::Agent).unwrap();
+    let (seq, id) = (agent.0, agent.1.id());
+    change(
+        &dir,
+        &format!("DELETE FROM events WHERE place < 20 OR place = {}", seq - 1),
+    );
+    dir.finds(&format!("tampered: events.db: seq {}", seq - 1), "it was removed");
+    assert_ne!(id, "");
+}
+
+#[test]
+fn a_gap_that_was_told_is_none_of_an_attacker() {
+    let mut model = Model::usual();
+    let data = json!({"sink": "store", "ranges": [[EVENT, EVENT + 3]], "reason": "expired"});
+    model.event(Kind::Agent, "sink.gap", "auditmon", data);
+    model.sign();
+    model.store();
+    for seq in EVENT..=EVENT + 3 {
+        model.rows.remove(&seq);
+    }
+    let dir = Dir::of(&model);
+    dir.holds();
+    change(&dir, &format!("DELETE FROM events WHERE place = {}", EVENT + 5));
+    dir.finds(&format!("tampered: events.db: seq {}", EVENT + 5), "it was removed");
+}
+
+#[test]
+fn a_row_added() {
+    // Where the journal has a state.
+    let (model, dir) = usual();
+    let state = model
+        .records()
+        .find(|(_, rec)| rec.prefix.kind == Kind::State)
+        .unwrap()
+        .0;
+    let add = |dir: &Dir, seq: u64| {
+        let db = rusqlite::Connection::open(dir.file("events.db")).unwrap();
+        insert(&db, seq, model.rec(EVENT));
+        recount(&db);
+        db.close().unwrap();
+    };
+    add(&dir, state);
+    dir.finds(&format!("tampered: events.db: seq {state}, event "), "it was added");
+    // Behind its end.
+    let (_, dir) = usual();
+    add(&dir, model.size() + 5);
+    dir.finds(
+        &format!("tampered: events.db: seq {}, event ", model.size() + 5),
+        "they were added",
+    );
+    // Of an origin that nobody knows.
+    let (_, dir) = usual();
+    add(&dir, 7 << 48);
+    dir.finds("tampered: events.db: ", "is of no origin that the store knows");
+}
+
+#[test]
+fn counts_and_indexes_fit_the_rows() {
+    let (_, dir) = usual();
+    let db = rusqlite::Connection::open(dir.file("events.db")).unwrap();
+    db.execute_batch("UPDATE usage SET rows = rows + 1 WHERE kind = 'kernel'")
+        .unwrap();
+    db.close().unwrap();
+    dir.finds("tampered: events.db: ", "its count of `kernel` rows");
+}
+
+#[test]
+fn an_index_that_hides_a_row() {
+    let (_, dir) = usual();
+    let db = rusqlite::Connection::open(dir.file("events.db")).unwrap();
+    db.execute_batch(
+        "DROP INDEX events_username;
+         CREATE INDEX events_username ON events (username) WHERE place <> 300;
+         PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = 'CREATE INDEX events_username ON events (username)' WHERE name = 'events_username';
+         PRAGMA writable_schema = OFF;",
+    )
+    .unwrap();
+    db.close().unwrap();
+    let faults = dir.finds(
+        "tampered: events.db: ",
+        "the index events_username isn't that of the rows",
+    );
+    assert_eq!(faults.len(), 1, "{faults:?}");
+}
+
+#[test]
+fn a_database_alone_is_checked_by_itself() {
+    let model = Model::usual();
+    let mut dir = Dir::new();
+    model.write_database(&dir.file("copy.db"));
+    dir.database = Some(dir.file("copy.db"));
+    let report = dir.holds();
+    assert_eq!(report.counts.rows, model.rows.len() as u64);
+    assert!(
+        report.to_string().contains("there is no journal to compare them with"),
+        "{report}"
+    );
+    let db = rusqlite::Connection::open(dir.file("copy.db")).unwrap();
+    db.execute_batch("UPDATE events SET username = 'mallo' WHERE place = 300")
+        .unwrap();
+    db.close().unwrap();
+    dir.finds("tampered: copy.db", "the column username");
+    dir.database = Some(dir.file("none.db"));
+    assert!(dir.check().is_err());
+    dir.database = None;
+    assert!(dir.check().is_err(), "no journal, and no database that was given");
+}
+
+/// All files and their bytes.
+fn list(dir: &Dir) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.path().to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.push((path.clone(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn no_file_is_made_or_changed_whatever_state_the_database_is_in() {
+    let (_, dir) = usual();
+    let before = list(&dir);
+    dir.holds();
+    assert!(list(&dir) == before);
+    // An agent has it open, with rows in the WAL; then it is killed.
+    let db = rusqlite::Connection::open(dir.file("events.db")).unwrap();
+    db.execute_batch("PRAGMA journal_mode = WAL; DELETE FROM events WHERE place = 300")
+        .unwrap();
+    recount(&db);
+    let before = list(&dir);
+    dir.finds("tampered: events.db: seq 300", "it was removed");
+    let killed = Dir::new();
+    for (path, bytes) in &before {
+        let to = killed.path().join(path.strip_prefix(dir.path()).unwrap());
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::write(to, bytes).unwrap();
+    }
+    let before = list(&killed);
+    killed.finds("tampered: events.db: seq 300", "it was removed");
+    assert!(list(&killed) == before);
+    std::fs::remove_file(killed.file("events.db-shm")).unwrap();
+    let error = killed.check().unwrap_err().to_string();
+    assert!(error.contains("-shm"), "{error}");
+    drop(db);
+}

@@ -1,0 +1,75 @@
+//! What the real agent wrote, verified by the real command; and proofs that need nothing but a key.
+
+#![allow(clippy::unwrap_used)]
+
+use auditmon_e2e::{Agent, binary};
+use serde_json::Value;
+
+/// The command without configuration, environment and data directory.
+fn alone(arguments: &[&str]) -> std::process::Output {
+    let mut command = std::process::Command::new(binary());
+    command
+        .args(arguments)
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn beside_the_agent_and_stopped_everything_holds_until_a_row_or_a_byte_is_changed() {
+    let mut agent = Agent::start();
+    for n in 0..20 {
+        let event = serde_json::json!({"event_name": "login", "username": "alice", "event_data": {"n": n}});
+        let _ = agent.post(event.to_string()).expect(201);
+    }
+    let events = agent.await_events("?username=alice&limit=100", 20);
+    let id = events[7]["event_id"].as_str().unwrap().to_owned();
+    let seq = events[7]["seq"].as_u64().unwrap();
+
+    let running = agent.run(&["verify"]).expect(0);
+    assert!(running.stdout.contains("holds: "), "{}", running.stdout);
+    assert!(running.stdout.contains("--key") && running.stdout.contains("--against"));
+
+    // A proof, checked with the key and nothing else: no directory, no configuration.
+    let vkey = std::fs::read_to_string(agent.data_dir().join("keys/log.vkey")).unwrap();
+    let proof = agent.run(&["prove", &id]).expect(0);
+    let file = agent.dir().join("event.auditmon-proof");
+    std::fs::write(&file, &proof.stdout).unwrap();
+    let file = file.to_str().unwrap();
+    let checked = alone(&["verify", file, "--key", &vkey, "--json"]);
+    assert!(checked.status.success(), "{checked:?}");
+    let checked: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(checked["proofs"][0]["seq"], seq);
+    assert!(checked["proofs"][0]["event"].as_str().unwrap().contains(&id));
+    let _ = agent.run(&["verify", file]).expect(2);
+    let _ = agent.run(&["prove", "019b76da-a800-7000-8000-000000000001"]).expect(1);
+    let _ = agent.run(&["prove", "7"]).expect(2);
+
+    assert_eq!(agent.stop(), 0);
+    let checkpoint = agent.data_dir().join("journal/1/checkpoint");
+    let checkpoint = checkpoint.to_str().unwrap();
+    let stopped = agent
+        .run(&["verify", "--key", &vkey, "--against", checkpoint, "--json"])
+        .expect(0);
+    let stopped: Value = serde_json::from_str(&stopped.stdout).unwrap();
+    assert_eq!(stopped["holds"], true);
+    assert_eq!(stopped["not_seen"], serde_json::json!([]), "{stopped}");
+    assert_eq!(stopped["counts"]["records"], stopped["newest"]["size"]);
+    let _ = agent.run(&["verify", "--against", file]).expect(0);
+
+    // One byte of an event, wherever it is.
+    let path = agent.data_dir().join("journal/1/seg/00000000000000000000.seg");
+    let bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(36).position(|window| window == id.as_bytes()).unwrap() + 200;
+    let mut changed = bytes.clone();
+    changed[at] ^= 1;
+    std::fs::write(&path, changed).unwrap();
+    let found = agent.run(&["verify"]).expect(1);
+    let line = format!("tampered: journal/1/seg/00000000000000000000.seg: seq {seq}");
+    assert!(found.stdout.contains(&line), "{}", found.stdout);
+    std::fs::write(&path, bytes).unwrap();
+    let _ = agent.run(&["verify"]).expect(0);
+    let none = alone(&["verify", "--data-dir", "/nonexistent"]);
+    assert_eq!(none.status.code(), Some(2), "{none:?}");
+}
