@@ -109,7 +109,12 @@ fn check(context: &Context, args: CheckArgs) -> Result<ExitCode, Failure> {
     let dir = context.data_dir.display();
     let memory = memory(context)?;
     let report = small_runtime()?
-        .block_on(auditmon_source_immudb::check(&config, &server, &memory))
+        .block_on(auditmon_source_immudb::check(
+            &config,
+            &server,
+            &memory,
+            &context.data_dir,
+        ))
         .map_err(could_not)?;
     if !report.remembered {
         eprintln!("auditmon: nothing is remembered of this server on {dir}: what it shows is taken as it is");

@@ -7,6 +7,7 @@ use immudb_verify::{
 };
 
 use crate::client::{Answer, Client, Fault, PAGE, Seat, wire};
+use crate::history::Trail;
 use crate::trusted::Record;
 use crate::verdict::{Code, Finding, Good, How, Unchecked, Verdict};
 
@@ -60,6 +61,7 @@ pub(crate) async fn audit(client: &Client, seat: &mut Seat, asked: &Asked<'_>) -
         asked,
         uuid: None,
         shown: None,
+        trail: Trail::default(),
     };
     let mut verdict = match audit.run().await {
         Ok(good) => Verdict::Ok(good),
@@ -79,6 +81,8 @@ struct Audit<'a> {
     asked: &'a Asked<'a>,
     uuid: Option<String>,
     shown: Option<State>,
+    /// What a walk came by.
+    trail: Trail,
 }
 
 impl Audit<'_> {
@@ -112,6 +116,10 @@ impl Audit<'_> {
             uuid: self.uuid.clone().or_else(|| known.map(str::to_owned)),
             key,
             how,
+            seen: match how {
+                How::Same | How::Held => Vec::new(),
+                How::First | How::Walk | How::Proof => std::mem::take(&mut self.trail).end(claimed),
+            },
         })
     }
 
@@ -259,10 +267,16 @@ impl Audit<'_> {
             let message = self.proof(trusted.tx, trusted.tx).await?;
             Walk::from_trusted(trusted, &wire::dual_proof(dual_proof(&message)?))?
         };
-        let from = walk.next_tx();
-        self.pages(from, claimed.tx, |header| walk.step(&wire::header(&header)).map(|_| ()))
-            .await?;
-        Ok(walk.finish(claimed)?)
+        let (from, mut trail) = (walk.next_tx(), Trail::default());
+        self.pages(from, claimed.tx, |header| {
+            walk.step(&wire::header(&header))?;
+            trail.push(walk.reached());
+            Ok(())
+        })
+        .await?;
+        walk.finish(claimed)?;
+        self.trail = trail;
+        Ok(())
     }
 
     /// From some way before the trusted state, for headers that commit to trees older than that: if it comes through the
@@ -282,17 +296,22 @@ impl Audit<'_> {
             let message = self.proof(back, back).await?;
             Walk::from_trusted(&State { tx: back, alh }, &wire::dual_proof(dual_proof(&message)?))?
         };
-        let from = walk.next_tx();
+        let (from, mut trail) = (walk.next_tx(), Trail::default());
         self.pages(from, claimed.tx, |header| {
             walk.step(&wire::header(&header))?;
             let reached = walk.reached();
+            if reached.tx > trusted.tx {
+                trail.push(reached);
+            }
             if reached.tx == trusted.tx && reached != *trusted {
                 return Err(Reason::WalkHash { tx: reached.tx });
             }
             Ok(())
         })
         .await?;
-        Ok(walk.finish(claimed)?)
+        walk.finish(claimed)?;
+        self.trail = trail;
+        Ok(())
     }
 
     /// Hands over the headers of these transactions, a page at a time.

@@ -1,5 +1,6 @@
 //! One audit for a command: held to what is remembered, and remembering nothing.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +14,12 @@ use tokio::sync::Semaphore;
 
 use crate::client::Fault;
 use crate::config::{ImmudbConfig, ServerConfig};
+use crate::history::Histories;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::note::Note;
 use crate::server::SEATS;
-use crate::source::core;
+use crate::source::{HISTORIES, link};
 use crate::trusted;
 use crate::verdict::Verdict;
 
@@ -54,11 +56,17 @@ pub struct Report {
     pub databases: Vec<Checked>,
 }
 
-/// Audits the selected databases of one server once. Of `config` its times and limits count.
+/// Audits the selected databases of one server once. Of `config` its times and limits count; below `data_dir` an auditor
+/// may have kept what helps to say where a history differs.
 ///
 /// # Errors
 /// A sentence: a setting or a file is wrong, or the server can't be asked at all.
-pub async fn check(config: &ImmudbConfig, server: &ServerConfig, memory: &Memory) -> Result<Report, String> {
+pub async fn check(
+    config: &ImmudbConfig,
+    server: &ServerConfig,
+    memory: &Memory,
+    data_dir: &Path,
+) -> Result<Report, String> {
     let config = ImmudbConfig {
         servers: vec![server.clone()],
         ..config.clone()
@@ -71,25 +79,27 @@ pub async fn check(config: &ImmudbConfig, server: &ServerConfig, memory: &Memory
     let control = Control::of_caller(needs_of(&config).files).map_err(|error| error.to_string())?;
     let metrics = Metrics::new(&Registry::new()).map_err(|error| error.to_string())?;
     let limit = Arc::new(Semaphore::new(config.concurrency as usize));
-    let core = core(&config, server, &limit, &metrics, &control)?;
-    let names = (core.client.endpoint.clone(), core.label.clone());
+    // Read, never written.
+    let histories = Histories::new(data_dir.join(HISTORIES), 0);
+    let link = link(&config, server, (&limit, &histories), &metrics, &control)?;
+    let names = (link.client.endpoint.clone(), link.label.clone());
     let remembered = !trusted::of_server(memory, &names.0).is_empty();
     let mut ledger = Ledger::new(names, memory, metrics, config.interval.0, Duration::ZERO, true);
-    let listed = match core.list().await {
+    let listed = match link.list().await {
         Ok(listed) => listed,
         // From 1.9.3 to 1.11.0 one unloaded database hides the list.
         Err(Fault::Unloaded) => Vec::new(),
         Err(fault) => return Err(fault.to_string()),
     };
-    let audits = stream::iter(core.jobs(&ledger, &listed)).map(|job| {
-        let core = &core;
+    let audits = stream::iter(link.jobs(&ledger, &listed)).map(|job| {
+        let link = &link;
         async move {
-            let verdict = core.one(&job).await;
+            let verdict = link.one(&job).await;
             (job.name, verdict)
         }
     });
     let mut verdicts: Vec<(String, Verdict)> = audits.buffer_unordered(SEATS).collect().await;
-    core.goodbye().await;
+    link.goodbye().await;
     verdicts.sort_by(|a, b| a.0.cmp(&b.0));
     let (mut note, now) = (Note::default(), time::now());
     for (name, verdict) in verdicts {

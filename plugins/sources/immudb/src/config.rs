@@ -24,6 +24,8 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 const MAX_SERVERS: usize = 1_000;
 /// Most databases at a time.
 const MAX_CONCURRENCY: u32 = 1_000;
+/// Smallest and largest `history`.
+const HISTORY: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 /// Smallest and largest `max_message`.
 const MESSAGE: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
 
@@ -49,6 +51,9 @@ pub struct ImmudbConfig {
     pub missing_after: Span,
     /// An event for every audit, not only for changes and once an hour.
     pub every: bool,
+    /// For hashes of transactions of one database, which show where a history begins to differ: 40 bytes each; beyond
+    /// this every second one is left out. 64 KiB to 1 GiB, 0 for none.
+    pub history: Size,
     /// Largest answer that is taken, 1 MiB to 1 GiB.
     pub max_message: Size,
 }
@@ -64,6 +69,7 @@ impl Default for ImmudbConfig {
             walk: 10_000,
             missing_after: Span(Duration::from_secs(60)),
             every: false,
+            history: Size(16 << 20),
             // A decoded answer may take twelve times as much memory; pages of headers that are larger are asked for in parts.
             max_message: Size(16 << 20),
         }
@@ -327,6 +333,9 @@ impl PluginConfig for ImmudbConfig {
                 format!("1 to {MAX_CONCURRENCY}, here {}", self.concurrency),
             );
         }
+        if self.history.0 != 0 && !HISTORY.contains(&self.history.0) {
+            faults.add("history", format!("64KiB to 1GiB, or 0, here {}", self.history));
+        }
         if !MESSAGE.contains(&self.max_message.0) {
             faults.add("max_message", format!("1MiB to 1GiB, here {}", self.max_message));
         }
@@ -354,8 +363,8 @@ impl PluginConfig for ImmudbConfig {
     }
 
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError> {
-        let (metrics, control) = (cx.metrics.clone(), cx.control.clone());
-        let mut auditor = tokio::task::spawn_blocking(move || Auditor::open(self, &metrics, &control))
+        let (metrics, control, dir) = (cx.metrics.clone(), cx.control.clone(), cx.data_dir.clone());
+        let mut auditor = tokio::task::spawn_blocking(move || Auditor::open(self, &dir, &metrics, &control))
             .await
             .map_err(PluginError::transient)?
             // A file may come, or be mended, while the agent runs.

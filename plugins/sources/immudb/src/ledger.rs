@@ -9,6 +9,7 @@ use immudb_verify::{PublicKey, State};
 use serde_json::{Value, json};
 
 use crate::address::Endpoint;
+use crate::locate::Located;
 use crate::metrics::Metrics;
 use crate::note::{Note, Told, log, shown};
 use crate::trusted::{self, Latched, Record, Remembered};
@@ -46,6 +47,8 @@ struct Watched {
     gone: Option<Nanos>,
     /// The state that it showed at the last verdict; a server that gives no answer takes nothing back.
     shown: Option<State>,
+    /// Where it was found to differ, and what the server showed then.
+    located: Option<(State, Located)>,
 }
 
 /// Numbers for the plugin's state.
@@ -125,6 +128,11 @@ impl Ledger {
         last.map_or((None, None), |record| (record.uuid.as_deref(), record.key.as_ref()))
     }
 
+    /// Where a database was found to differ last.
+    pub(crate) fn located(&self, database: &str) -> Option<(State, Located)> {
+        self.databases.get(database).and_then(|watched| watched.located)
+    }
+
     /// Whether an event is due for a database although nothing changed.
     pub(crate) fn is_due(&self, database: &str, now: Nanos) -> bool {
         let told = self.databases.get(database).and_then(|watched| watched.told);
@@ -189,6 +197,8 @@ impl Ledger {
         let watched = self.databases.entry(word.database).or_default();
         watched.remembered = Some(Remembered::Record(Box::new(word.record)));
         watched.gone = None;
+        // The same state may differ elsewhere from another trusted one.
+        watched.located = None;
     }
 
     /// Takes a verdict: what is trusted, what is told.
@@ -213,7 +223,13 @@ impl Ledger {
         }
         match &verdict {
             Verdict::Ok(good) => watched.shown = Some(good.state),
-            Verdict::Tampered(finding) => watched.shown = finding.shown,
+            Verdict::Tampered(finding) => {
+                watched.shown = finding.shown;
+                watched.located = finding
+                    .shown
+                    .zip(finding.located.as_deref().copied())
+                    .or(watched.located);
+            }
             Verdict::Unchecked(_) => {}
         }
         let kind = verdict.kind();
@@ -283,6 +299,7 @@ impl Ledger {
                 data["meaning"] = finding.code.meaning().into();
                 data["do"] = finding.code.advice().into();
                 data["tx"] = finding.tx.into();
+                data["location"] = finding.located.as_ref().map_or(Value::Null, |located| located.data());
                 data["current"] = finding.shown.map_or(Value::Null, |state| shown(&state));
                 if let Some(uuid) = &finding.uuid {
                     data["uuid"] = uuid.clone().into();

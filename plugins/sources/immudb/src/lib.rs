@@ -5,16 +5,18 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`config`](self::config), `address`, `select`, `secret` | settings of `sources.immudb` |
+//! | `config`, `address`, `select`, `secret` | settings of `sources.immudb` |
 //! | `client` | calls to one server |
 //! | `audit` | one audit of one database |
 //! | `verdict` | what it comes to, in codes and in words |
 //! | `trusted` | what is remembered of a database |
-//! | `server` | one server: login, list, all its databases at once |
+//! | `history`, `locate` | hashes of what was found in order; where a history begins to differ |
+//! | `link` | the way to one server: logins, list, one audit and what is kept of it |
+//! | `server` | one server: all its databases at once, every interval |
 //! | `ledger`, `note` | from verdicts to memory and metrics, events and log |
 //! | `word`, `desk` | operators' words after a finding, from the configuration and from commands |
 //! | `source` | the plugin |
-//! | [`check`](check()) | one audit for a command |
+//! | `check` | one audit for a command |
 
 mod address;
 mod audit;
@@ -22,7 +24,10 @@ mod check;
 mod client;
 mod config;
 mod desk;
+mod history;
 mod ledger;
+mod link;
+mod locate;
 mod metrics;
 mod note;
 mod secret;

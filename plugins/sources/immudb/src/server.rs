@@ -10,58 +10,29 @@ use auditmon_core::health::HealthReporter;
 use auditmon_core::time;
 use auditmon_journal::Linger;
 use futures_util::stream::{self, StreamExt as _};
-use immudb_verify::PublicKey;
-use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{Asked, audit};
-use crate::client::seat::ONLY;
-use crate::client::{Client, Fault, Listed, MAX_DATABASES, Seat};
-use crate::config::Accept;
+use crate::client::{Fault, Listed};
 use crate::desk::{Orders, Request};
 use crate::ledger::Ledger;
-use crate::metrics::Metrics;
+use crate::link::{IDLE, Job, Link};
 use crate::note::Note;
-use crate::select::Selection;
 use crate::source::Board;
-use crate::trusted::Record;
 use crate::verdict::{Unchecked, Verdict};
 use crate::word::Order;
 
 /// Most databases of one server at a time: a server has 100 sessions for all its clients.
 pub(crate) const SEATS: usize = 8;
-/// A session that is not used for so long is kept alive; servers end it after two minutes.
-const IDLE: Duration = Duration::from_secs(45);
-/// For saying goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
 /// After a refused login the next one waits so long: each costs the server, and may lock the user out.
 const REFUSED: Duration = Duration::from_secs(60);
 /// Most verdicts of one group in the journal.
 const GROUP: usize = 256;
 
-/// What does not change while it runs.
-pub(crate) struct Core {
-    /// Its name in metrics.
-    pub(crate) label: String,
-    pub(crate) client: Client,
-    pub(crate) selection: Selection,
-    pub(crate) keys: Vec<PublicKey>,
-    pub(crate) accept: Vec<Accept>,
-    pub(crate) walk: u64,
-    pub(crate) interval: Duration,
-    pub(crate) deadline: Duration,
-    /// Databases at a time, all servers together.
-    pub(crate) limit: Arc<Semaphore>,
-    pub(crate) seats: Mutex<Vec<Seat>>,
-    pub(crate) metrics: Metrics,
-}
-
 /// One server while it is audited.
 pub(crate) struct Server {
-    pub(crate) core: Core,
+    pub(crate) link: Link,
     pub(crate) ledger: Ledger,
     /// All databases of the last list.
     pub(crate) listed: Vec<Listed>,
@@ -74,24 +45,15 @@ pub(crate) struct Server {
     pub(crate) orders: Option<Orders>,
 }
 
-/// One database to audit.
-pub(crate) struct Job {
-    pub(crate) name: String,
-    loaded: bool,
-    record: Option<Record>,
-    server: (Option<String>, Option<PublicKey>),
-    held: bool,
-}
-
 impl Server {
     /// Audits until it is told to stop.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.work()).await;
-        self.core.goodbye().await;
+        self.link.goodbye().await;
     }
 
     async fn work(&mut self) {
-        let accept = std::mem::take(&mut self.core.accept);
+        let accept = std::mem::take(&mut self.link.accept);
         for order in accept.iter().filter_map(Order::of) {
             // One that was taken before, or is about nothing, stays without effect; another that fails is tried again by
             // the next life.
@@ -99,7 +61,7 @@ impl Server {
                 tracing::debug!(server = self.ledger.label, "immudb: `accept` has no effect: {says}");
             }
         }
-        let mut tick = tokio::time::interval(self.core.interval);
+        let mut tick = tokio::time::interval(self.link.interval);
         // One that comes while the last is at work is left out.
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut idle = tokio::time::interval(IDLE / 3);
@@ -107,7 +69,7 @@ impl Server {
         loop {
             tokio::select! {
                 _ = tick.tick() => self.tick().await,
-                _ = idle.tick() => self.core.keep_alive().await,
+                _ = idle.tick() => self.link.keep_alive().await,
                 Some(request) = next(&mut self.orders) => {
                     // Who asked may have given up.
                     if !request.answer.is_closed() {
@@ -155,7 +117,7 @@ impl Server {
     async fn fail(&mut self, fault: &Fault) {
         self.ledger.server_fails();
         let mut names: Vec<String> = self.ledger.known().map(str::to_owned).collect();
-        names.retain(|name| self.core.selection.takes(name));
+        names.retain(|name| self.link.selection.takes(name));
         if names.is_empty() {
             names.push(String::new());
         }
@@ -181,45 +143,45 @@ impl Server {
             }
             self.refused = None;
         }
-        match self.core.client.health().await {
+        match self.link.client.health().await {
             Ok(answer) => {
                 self.ledger.version = auditmon_core::event::cut(&answer.message.version, 64).to_owned();
             }
             Err(fault) => {
                 if matches!(fault, Fault::Unreachable(_) | Fault::Timeout(_)) {
                     // A connection that is dead without saying so would not come back by itself.
-                    self.core.client.reconnect();
-                    self.core.seats.lock().clear();
+                    self.link.client.reconnect();
+                    self.link.seats.lock().clear();
                 }
                 return Err(fault);
             }
         }
-        match self.core.list().await {
+        match self.link.list().await {
             Ok(listed) => self.listed = listed,
             // From 1.9.3 to 1.11.0 one unloaded database hides the list.
             Err(Fault::Unloaded) => {}
             Err(fault) => {
                 if matches!(fault, Fault::Login(_) | Fault::NoAuthentication) {
-                    self.refused = Some((Instant::now() + REFUSED.max(self.core.interval), fault.clone()));
+                    self.refused = Some((Instant::now() + REFUSED.max(self.link.interval), fault.clone()));
                 }
                 return Err(fault);
             }
         }
-        Ok(self.core.jobs(&self.ledger, &self.listed))
+        Ok(self.link.jobs(&self.ledger, &self.listed))
     }
 
     async fn all(&mut self, jobs: Vec<Job>) {
         let mut waiting: BTreeSet<String> = jobs.iter().map(|job| job.name.clone()).collect();
         let Self {
-            core, ledger, emitter, ..
+            link, ledger, emitter, ..
         } = self;
-        let core = &*core;
+        let link = &*link;
         let audits = stream::iter(jobs).map(move |job| async move {
-            let verdict = core.one(&job).await;
+            let verdict = link.one(&job).await;
             (job.name, verdict)
         });
         let mut groups = pin!(audits.buffer_unordered(SEATS).ready_chunks(GROUP));
-        let mut late = tokio::time::interval_at(tokio::time::Instant::now() + core.interval, core.interval);
+        let mut late = tokio::time::interval_at(tokio::time::Instant::now() + link.interval, link.interval);
         late.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let voice = Voice { emitter };
         loop {
@@ -285,160 +247,5 @@ impl Voice<'_> {
                 Err(refused) => tokio::time::sleep(refused.retry_after()).await,
             }
         }
-    }
-}
-
-impl Core {
-    /// What is to be audited of these databases and of those that are remembered; those that gave no answer last time at
-    /// the end.
-    pub(crate) fn jobs(&self, ledger: &Ledger, listed: &[Listed]) -> Vec<Job> {
-        let selection = &self.selection;
-        let names = listed.iter().map(|listed| listed.name.as_str());
-        let remembered = ledger.remembered();
-        let mut names: BTreeSet<String> = names
-            .chain(remembered)
-            .filter(|name| selection.takes(name))
-            .map(str::to_owned)
-            .collect();
-        names.extend(
-            selection
-                .named()
-                .filter(|name| crate::client::is_name(name))
-                .map(str::to_owned),
-        );
-        let now = time::now();
-        let (uuid, key) = ledger.identity();
-        let server = (uuid.map(str::to_owned), key.copied());
-        let mut jobs: Vec<Job> = names
-            .into_iter()
-            .take(MAX_DATABASES)
-            .map(|name| Job {
-                loaded: listed.iter().all(|listed| listed.name != name || listed.loaded),
-                record: ledger.record(&name).cloned(),
-                server: server.clone(),
-                held: ledger.is_due(&name, now),
-                name,
-            })
-            .collect();
-        jobs.sort_by_cached_key(|job| ledger.was_silent(&job.name));
-        jobs
-    }
-
-    /// Says goodbye to the server; one that is gone ends its logins by itself.
-    pub(crate) async fn goodbye(&self) {
-        let seats = std::mem::take(&mut *self.seats.lock());
-        let goodbye = futures_util::future::join_all(seats.into_iter().map(|seat| self.client.close(seat)));
-        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
-    }
-
-    /// Audits one database within its deadline.
-    pub(crate) async fn one(&self, job: &Job) -> Verdict {
-        if !job.loaded {
-            return Verdict::of_fault(&Fault::Unloaded);
-        }
-        // Never closed.
-        let _permit = self.limit.acquire().await;
-        let begin = Instant::now();
-        let verdict = tokio::time::timeout(self.deadline, self.judge(job)).await;
-        self.metrics.took(&self.label, begin.elapsed().as_secs_f64());
-        verdict.unwrap_or_else(|_| Verdict::of_fault(&Fault::Timeout(self.deadline)))
-    }
-
-    async fn judge(&self, job: &Job) -> Verdict {
-        let asked = Asked {
-            database: &job.name,
-            trusted: job.record.as_ref(),
-            server: (job.server.0.as_deref(), job.server.1.as_ref()),
-            keys: &self.keys,
-            walk: self.walk,
-            held: job.held,
-        };
-        for attempt in 0..2 {
-            // A restart ends all logins: the second time none of those that lie there is taken.
-            let seat = match attempt {
-                0 => self.seat(&job.name).await,
-                _ => self.client.open(&job.name).await,
-            };
-            let mut seat = match seat {
-                Ok(seat) => seat,
-                Err(fault) => return Verdict::of_fault(&fault),
-            };
-            let Some(verdict) = audit(&self.client, &mut seat, &asked).await else {
-                continue;
-            };
-            match &verdict {
-                // It may still be at work on that; the seat is not asked anything else.
-                Verdict::Unchecked(why) if why.reason == "timeout" => {
-                    let _ = tokio::time::timeout(GOODBYE, self.client.close(seat)).await;
-                }
-                _ => self.seats.lock().push(seat),
-            }
-            return verdict;
-        }
-        Verdict::of_fault(&Fault::Expired)
-    }
-
-    /// A login, if possible one that is on this database.
-    async fn seat(&self, database: &str) -> Result<Seat, Fault> {
-        let free = {
-            let mut seats = self.seats.lock();
-            let there = seats.iter().position(|seat| seat.database() == Some(database));
-            match there {
-                Some(at) => Some(seats.swap_remove(at)),
-                None => seats.pop(),
-            }
-        };
-        match free {
-            Some(seat) => Ok(seat),
-            None => self.client.open(database).await,
-        }
-    }
-
-    /// The list of databases; without a login that of a server without authentication.
-    pub(crate) async fn list(&self) -> Result<Vec<Listed>, Fault> {
-        let names: Vec<String> = self.selection.named().map(str::to_owned).collect();
-        for attempt in 0..2 {
-            let free = self.seats.lock().pop();
-            let seat = match free {
-                Some(seat) => seat,
-                None => self.client.open_any(&names).await?,
-            };
-            match self.client.list(&seat).await {
-                // After a restart of the server none of the others is good for anything either.
-                Err(Fault::Expired) if attempt == 0 && !seat.is_without_login() => self.seats.lock().clear(),
-                Err(Fault::NoAuthentication) if seat.is_without_login() => {
-                    self.seats.lock().push(seat);
-                    let name = ONLY.to_owned();
-                    return Ok(vec![Listed { name, loaded: true }]);
-                }
-                Err(Fault::Expired) if seat.is_without_login() => {
-                    let text = "the server asks for a login; set `username` and `password` or `password_file`";
-                    return Err(Fault::Login(text.to_owned()));
-                }
-                other => {
-                    self.seats.lock().push(seat);
-                    return other;
-                }
-            }
-        }
-        Err(Fault::Expired)
-    }
-
-    /// Uses the sessions that were not used for a while; those that are gone are opened again when needed.
-    async fn keep_alive(&self) {
-        let idle: Vec<Seat> = {
-            let mut seats = self.seats.lock();
-            let (idle, busy) = std::mem::take(&mut *seats)
-                .into_iter()
-                .partition(|seat| seat.expires() && seat.used().elapsed() >= IDLE);
-            *seats = busy;
-            idle
-        };
-        let kept = idle.into_iter().map(|mut seat| async move {
-            let kept = self.client.keep_alive(&mut seat).await;
-            kept.is_ok().then_some(seat)
-        });
-        let kept = futures_util::future::join_all(kept).await;
-        self.seats.lock().extend(kept.into_iter().flatten());
     }
 }

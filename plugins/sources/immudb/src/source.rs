@@ -18,12 +18,16 @@ use crate::address::Endpoint;
 use crate::client::{Client, connect};
 use crate::config::{ImmudbConfig, ServerConfig};
 use crate::desk::{Desk, Orders};
+use crate::history::Histories;
 use crate::ledger::{Ledger, Summary};
+use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::secret::Credentials;
 use crate::select::Selection;
-use crate::server::{Core, Server};
+use crate::server::Server;
 
+/// Where hashes of transactions are kept, below the data directory.
+pub(crate) const HISTORIES: &str = "immudb";
 /// Most databases that the plugin's state names.
 const NAMED: usize = 5;
 
@@ -62,7 +66,7 @@ impl Board {
 /// `sources.immudb`, ready to run.
 pub(crate) struct Auditor {
     config: ImmudbConfig,
-    servers: Vec<(Core, Option<Orders>)>,
+    servers: Vec<(Link, Option<Orders>)>,
     metrics: Metrics,
 }
 
@@ -71,13 +75,19 @@ impl Auditor {
     ///
     /// # Errors
     /// Which server and file, and what is wrong with it.
-    pub(crate) fn open(config: ImmudbConfig, registry: &Registry, control: &Control) -> Result<Self, String> {
+    pub(crate) fn open(
+        config: ImmudbConfig,
+        data_dir: &Path,
+        registry: &Registry,
+        control: &Control,
+    ) -> Result<Self, String> {
         let metrics = Metrics::new(registry).map_err(|error| error.to_string())?;
+        let histories = Histories::new(data_dir.join(HISTORIES), config.history.0);
         let limit = Arc::new(Semaphore::new(config.concurrency as usize));
         let open = |server: &ServerConfig| {
-            let core = core(&config, server, &limit, &metrics, control);
-            let core = core.map_err(|error| format!("{}: {error}", server.label()))?;
-            Ok((core, None))
+            let link = link(&config, server, (&limit, &histories), &metrics, control);
+            let link = link.map_err(|error| format!("{}: {error}", server.label()))?;
+            Ok((link, None))
         };
         let servers: Result<Vec<_>, String> = config.servers.iter().map(open).collect();
         Ok(Self {
@@ -90,8 +100,8 @@ impl Auditor {
     /// Where commands reach its servers.
     pub(crate) fn desk(&mut self) -> Desk {
         let mut desk = Desk::default();
-        for (core, orders) in &mut self.servers {
-            *orders = Some(desk.open(&core.label, &core.client.endpoint));
+        for (link, orders) in &mut self.servers {
+            *orders = Some(desk.open(&link.label, &link.client.endpoint));
         }
         desk
     }
@@ -101,13 +111,13 @@ impl Auditor {
 ///
 /// # Errors
 /// Which file, and what is wrong with it.
-pub(crate) fn core(
+pub(crate) fn link(
     config: &ImmudbConfig,
     server: &ServerConfig,
-    limit: &Arc<Semaphore>,
+    (limit, histories): (&Arc<Semaphore>, &Histories),
     metrics: &Metrics,
     control: &Control,
-) -> Result<Core, String> {
+) -> Result<Link, String> {
     let endpoint = Endpoint::parse(&server.address)?;
     let target = connect::target(&endpoint, server.tls.as_ref(), config.timeout.0, control)?;
     let credentials = match (&server.username, &server.password) {
@@ -117,7 +127,7 @@ pub(crate) fn core(
     let max_message = usize::try_from(config.max_message.0).unwrap_or(usize::MAX);
     let keys = server.signing_keys.iter().map(|file| key(control, file));
     let keys: Result<Vec<PublicKey>, String> = keys.collect();
-    Ok(Core {
+    Ok(Link {
         label: server.label().to_owned(),
         client: Client::new(
             endpoint,
@@ -135,6 +145,7 @@ pub(crate) fn core(
         deadline: config.deadline.0,
         limit: limit.clone(),
         seats: Mutex::default(),
+        histories: histories.clone(),
         metrics: metrics.clone(),
     })
 }
@@ -152,9 +163,9 @@ impl Source for Auditor {
         let board = Arc::new(Board::default());
         let mut tasks = JoinSet::new();
         cx.health.ok();
-        for (core, orders) in self.servers {
+        for (link, orders) in self.servers {
             let ledger = Ledger::new(
-                (core.client.endpoint.clone(), core.label.clone()),
+                (link.client.endpoint.clone(), link.label.clone()),
                 &cx.memory,
                 self.metrics.clone(),
                 self.config.interval.0,
@@ -162,7 +173,7 @@ impl Source for Auditor {
                 self.config.every,
             );
             let server = Server {
-                core,
+                link,
                 ledger,
                 listed: Vec::new(),
                 refused: None,

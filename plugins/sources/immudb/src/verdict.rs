@@ -3,6 +3,7 @@
 use immudb_verify::{PublicKey, Reason, State};
 
 use crate::client::Fault;
+use crate::locate::Located;
 
 /// Reason of a finding that is over as far as the server shows, and that nobody has accepted yet.
 pub(crate) const NOT_ACCEPTED: &str = "not-accepted";
@@ -25,6 +26,8 @@ pub(crate) struct Good {
     pub(crate) uuid: Option<String>,
     pub(crate) key: Option<PublicKey>,
     pub(crate) how: How,
+    /// What was found to follow the trusted state, in order; the claimed state is the last. Empty if nothing is new.
+    pub(crate) seen: Vec<State>,
 }
 
 /// What was looked at.
@@ -68,6 +71,8 @@ pub(crate) struct Finding {
     pub(crate) uuid: Option<String>,
     /// The transaction, if it is known.
     pub(crate) tx: Option<u64>,
+    /// Where the history begins to differ, as far as is remembered.
+    pub(crate) located: Option<Box<Located>>,
 }
 
 /// What could not be checked, and why.
@@ -192,7 +197,15 @@ impl Finding {
             shown: None,
             uuid: None,
             tx: None,
+            located: None,
         }
+    }
+
+    /// Adds where the history begins to differ.
+    pub(crate) fn locate(&mut self, located: Located) {
+        self.text.push_str(&located.words());
+        self.tx = self.tx.or(located.tx());
+        self.located = Some(Box::new(located));
     }
 }
 

@@ -111,11 +111,15 @@ pub(crate) fn of(status: &Status, credentials: Option<&Credentials>) -> Fault {
     let shown = || excerpt(said, credentials);
     let starts = |heads: &[&str]| heads.iter().any(|head| said.starts_with(head));
     let holds = |parts: &[&str]| parts.iter().any(|part| said.contains(part));
+    // What a server says has no cause here: a call that was cancelled with one lost its connection.
+    let cause = std::error::Error::source(status);
+    let lost = || {
+        let cause = cause.map(connect::explain);
+        Fault::Unreachable(cause.map_or_else(shown, |cause| excerpt(&cause, credentials)))
+    };
     match status.code() {
-        Code::Unavailable => {
-            let cause = std::error::Error::source(status).map(connect::explain);
-            return Fault::Unreachable(cause.map_or_else(shown, |cause| excerpt(&cause, credentials)));
-        }
+        Code::Unavailable => return lost(),
+        Code::Cancelled if cause.is_some() => return lost(),
         Code::ResourceExhausted | Code::Cancelled | Code::DeadlineExceeded | Code::Aborted => {
             return Fault::Busy(shown());
         }

@@ -12,6 +12,7 @@ mod contract;
 mod fake;
 mod honest;
 mod lies;
+mod located;
 mod real;
 mod recorded;
 mod tls;

@@ -342,11 +342,11 @@ fn told(test: &str, event: &Value) {
 }
 
 /// Audits, stops the server, tampers with its directory, starts it again and waits for the finding.
-async fn tampered(test: &str, tamper: impl AsyncFnOnce(&mut Real, &Path), codes: &[&str]) {
+///
+/// Gives the event's data, and the transaction that the older copy ends with.
+async fn tampered(test: &str, tamper: impl AsyncFnOnce(&mut Real, &Path), codes: &[&str]) -> Option<(Value, u64)> {
     let _one = ONE.lock().await;
-    let Some(mut real) = Real::start(test).await else {
-        return;
-    };
+    let mut real = Real::start(test).await?;
     let mut writer = real.writer().await;
     writer.create("orders").await;
     writer.create("billing").await;
@@ -373,12 +373,16 @@ async fn tampered(test: &str, tamper: impl AsyncFnOnce(&mut Real, &Path), codes:
     assert!(codes.contains(&data["code"].as_str().unwrap()), "{event:#}");
     assert_eq!(data["trusted"]["tx"], trusted);
     trial.stop().await;
+    Some((data.clone(), seen))
 }
 
 #[tokio::test]
 async fn an_older_copy() {
     let put_back = async |real: &mut Real, older: &Path| copy(older, &real.data());
-    tampered("an_older_copy", put_back, &["rollback"]).await;
+    if let Some((data, tx)) = tampered("an_older_copy", put_back, &["rollback"]).await {
+        assert_eq!(data["location"]["same_to"], tx, "{data:#}");
+        assert_eq!(data["location"]["lost"], json!({"from": tx + 1, "to": tx + 10}));
+    }
 }
 
 #[tokio::test]
@@ -393,7 +397,13 @@ async fn an_older_copy_that_grew_on() {
         real.stop();
         real.port = port;
     };
-    tampered("an_older_copy_that_grew_on", grown, &["proof"]).await;
+    if let Some((data, tx)) = tampered("an_older_copy_that_grew_on", grown, &["proof"]).await {
+        assert_eq!(
+            (&data["location"]["same_to"], &data["tx"]),
+            (&json!(tx), &json!(tx + 1)),
+            "{data:#}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -127,6 +127,19 @@ async fn a_server_that_never_answered_is_seen() {
     trial.stop().await;
 }
 
+/// Whenever a connection breaks, it is the server that is gone; not one that says that it is busy.
+#[tokio::test]
+async fn connections_that_are_closed_at_once_are_no_answers() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.stop());
+    let mut trial = Trial::start(quick(&fake)).await;
+    for _ in 0..150 {
+        let event = trial.verdict("", "error", "").await;
+        assert_eq!(event["event_data"]["reason"], "unreachable", "{event:#}");
+    }
+    trial.stop().await;
+}
+
 #[tokio::test]
 async fn an_audit_without_end_is_told_and_not_begun_again() {
     let fake = Fake::start().await;

@@ -1,0 +1,270 @@
+//! Hashes of transactions that were found in order, by database: a file that shows where a history begins to differ.
+//!
+//! Derived: no verdict depends on it. It is good as far as it holds the trusted state, which is in the journal; what is
+//! behind that is cut off, and without it the file begins anew. Records have 40 bytes: transaction (big-endian), Alh. They
+//! are in order, and some may be missing: where a proof stood for many transactions, and where the file was thinned out.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use immudb_verify::{Alh, Hash, State, TxId};
+
+use crate::address::Endpoint;
+
+const RECORD: usize = 40;
+
+/// Where the files of all databases are.
+#[derive(Clone, Debug)]
+pub(crate) struct Histories {
+    dir: PathBuf,
+    limit: u64,
+}
+
+/// One database's file.
+#[derive(Clone, Debug)]
+pub(crate) struct History {
+    file: PathBuf,
+    limit: u64,
+}
+
+/// What it holds up to a trusted state, oldest first.
+#[derive(Clone, Debug)]
+pub(crate) struct Rungs {
+    file: Arc<File>,
+    pub(crate) count: u64,
+}
+
+impl Histories {
+    /// Files in this directory, each of at most `limit` bytes.
+    pub(crate) fn new(dir: PathBuf, limit: u64) -> Self {
+        Self { dir, limit }
+    }
+
+    pub(crate) fn of(&self, endpoint: &Endpoint, database: &str) -> History {
+        let name = auditmon_journal::format::source_hash(&format!("{endpoint}/{database}"));
+        History {
+            file: self.dir.join(format!("{}.alh", hex::encode(name))),
+            limit: self.limit,
+        }
+    }
+}
+
+impl Rungs {
+    fn of(file: File) -> io::Result<Self> {
+        let count = file.metadata()?.len() / RECORD as u64;
+        Ok(Self {
+            file: Arc::new(file),
+            count,
+        })
+    }
+
+    /// The record at this place; waits for the disk.
+    pub(crate) fn get(&self, at: u64) -> io::Result<State> {
+        let mut bytes = [0; RECORD];
+        self.file.read_exact_at(&mut bytes, at * RECORD as u64)?;
+        let (mut tx, mut alh) = ([0; 8], [0; 32]);
+        tx.copy_from_slice(&bytes[..8]);
+        alh.copy_from_slice(&bytes[8..]);
+        Ok(State {
+            tx: TxId(u64::from_be_bytes(tx)),
+            alh: Alh(Hash::from(alh)),
+        })
+    }
+
+    /// How many there are up to this one and with it; `None` if it isn't there.
+    fn up_to(&self, state: &State) -> io::Result<Option<u64>> {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.get(middle)?.tx < state.tx {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let there = low < self.count && self.get(low)? == *state;
+        Ok(there.then_some(low + 1))
+    }
+}
+
+fn bytes(state: &State) -> [u8; RECORD] {
+    let mut bytes = [0; RECORD];
+    bytes[..8].copy_from_slice(&state.tx.0.to_be_bytes());
+    bytes[8..].copy_from_slice(state.alh.0.as_ref());
+    bytes
+}
+
+impl History {
+    /// Adds what was found to follow the trusted state; waits for the disk.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(crate) fn append(&self, trusted: Option<&State>, found: &[State]) -> io::Result<()> {
+        if self.limit == 0 {
+            return Ok(());
+        }
+        if let Some(dir) = self.file.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        }
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let rungs = Rungs::of(options.open(&self.file)?)?;
+        let trusted = trusted.filter(|state| !state.is_empty());
+        let known = match trusted {
+            Some(state) => rungs.up_to(state)?,
+            None => None,
+        };
+        let first = trusted.filter(|_| known.is_none());
+        let mut last = trusted.map_or(TxId(0), |state| state.tx);
+        let mut out: Vec<u8> = first.map(bytes).into_iter().flatten().collect();
+        for state in found {
+            if state.tx > last {
+                last = state.tx;
+                out.extend(bytes(state));
+            }
+        }
+        let keep = known.unwrap_or(0) * RECORD as u64;
+        rungs.file.set_len(keep)?;
+        rungs.file.write_all_at(&out, keep)?;
+        if keep + out.len() as u64 > self.limit {
+            self.thin(&Rungs::of(File::open(&self.file)?)?)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves out every second record, never the last; what is older was left out more often.
+    fn thin(&self, rungs: &Rungs) -> io::Result<()> {
+        let mut out = Vec::new();
+        for at in (0..rungs.count).filter(|at| (rungs.count - 1 - at).is_multiple_of(2)) {
+            out.extend(bytes(&rungs.get(at)?));
+        }
+        let new = self.file.with_extension("new");
+        let mut options = File::options();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(&new)?.write_all_at(&out, 0)?;
+        fs::rename(&new, &self.file)
+    }
+
+    /// What is known up to the trusted state; `None` if the file doesn't hold that.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub(crate) fn rungs(&self, trusted: &State) -> io::Result<Option<Rungs>> {
+        let file = match File::open(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let rungs = Rungs::of(file)?;
+        let known = rungs.up_to(trusted)?;
+        Ok(known.map(|count| Rungs { count, ..rungs }))
+    }
+}
+
+/// States on the way of a walk, of which it keeps a bounded number, evenly.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trail {
+    states: Vec<State>,
+    /// One of so many is kept; doubled when there are too many.
+    stride: u64,
+}
+
+/// Most states of a trail: 2.5 MiB.
+const TRAIL: usize = 1 << 16;
+
+impl Trail {
+    pub(crate) fn push(&mut self, state: State) {
+        let stride = self.stride.max(1);
+        if !state.tx.0.is_multiple_of(stride) {
+            return;
+        }
+        self.states.push(state);
+        if self.states.len() >= TRAIL {
+            self.stride = stride * 2;
+            let stride = self.stride;
+            self.states.retain(|state| state.tx.0.is_multiple_of(stride));
+        }
+    }
+
+    /// All of it, and where it ended.
+    pub(crate) fn end(mut self, last: State) -> Vec<State> {
+        if self.states.last() != Some(&last) {
+            self.states.push(last);
+        }
+        self.states
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(tx: u64, salt: u8) -> State {
+        State {
+            tx: TxId(tx),
+            alh: Alh(Hash::from([salt; 32])),
+        }
+    }
+
+    fn all(history: &History, trusted: &State) -> Option<Vec<u64>> {
+        let rungs = history.rungs(trusted).unwrap()?;
+        Some((0..rungs.count).map(|at| rungs.get(at).unwrap().tx.0).collect())
+    }
+
+    fn history(limit: u64) -> (tempfile::TempDir, History) {
+        let dir = tempfile::tempdir().unwrap();
+        let endpoint = Endpoint::parse("a:1").unwrap();
+        let history = Histories::new(dir.path().join("below"), limit).of(&endpoint, "db");
+        (dir, history)
+    }
+
+    #[test]
+    fn it_grows_behind_the_trusted_state_and_nowhere_else() {
+        let (_dir, history) = history(1 << 20);
+        let found: Vec<State> = (5..9).map(|tx| state(tx, 1)).collect();
+        history.append(Some(&state(4, 1)), &found).unwrap();
+        assert_eq!(all(&history, &state(8, 1)), Some(vec![4, 5, 6, 7, 8]));
+        assert_eq!(all(&history, &state(6, 1)), Some(vec![4, 5, 6]));
+        // Written, and never trusted: a crash in between.
+        history.append(Some(&state(6, 1)), &[state(9, 2)]).unwrap();
+        assert_eq!(all(&history, &state(9, 2)), Some(vec![4, 5, 6, 9]));
+        assert_eq!(all(&history, &state(8, 1)), None);
+        // Another history, or the same one behind transactions that nobody saw: the file says nothing.
+        history.append(Some(&state(6, 3)), &[state(7, 3)]).unwrap();
+        assert_eq!(all(&history, &state(7, 3)), Some(vec![6, 7]));
+        // What a crash tore or a disk spoilt.
+        let file = File::options().write(true).open(&history.file).unwrap();
+        file.set_len(2 * RECORD as u64 - 3).unwrap();
+        history.append(Some(&state(7, 3)), &[state(8, 3)]).unwrap();
+        assert_eq!(all(&history, &state(8, 3)), Some(vec![7, 8]));
+        fs::write(&history.file, [0xff; 3 * RECORD]).unwrap();
+        assert_eq!(all(&history, &state(8, 3)), None);
+        history.append(None, &[state(1, 1)]).unwrap();
+        assert_eq!(all(&history, &state(1, 1)), Some(vec![1]));
+    }
+
+    #[test]
+    fn it_is_thinned_out_and_keeps_its_end() {
+        let (_dir, history) = history(8 * RECORD as u64);
+        for tx in 2..=100 {
+            history.append(Some(&state(tx - 1, 1)), &[state(tx, 1)]).unwrap();
+            let known = all(&history, &state(tx, 1)).unwrap();
+            assert!(known.len() <= 8 && known.is_sorted(), "{known:?}");
+            assert_eq!(known.last(), Some(&tx));
+        }
+    }
+
+    #[test]
+    fn a_trail_is_bounded_and_even() {
+        let mut trail = Trail::default();
+        let most = 300_000;
+        (1..=most).for_each(|tx| trail.push(state(tx, 1)));
+        let states = trail.end(state(most, 1));
+        assert!(states.len() <= TRAIL + 1);
+        let steps: Vec<u64> = states.windows(2).map(|pair| pair[1].tx.0 - pair[0].tx.0).collect();
+        assert!(steps.iter().all(|step| (1..=8).contains(step)));
+        assert_eq!(states.last(), Some(&state(most, 1)));
+    }
+}

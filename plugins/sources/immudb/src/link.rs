@@ -1,0 +1,269 @@
+//! The way to one server: its logins, its list, and one audit of one of its databases.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use auditmon_core::time;
+use immudb_verify::{PublicKey, State};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::audit::{Asked, audit};
+use crate::client::seat::ONLY;
+use crate::client::{Client, Fault, Listed, MAX_DATABASES, Seat};
+use crate::config::Accept;
+use crate::history::Histories;
+use crate::ledger::Ledger;
+use crate::locate::{Located, locate};
+use crate::metrics::Metrics;
+use crate::select::Selection;
+use crate::trusted::Record;
+use crate::verdict::{Code, Finding, Good, Verdict};
+
+/// A session that is not used for so long is kept alive; servers end it after two minutes.
+pub(crate) const IDLE: Duration = Duration::from_secs(45);
+/// For saying goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What does not change while it runs.
+pub(crate) struct Link {
+    /// Its name in metrics.
+    pub(crate) label: String,
+    pub(crate) client: Client,
+    pub(crate) selection: Selection,
+    pub(crate) keys: Vec<PublicKey>,
+    pub(crate) accept: Vec<Accept>,
+    pub(crate) walk: u64,
+    pub(crate) interval: Duration,
+    pub(crate) deadline: Duration,
+    /// Databases at a time, all servers together.
+    pub(crate) limit: Arc<Semaphore>,
+    pub(crate) seats: Mutex<Vec<Seat>>,
+    pub(crate) histories: Histories,
+    pub(crate) metrics: Metrics,
+}
+
+/// One database to audit.
+pub(crate) struct Job {
+    pub(crate) name: String,
+    loaded: bool,
+    record: Option<Record>,
+    server: (Option<String>, Option<PublicKey>),
+    held: bool,
+    /// Where it was found to differ, and what the server showed then.
+    located: Option<(State, Located)>,
+}
+
+impl Link {
+    /// What is to be audited of these databases and of those that are remembered; those that gave no answer last time at
+    /// the end.
+    pub(crate) fn jobs(&self, ledger: &Ledger, listed: &[Listed]) -> Vec<Job> {
+        let selection = &self.selection;
+        let names = listed.iter().map(|listed| listed.name.as_str());
+        let remembered = ledger.remembered();
+        let mut names: BTreeSet<String> = names
+            .chain(remembered)
+            .filter(|name| selection.takes(name))
+            .map(str::to_owned)
+            .collect();
+        names.extend(
+            selection
+                .named()
+                .filter(|name| crate::client::is_name(name))
+                .map(str::to_owned),
+        );
+        let now = time::now();
+        let (uuid, key) = ledger.identity();
+        let server = (uuid.map(str::to_owned), key.copied());
+        let mut jobs: Vec<Job> = names
+            .into_iter()
+            .take(MAX_DATABASES)
+            .map(|name| Job {
+                loaded: listed.iter().all(|listed| listed.name != name || listed.loaded),
+                record: ledger.record(&name).cloned(),
+                server: server.clone(),
+                held: ledger.is_due(&name, now),
+                located: ledger.located(&name),
+                name,
+            })
+            .collect();
+        jobs.sort_by_cached_key(|job| ledger.was_silent(&job.name));
+        jobs
+    }
+
+    /// Says goodbye to the server; one that is gone ends its logins by itself.
+    pub(crate) async fn goodbye(&self) {
+        let seats = std::mem::take(&mut *self.seats.lock());
+        let goodbye = futures_util::future::join_all(seats.into_iter().map(|seat| self.client.close(seat)));
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    }
+
+    /// Audits one database within its deadline.
+    pub(crate) async fn one(&self, job: &Job) -> Verdict {
+        if !job.loaded {
+            return Verdict::of_fault(&Fault::Unloaded);
+        }
+        // Never closed.
+        let _permit = self.limit.acquire().await;
+        let begin = Instant::now();
+        let verdict = tokio::time::timeout(self.deadline, self.judge(job)).await;
+        self.metrics.took(&self.label, begin.elapsed().as_secs_f64());
+        let mut verdict = verdict.unwrap_or_else(|_| Verdict::of_fault(&Fault::Timeout(self.deadline)));
+        match &mut verdict {
+            Verdict::Ok(good) => self.remember(job, good).await,
+            // A finding doesn't wait for this longer than an audit may take, and stands without it.
+            Verdict::Tampered(finding) => {
+                let _ = tokio::time::timeout(self.deadline, self.locate(job, finding)).await;
+            }
+            Verdict::Unchecked(_) => {}
+        }
+        verdict
+    }
+
+    /// Keeps what was seen, for the day when something differs. Nothing is taken while a finding stands.
+    async fn remember(&self, job: &Job, good: &mut Good) {
+        let seen = std::mem::take(&mut good.seen);
+        let latched = job.record.as_ref().is_some_and(|record| record.finding.is_some());
+        if latched || seen.is_empty() || good.state.is_empty() {
+            return;
+        }
+        let history = self.histories.of(&self.client.endpoint, &job.name);
+        let trusted = job.record.as_ref().map(|record| record.state);
+        let kept = tokio::task::spawn_blocking(move || history.append(trusted.as_ref(), &seen)).await;
+        if let Err(error) = kept.map_err(std::io::Error::other).flatten() {
+            let (server, database) = (&self.label, &job.name);
+            tracing::debug!(server, database, "immudb: the history is not kept: {error}");
+        }
+    }
+
+    /// Says where the history begins to differ, as far as that is remembered.
+    async fn locate(&self, job: &Job, finding: &mut Finding) {
+        let (Some(record), Some(shown)) = (&job.record, finding.shown) else {
+            return;
+        };
+        if !matches!(finding.code, Code::Proof | Code::Fork | Code::Rollback) {
+            return;
+        }
+        if let Some((_, located)) = job.located.filter(|(state, _)| *state == shown) {
+            return finding.locate(located);
+        }
+        let (history, trusted) = (self.histories.of(&self.client.endpoint, &job.name), record.state);
+        let rungs = tokio::task::spawn_blocking(move || history.rungs(&trusted)).await;
+        let Ok(Ok(Some(rungs))) = rungs else { return };
+        let Ok(mut seat) = self.seat(&job.name).await else {
+            return;
+        };
+        let found = locate(&self.client, &mut seat, &job.name, &rungs, (trusted, shown)).await;
+        match found {
+            Ok(located) => {
+                self.seats.lock().push(seat);
+                finding.locate(located);
+            }
+            Err(fault) => {
+                let text = format!("; where it differs could not be found: {fault}");
+                finding.text.push_str(&text);
+                // It may still be at work on that.
+                let _ = tokio::time::timeout(GOODBYE, self.client.close(seat)).await;
+            }
+        }
+    }
+
+    async fn judge(&self, job: &Job) -> Verdict {
+        let asked = Asked {
+            database: &job.name,
+            trusted: job.record.as_ref(),
+            server: (job.server.0.as_deref(), job.server.1.as_ref()),
+            keys: &self.keys,
+            walk: self.walk,
+            held: job.held,
+        };
+        for attempt in 0..2 {
+            // A restart ends all logins: the second time none of those that lie there is taken.
+            let seat = match attempt {
+                0 => self.seat(&job.name).await,
+                _ => self.client.open(&job.name).await,
+            };
+            let mut seat = match seat {
+                Ok(seat) => seat,
+                Err(fault) => return Verdict::of_fault(&fault),
+            };
+            let Some(verdict) = audit(&self.client, &mut seat, &asked).await else {
+                continue;
+            };
+            match &verdict {
+                // It may still be at work on that; the seat is not asked anything else.
+                Verdict::Unchecked(why) if why.reason == "timeout" => {
+                    let _ = tokio::time::timeout(GOODBYE, self.client.close(seat)).await;
+                }
+                _ => self.seats.lock().push(seat),
+            }
+            return verdict;
+        }
+        Verdict::of_fault(&Fault::Expired)
+    }
+
+    /// A login, if possible one that is on this database.
+    async fn seat(&self, database: &str) -> Result<Seat, Fault> {
+        let free = {
+            let mut seats = self.seats.lock();
+            let there = seats.iter().position(|seat| seat.database() == Some(database));
+            match there {
+                Some(at) => Some(seats.swap_remove(at)),
+                None => seats.pop(),
+            }
+        };
+        match free {
+            Some(seat) => Ok(seat),
+            None => self.client.open(database).await,
+        }
+    }
+
+    /// The list of databases; without a login that of a server without authentication.
+    pub(crate) async fn list(&self) -> Result<Vec<Listed>, Fault> {
+        let names: Vec<String> = self.selection.named().map(str::to_owned).collect();
+        for attempt in 0..2 {
+            let free = self.seats.lock().pop();
+            let seat = match free {
+                Some(seat) => seat,
+                None => self.client.open_any(&names).await?,
+            };
+            match self.client.list(&seat).await {
+                // After a restart of the server none of the others is good for anything either.
+                Err(Fault::Expired) if attempt == 0 && !seat.is_without_login() => self.seats.lock().clear(),
+                Err(Fault::NoAuthentication) if seat.is_without_login() => {
+                    self.seats.lock().push(seat);
+                    let name = ONLY.to_owned();
+                    return Ok(vec![Listed { name, loaded: true }]);
+                }
+                Err(Fault::Expired) if seat.is_without_login() => {
+                    let text = "the server asks for a login; set `username` and `password` or `password_file`";
+                    return Err(Fault::Login(text.to_owned()));
+                }
+                other => {
+                    self.seats.lock().push(seat);
+                    return other;
+                }
+            }
+        }
+        Err(Fault::Expired)
+    }
+
+    /// Uses the sessions that were not used for a while; those that are gone are opened again when needed.
+    pub(crate) async fn keep_alive(&self) {
+        let idle: Vec<Seat> = {
+            let mut seats = self.seats.lock();
+            let (idle, busy) = std::mem::take(&mut *seats)
+                .into_iter()
+                .partition(|seat| seat.expires() && seat.used().elapsed() >= IDLE);
+            *seats = busy;
+            idle
+        };
+        let kept = idle.into_iter().map(|mut seat| async move {
+            let kept = self.client.keep_alive(&mut seat).await;
+            kept.is_ok().then_some(seat)
+        });
+        let kept = futures_util::future::join_all(kept).await;
+        self.seats.lock().extend(kept.into_iter().flatten());
+    }
+}

@@ -1,0 +1,180 @@
+//! A finding says which transaction is the first that differs, as far as audits have seen them.
+
+use serde_json::{Value, json};
+
+use crate::fake::{Db, Fake, Reply};
+use crate::lies::fork;
+use crate::trial::{Trial, section};
+
+/// Sees 5 transactions at first and follows the database to so many, in steps.
+async fn followed(walk: u64, steps: &[usize]) -> (Fake, Trial, Value) {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 5, 0));
+    let mut all = section(&fake);
+    all["walk"] = json!(walk);
+    let mut trial = Trial::start(all.clone()).await;
+    trial.first("orders").await;
+    let mut tx = 5;
+    for step in steps {
+        fake.change(|world| world.grow("orders", *step, 0));
+        tx += step;
+        trial
+            .ever("it is followed", |event| event["event_data"]["current"]["tx"] == tx)
+            .await;
+    }
+    (fake, trial, all)
+}
+
+async fn found(trial: &mut Trial, code: &str) -> Value {
+    trial.verdict("orders", "tampered", code).await["event_data"].clone()
+}
+
+fn location(known_from: u64, same_to: u64, changed: Option<(u64, u64)>, lost: Option<(u64, u64)>) -> Value {
+    let range = |(from, to)| json!({"from": from, "to": to});
+    json!({"known_from": known_from, "same_to": same_to, "first_changed": changed.map(range), "lost": lost.map(range)})
+}
+
+fn without_calls(data: &Value) -> Value {
+    let mut location = data["location"].clone();
+    location.as_object_mut().unwrap().remove("calls").unwrap();
+    location
+}
+
+#[tokio::test]
+async fn the_first_transaction_that_differs() {
+    // History up to `keep` is as before, then there are `more` others.
+    for (keep, more, code, expected) in [
+        (30, 20, "proof", location(5, 30, Some((31, 31)), None)),
+        (40, 1, "rollback", location(5, 40, Some((41, 41)), Some((42, 45)))),
+        (44, 1, "fork", location(5, 44, Some((45, 45)), None)),
+        (30, 15, "fork", location(5, 30, Some((31, 31)), None)),
+        (5, 50, "proof", location(5, 5, Some((6, 6)), None)),
+        (3, 60, "proof", location(5, 0, Some((1, 5)), None)),
+        (33, 0, "rollback", location(5, 33, None, Some((34, 45)))),
+        (2, 0, "rollback", location(5, 0, None, Some((3, 45)))),
+    ] {
+        let (fake, mut trial, _) = followed(10_000, &[10, 1, 29]).await;
+        fake.db("orders", |db| fork(db, keep, more));
+        let data = found(&mut trial, code).await;
+        assert_eq!(without_calls(&data), expected, "{keep} {more}: {data:#}");
+        let calls = data["location"]["calls"].as_u64().unwrap();
+        assert!(calls <= 6, "{calls} calls over 41 transactions");
+        let text = data["text"].as_str().unwrap();
+        match (&expected["first_changed"], expected["first_changed"]["from"].as_u64()) {
+            (changed, Some(tx)) if changed["to"] == tx => {
+                assert_eq!(data["tx"], tx);
+                assert!(
+                    text.contains(&format!("transaction {tx} is the first that differs")),
+                    "{text}"
+                );
+            }
+            _ => assert_eq!(data["tx"], Value::Null),
+        }
+        if let Some(to) = expected["lost"]["to"].as_u64() {
+            let from = expected["lost"]["from"].as_u64().unwrap();
+            let words = format!("{} transactions are gone, {from} to {to}", to - from + 1);
+            assert!(text.contains(&words), "{text}");
+        }
+        trial.stop().await;
+    }
+}
+
+/// Where a proof stood for many transactions the answer is a range, and says so.
+#[tokio::test]
+async fn transactions_that_were_not_looked_at_make_a_range() {
+    let (fake, mut trial, _) = followed(2, &[2, 20, 20]).await;
+    fake.db("orders", |db| fork(db, 30, 30));
+    let data = found(&mut trial, "proof").await;
+    assert_eq!(without_calls(&data), location(5, 27, Some((28, 47)), None));
+    let text = data["text"].as_str().unwrap();
+    assert!(
+        text.contains("the first that differs is one of the transactions 28 to 47"),
+        "{text}"
+    );
+    assert_eq!(data["tx"], Value::Null);
+    trial.stop().await;
+}
+
+/// A restart forgets nothing; one look is enough while the server shows the same, and another state is looked at anew.
+#[tokio::test]
+async fn it_is_said_after_a_restart_and_asked_once_for_each_state() {
+    let (fake, trial, all) = followed(10_000, &[10, 30]).await;
+    let agent = trial.stop().await;
+    fake.db("orders", |db| fork(db, 30, 0));
+    let mut trial = Trial::go_on(agent, all).await;
+    let data = found(&mut trial, "rollback").await;
+    assert_eq!(without_calls(&data), location(5, 30, None, Some((31, 45))));
+    let calls = fake.change(|world| world.count("TxScan"));
+    for _ in 0..3 {
+        let again = found(&mut trial, "rollback").await;
+        assert_eq!(without_calls(&again), without_calls(&data));
+    }
+    assert_eq!(fake.change(|world| world.count("TxScan")), calls);
+    fake.db("orders", |db| fork(db, 20, 15));
+    let other = |event: &Value| event["event_data"]["current"]["tx"] == 35;
+    let event = trial.next("it is looked at anew", other).await;
+    assert_eq!(event["event_data"]["location"]["same_to"], 20);
+    trial.stop().await;
+}
+
+/// What is behind an accepted state is forgotten with it, and what is before it is still known.
+#[tokio::test]
+async fn an_accepted_state_is_gone_on_from() {
+    let (fake, mut trial, _) = followed(10_000, &[10, 30]).await;
+    fake.db("orders", |db| fork(db, 30, 0));
+    found(&mut trial, "rollback").await;
+    let words = "server=db1&database=orders&by=jane&reason=restored";
+    assert_eq!(trial.trust(words).await.0, 200);
+    fake.db("orders", |db| fork(db, 30, 8));
+    let followed = |event: &Value| event["event_data"]["result"] == "ok" && event["event_data"]["current"]["tx"] == 38;
+    trial.ever("it is followed", followed).await;
+    fake.db("orders", |db| fork(db, 33, 0));
+    let data = found(&mut trial, "rollback").await;
+    // Of the accepted copy: 31 to 33 differ from it again.
+    assert_eq!(without_calls(&data), location(5, 30, Some((31, 31)), Some((34, 38))));
+    trial.stop().await;
+}
+
+/// The file is a help and no witness: without it, or with another, verdicts are the same.
+#[tokio::test]
+async fn no_verdict_depends_on_it() {
+    for spoil in [
+        |file: &std::path::Path| std::fs::remove_file(file).unwrap(),
+        |file: &std::path::Path| std::fs::write(file, [7; 400]).unwrap(),
+    ] {
+        let (fake, trial, all) = followed(10_000, &[10]).await;
+        let agent = trial.stop().await;
+        let dir = std::fs::read_dir(agent.data_dir().join("immudb")).unwrap();
+        dir.for_each(|entry| spoil(&entry.unwrap().path()));
+        let mut trial = Trial::go_on(agent, all).await;
+        trial.verdict("orders", "ok", "").await;
+        fake.db("orders", |db| fork(db, 9, 0));
+        let data = found(&mut trial, "rollback").await;
+        assert_eq!(data["location"], Value::Null);
+        trial.stop().await;
+    }
+}
+
+/// A server that doesn't answer that question is found all the same.
+#[tokio::test]
+async fn a_finding_does_not_wait_for_its_place() {
+    let (fake, trial, mut all) = followed(10_000, &[10]).await;
+    let agent = trial.stop().await;
+    all["timeout"] = json!("200ms");
+    all["deadline"] = json!("400ms");
+    fake.db("orders", |db| fork(db, 9, 0));
+    fake.lie("orders", |call, reply| match call {
+        "TxScan" => Reply::Silence,
+        _ => reply,
+    });
+    let mut trial = Trial::go_on(agent, all).await;
+    let data = found(&mut trial, "rollback").await;
+    assert_eq!(data["location"], Value::Null);
+    assert!(
+        data["text"].as_str().unwrap().contains("could not be found: no answer"),
+        "{data:#}"
+    );
+    fake.db("orders", |db| *db = Db::default());
+    found(&mut trial, "emptied").await;
+    trial.stop().await;
+}
