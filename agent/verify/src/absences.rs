@@ -50,7 +50,8 @@ pub(crate) struct Absences {
 pub(crate) struct Explained {
     /// Declared.
     pub(crate) declared: Vec<(u64, u64)>,
-    /// Older than a declared range, without a gap between: what declared it may be among what has expired.
+    /// Older than a declared range, without a gap between, or than one that went while the check ran: what declared it
+    /// may be among what has gone.
     pub(crate) before: Vec<(u64, u64)>,
     /// Nobody said so.
     pub(crate) silent: Vec<(u64, u64)>,
@@ -122,7 +123,9 @@ impl Absences {
         let mut at = 0;
         let mut silent = Vec::new();
         for (first, last) in std::mem::take(&mut explained.silent) {
-            let followed = explained.declared.iter().any(|range| range.0 == last + 1);
+            let followed = explained.declared.iter().any(|range| range.0 == last + 1)
+                // What declared it may be in what went while the check ran, which is told by itself.
+                || self.vanished.0.iter().any(|range| range.0 > last);
             if first == at && followed {
                 explained.before.push((first, last));
             } else {
@@ -206,5 +209,18 @@ mod tests {
         assert_eq!(explained.silent, [(20, 29), (40, 49)]);
         assert!(absences.open(90));
         assert_eq!(absences.explain_expired(u64::MAX).silent, [(20, 29)]);
+    }
+
+    #[test]
+    fn what_went_meanwhile_may_have_said_what_went_before() {
+        let mut absences = Absences::default();
+        absences.expired(0, 85);
+        assert_eq!(absences.explain_expired(200).silent, [(0, 85)]);
+        absences.vanished(101, 170);
+        let explained = absences.explain_expired(200);
+        assert_eq!((explained.before, explained.silent), (vec![(0, 85)], vec![]));
+        // Not what is newer, nor behind a gap.
+        absences.expired(180, 190);
+        assert_eq!(absences.explain_expired(200).silent, [(180, 190)]);
     }
 }
