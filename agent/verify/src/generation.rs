@@ -142,9 +142,10 @@ impl<'a> Check<'a> {
                     self.missing(end, "seg", "a segment is missing, with its leaves")?;
                 }
             }
-            // A new segment was begun meanwhile; or retention removed one, which is declared in what is being written.
+            // A new segment was begun meanwhile; or retention removed one, which is declared in what is being written,
+            // or is written and not signed yet.
             let behind = self.seq < self.covered;
-            let again = behind || (self.expired_files && self.absences.open(self.seq));
+            let again = behind || (self.expired_files && self.absences.open(self.signed_below(self.seq)));
             let since = since.get_or_insert_with(Instant::now);
             if !self.setting.running || !again || since.elapsed() > PATIENCE {
                 break;

@@ -99,12 +99,17 @@ impl Check<'_> {
         }
     }
 
-    /// What is absent, and whether the journal said so.
-    pub(super) fn absent(&mut self, origin: &str, end: u64) {
-        let covered = match self.heads_covered() {
+    /// Up to where declarations before `end` count: as far as they are signed, where anything is.
+    pub(super) fn signed_below(&self, end: u64) -> u64 {
+        match self.heads_covered() {
             0 => u64::MAX,
             covered => covered.min(end),
-        };
+        }
+    }
+
+    /// What is absent, and whether the journal said so.
+    pub(super) fn absent(&mut self, origin: &str, end: u64) {
+        let covered = self.signed_below(end);
         let expired = self.absences.explain_expired(covered);
         for (first, last) in expired.silent {
             let what = "the payloads are gone, and no retention event says so";
