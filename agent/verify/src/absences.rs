@@ -123,10 +123,10 @@ impl Absences {
         let mut at = 0;
         let mut silent = Vec::new();
         for (first, last) in std::mem::take(&mut explained.silent) {
-            let followed = explained.declared.iter().any(|range| range.0 == last + 1)
-                // What declared it may be in what went while the check ran, which is told by itself.
-                || self.vanished.0.iter().any(|range| range.0 > last);
-            if first == at && followed {
+            let followed = explained.declared.iter().any(|range| range.0 == last + 1);
+            // Or what declared it is in what went while the check ran, which is told by itself.
+            let meanwhile = self.vanished.0.iter().any(|range| range.0 > last);
+            if (first == at && followed) || meanwhile {
                 explained.before.push((first, last));
             } else {
                 silent.push((first, last));
@@ -217,9 +217,10 @@ mod tests {
         absences.expired(0, 85);
         assert_eq!(absences.explain_expired(200).silent, [(0, 85)]);
         absences.vanished(101, 170);
+        absences.declare(99, &Declaration::Expired(0, 40));
         let explained = absences.explain_expired(200);
-        assert_eq!((explained.before, explained.silent), (vec![(0, 85)], vec![]));
-        // Not what is newer, nor behind a gap.
+        assert_eq!((explained.before, explained.silent), (vec![(41, 85)], vec![]));
+        // Not what is newer.
         absences.expired(180, 190);
         assert_eq!(absences.explain_expired(200).silent, [(180, 190)]);
     }
