@@ -354,10 +354,19 @@ impl Losses {
             let restart = self.first.is_none_or(|seen| start < seen);
             let after = self.jump_at(start).and_then(|jump| jump.after);
             let before = self.jump_at(end).map(|jump| jump.before);
-            let parts = if restart {
+            // Given up while records were read, and some of it has come since then. Merged ranges span serials that did
+            // come, and are counted otherwise.
+            let gone = if report.merged {
                 vec![(start, end, false)]
             } else {
-                self.dropped.split(start, end)
+                self.accounted.split(start, end)
+            };
+            let gone = gone.into_iter().filter(|(_, _, came)| !came);
+            let parts: Vec<_> = if restart {
+                gone.collect()
+            } else {
+                gone.flat_map(|(start, end, _)| self.dropped.split(start, end))
+                    .collect()
             };
             for (start, end, own) in parts {
                 let reason = match (restart, own) {

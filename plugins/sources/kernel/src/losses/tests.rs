@@ -164,6 +164,21 @@ fn what_comes_before_its_gap_is_told_is_not_told_as_missing() {
 }
 
 #[test]
+fn what_comes_while_records_are_read_is_not_told_as_missing() {
+    let mut losses = Losses::new(None, 0);
+    see(&mut losses, [1, 10], 0);
+    // The reader stood still: what comes next gives up what is missing, and then some of that comes.
+    see(&mut losses, [11, 9, 4], 60 * SECOND);
+    assert_eq!(
+        taken(&mut losses, 60 * SECOND, false),
+        [(Reason::Unknown, vec![(2, 3), (5, 8)], 6)]
+    );
+    see(&mut losses, [13, 12, 16, 15, 14], 300 * SECOND);
+    assert_eq!(taken(&mut losses, 300 * SECOND, true), []);
+    assert_eq!(losses.mark("b", 0).unwrap().serial, 16);
+}
+
+#[test]
 fn the_rest_of_an_event_from_before_the_account_leaves_no_serial_out() {
     let mut losses = Losses::new(None, 0);
     see(&mut losses, 380..=390, SECOND);
