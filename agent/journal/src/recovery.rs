@@ -44,7 +44,9 @@ pub(crate) fn open_core(
         return Err(OpenError::Options("segment_size must be at least 4 KiB"));
     }
     if options.max_size < options.segment_size.saturating_mul(4) {
-        return Err(OpenError::Options("max_size must be at least four segments"));
+        return Err(OpenError::Options(
+            "max_size, 80 % of the volume unless it is set, must be at least four segments; choose a larger volume or a smaller journal.segment_size",
+        ));
     }
     if options.host.is_empty() || options.host.contains(['/', '\n', '\0']) {
         return Err(OpenError::Options("host must be a host name"));
