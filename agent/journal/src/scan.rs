@@ -294,6 +294,25 @@ pub(crate) fn walk_pieces(
     Ok(stop)
 }
 
+/// Offset and first seq of the frame that holds the record `wanted`, by the heads
+/// of those before it alone, from the one at `offset` on, which has `seq`; where
+/// a head doesn't fit, its place.
+pub(crate) fn hop(file: &dyn FsFile, mut offset: u64, mut seq: u64, wanted: u64) -> io::Result<(u64, u64)> {
+    let mut bytes = [0; FRAME_HEAD];
+    while seq < wanted {
+        let whole = read_full_at(file, &mut bytes, offset)? == FRAME_HEAD;
+        let head = FrameHead::parse(&bytes)
+            .ok()
+            .filter(|head| whole && head.first_seq == seq);
+        let Some(head) = head.filter(|head| head.next_seq() <= wanted) else {
+            break;
+        };
+        offset += head.len() as u64;
+        seq = head.next_seq();
+    }
+    Ok((offset, seq))
+}
+
 /// Offset behind the last byte that isn't zero in `from..to`, `None` if all are.
 pub(crate) fn last_nonzero(file: &dyn FsFile, from: u64, to: u64) -> io::Result<Option<u64>> {
     let mut buf = vec![0; CHUNK];

@@ -92,13 +92,18 @@ impl Tree {
         self.tiler.partial(tile).map(<[u8]>::to_vec)
     }
 
-    /// Full tiles, all of whose leaves lie below `end`, that are not on disk; `most` of them.
+    /// Full tiles, all of whose leaves lie below `end`, that are not on disk; `most`
+    /// of them, in the order in which they filled, so that none is on disk without
+    /// those before it.
     pub(crate) fn unstored(&self, end: u64, most: usize) -> Vec<NewTile> {
         let tiles = self.full.iter().filter_map(|((level, index), bytes)| {
             let tile = TileId::new(*level, *index, TILE_WIDTH)?;
             (tile.leaves().end <= end).then(|| (tile, Arc::clone(bytes)))
         });
-        tiles.take(most).collect()
+        let mut tiles: Vec<_> = tiles.collect();
+        tiles.sort_unstable_by_key(|(tile, _)| (tile.leaves().end, tile.level()));
+        tiles.truncate(most);
+        tiles
     }
 
     /// Number of full tiles in memory.

@@ -14,6 +14,7 @@ pub mod judge;
 pub mod kernel;
 pub mod oracle;
 pub mod serials;
+pub mod signed;
 
 use std::time::Duration;
 

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use auditmon_crash::calls::{CALLS, Call, Kind, Strace, parse};
 use auditmon_crash::clients::{Ledger, Owed, body};
 use auditmon_crash::judge::{Found, Judge, gone, in_dump, in_store};
+use auditmon_crash::signed::Signed;
 use auditmon_crash::{first_key, long};
 use auditmon_e2e::{Agent, Builder, Output, is_root, request};
 
 /// Four events a segment; payloads of all but the newest go as soon as the store has them.
 const CONFIG: &str = "
-journal: {segment_size: 64KiB, reserve: 64KiB, keep: {age: 24h, size: 64KiB}}
+journal: {segment_size: 64KiB, reserve: 64KiB, keep: {age: 24h, size: 64KiB}, checkpoint_interval: 1m}
 ";
 /// Faults of the normal run at most, unless there are more different calls.
 const SAMPLE: usize = 250;
@@ -40,6 +41,8 @@ enum Phase {
     Journal,
     /// Sealing: thread `journal-seal`.
     Seal,
+    /// The last checkpoint, which an orderly stop ends with: thread `journal-checkpoint`.
+    Sign,
 }
 
 #[derive(Clone, Debug)]
@@ -216,7 +219,7 @@ impl Templates {
                 copy(&self.dir.path().join("killed"), to);
                 self.killed.clone()
             }
-            Phase::Journal | Phase::Seal => {
+            Phase::Journal | Phase::Seal | Phase::Sign => {
                 copy(&self.dir.path().join("clean"), to);
                 self.clean.clone()
             }
@@ -263,12 +266,11 @@ fn start_under(data: &Path, args: &[String], output: &Path) -> Result<Agent, Out
 
 /// Threads of the journal in a running agent.
 fn threads(agent: &Agent, phases: &[Phase]) -> Vec<u32> {
-    let name = |phase: &Phase| {
-        if *phase == Phase::Seal {
-            "journal-seal"
-        } else {
-            "journal"
-        }
+    let name = |phase: &Phase| match phase {
+        Phase::Seal => "journal-seal",
+        // The kernel keeps 15 bytes of a name.
+        Phase::Sign => "journal-checkpo",
+        _ => "journal",
     };
     phases
         .iter()
@@ -293,7 +295,7 @@ fn record(templates: &Templates) -> Vec<(Phase, Call)> {
     let data = dir.path().join("data");
     drop(templates.place(Phase::Journal, &data));
     let mut agent = agent(&data).start();
-    let phases = [Phase::Journal, Phase::Seal];
+    let phases = [Phase::Journal, Phase::Seal, Phase::Sign];
     let threads = threads(&agent, &phases);
     let strace = Strace::attach(&threads, &trace, dir.path().join("trace"));
     assert!(Client::new(&templates.key, templates.next).script(&mut agent));
@@ -333,7 +335,7 @@ fn run(case: &Case, templates: &Templates) -> Option<&'static str> {
     let mut client = Client::new(&templates.key, templates.next);
     let inject = match case.phase {
         Phase::Create | Phase::Recover => case.kind.inject_at(&case.call, &data),
-        Phase::Journal | Phase::Seal => case.kind.inject(&case.call),
+        Phase::Journal | Phase::Seal | Phase::Sign => case.kind.inject(&case.call),
     };
     let died = match case.phase {
         Phase::Create | Phase::Recover => match start_under(&data, &inject, &output) {
@@ -353,7 +355,7 @@ fn run(case: &Case, templates: &Templates) -> Option<&'static str> {
                 Some("start failed")
             }
         },
-        Phase::Journal | Phase::Seal => {
+        Phase::Journal | Phase::Seal | Phase::Sign => {
             let mut agent = agent(&data).start();
             let strace = Strace::attach(&threads(&agent, &[case.phase]), &inject, output.clone());
             let died = work(case, &mut agent, &mut client);
@@ -398,6 +400,8 @@ fn work(case: &Case, agent: &mut Agent, client: &mut Client) -> Option<&'static 
 /// The next start without a fault, and everything that was promised.
 fn check(case: &Case, data: &Path, judge: &mut Judge, client: Client, key: &str) {
     let mut agent = agent(data).place();
+    let mut signed = Signed::default();
+    signed.keep(data);
     let key = if case.phase == Phase::Create {
         agent.create_key("crash", "write,read")
     } else {
@@ -421,6 +425,7 @@ fn check(case: &Case, data: &Path, judge: &mut Judge, client: Client, key: &str)
     judge
         .judge("journal", &in_dump(&dump(&agent)), &gone(&agent), as_posted)
         .unwrap_or_else(|fault| panic!("{case}: {fault}"));
+    signed.check(&agent);
 }
 
 /// The journal's events; retention may have taken the oldest.
@@ -499,7 +504,7 @@ fn every_call_may_fail() {
         .filter(|(_, call)| call.file.starts_with("positions/"))
         .count();
     println!("writes of positions: {positions} (no sink of this configuration keeps its position in a file)");
-    for phase in [Phase::Create, Phase::Recover, Phase::Journal, Phase::Seal] {
+    for phase in [Phase::Create, Phase::Recover, Phase::Journal, Phase::Seal, Phase::Sign] {
         let count = calls.iter().filter(|(of, _)| *of == phase).count();
         println!("  {phase:?}: {count}");
         assert!(count > 5, "nothing was recorded of {phase:?}");

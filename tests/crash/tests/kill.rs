@@ -14,6 +14,7 @@ use auditmon_crash::kernel::{Live, Load};
 
 use auditmon_crash::oracle::Oracle;
 use auditmon_crash::serials::Account;
+use auditmon_crash::signed::Signed;
 use auditmon_crash::{first_key, long};
 use auditmon_e2e::Agent;
 
@@ -81,6 +82,7 @@ struct Round {
     judge: Judge,
     next: Arc<AtomicU64>,
     ledger: Ledger,
+    signed: Signed,
     met: Met,
 }
 
@@ -98,6 +100,7 @@ impl Round {
             judge: Judge::default(),
             next: Arc::default(),
             ledger: Ledger::default(),
+            signed: Signed::default(),
             met: Met::default(),
         }
     }
@@ -109,6 +112,7 @@ impl Round {
         clients.await_first();
         std::thread::sleep(Duration::from_micros(rand::random_range(0..300_000)));
         self.agent.kill();
+        self.signed.keep(self.agent.data_dir());
         let ledger = clients.finish();
         self.judge.take(&ledger, self.next.load(Ordering::Relaxed));
         self.ledger.absorb(ledger);
@@ -139,6 +143,7 @@ impl Round {
         }
         std::thread::sleep(Duration::from_micros(rand::random_range(0..1_500)));
         self.agent.kill();
+        self.signed.keep(self.agent.data_dir());
         let said = self.agent.log();
         let over = said.iter().any(|line| line["message"] == "journal is open");
         self.met.kills += 1;
@@ -196,9 +201,13 @@ impl Round {
         assert_eq!(journal, store, "journal and store hold the same");
         assert_eq!(journal, api, "journal and API give the same");
         self.fsck();
+        assert!(self.signed.len() > 1);
+        self.signed.check(&self.agent);
         println!(
-            "{} events owed and found in journal, store and API; {} more without an answer",
-            journal.kept, journal.unanswered
+            "{} events owed and found in journal, store and API; {} more without an answer; {} checkpoints kept, and extended",
+            journal.kept,
+            journal.unanswered,
+            self.signed.len()
         );
     }
 }

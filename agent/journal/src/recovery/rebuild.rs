@@ -11,7 +11,7 @@ use crate::checkpoint::SignedCheckpoint;
 use crate::core::FIRST_FRAME;
 use crate::format::{LEAF, RecordIter, leaf_hash};
 use crate::fs::read_full_at;
-use crate::scan::{FrameReader, walk_pieces};
+use crate::scan::{FrameReader, hop, walk_pieces};
 use crate::shared::{Located, Segment, Shared};
 use crate::tree::{MOST, Tree, read_tile, write_tiles};
 
@@ -32,12 +32,13 @@ pub(super) enum Rebuilt {
 /// Builds the tree over all records that are durable, and puts it in its place.
 pub(super) fn rebuild(shared: &Shared, newest: Option<&SignedCheckpoint>) -> io::Result<Rebuilt> {
     let end = shared.durable();
-    // Not beyond the checkpoint, or its root could not be compared.
-    let sealed = sealed_end(shared).min(newest.map_or(u64::MAX, |newest| newest.size));
-    let tiler = resume(shared, sealed.min(end));
-    let mut build = Build::new(shared, tiler, newest);
-    build.compare();
+    let mut build = Build::new(shared, resume(shared, stored_end(shared, newest).min(end)), newest);
     build.run(end)?;
+    if build.differs && build.began > 0 {
+        // Tiles have no checksum: only leaves and records can tell that it was them.
+        build = Build::new(shared, Tiler::default(), newest);
+        build.run(end)?;
+    }
     let rebuilt = match (build.differs, build.seq < end) {
         (true, _) => Rebuilt::Differs,
         (false, true) => Rebuilt::Missing(build.seq),
@@ -49,6 +50,36 @@ pub(super) fn rebuild(shared: &Shared, newest: Option<&SignedCheckpoint>) -> io:
     }
     *shared.tree.lock() = tree;
     Ok(rebuilt)
+}
+
+/// Up to which seq tiles are taken for what they say, which the checkpoint then
+/// confirms: at least as far as segments are sealed, and from there on as far as
+/// none is missing. What lags behind in sealing need not be hashed for a start;
+/// the newest segment is.
+fn stored_end(shared: &Shared, newest: Option<&SignedCheckpoint>) -> u64 {
+    let sealed = sealed_end(shared);
+    // Not beyond the checkpoint, or its root could not be compared.
+    let Some(newest) = newest else { return sealed };
+    let active = shared.segments.read().keys().next_back().copied();
+    let limit = active.unwrap_or(0).min(newest.size);
+    let width = u64::from(TILE_WIDTH);
+    let mut end = sealed.min(newest.size) / width * width;
+    while end + width <= limit
+        && filled(end + width).all(|tile| read_tile(&*shared.fs, &shared.layout, tile).is_ok_and(|held| held.is_some()))
+    {
+        end += width;
+    }
+    end.max(sealed.min(newest.size))
+}
+
+/// The tiles that are full with the leaf before `end`, a multiple of a tile's width.
+fn filled(end: u64) -> impl Iterator<Item = TileId> {
+    let tiles = (0..8).map_while(move |level| {
+        let leaves = u64::from(TILE_WIDTH).checked_pow(u32::from(level) + 1)?;
+        end.is_multiple_of(leaves)
+            .then(|| TileId::new(level, end / leaves - 1, TILE_WIDTH))
+    });
+    tiles.flatten()
 }
 
 /// Makes the tiles below `end` again that were given up, from leaves and
@@ -97,6 +128,8 @@ struct Build<'a> {
     shared: &'a Shared,
     tree: Tree,
     seq: u64,
+    /// Leaves that tiles stood for.
+    began: u64,
     newest: Option<&'a SignedCheckpoint>,
     differs: bool,
     /// Why tiles were given up.
@@ -105,14 +138,17 @@ struct Build<'a> {
 
 impl<'a> Build<'a> {
     fn new(shared: &'a Shared, tiler: Tiler, newest: Option<&'a SignedCheckpoint>) -> Self {
-        Self {
+        let mut build = Self {
             shared,
             seq: tiler.size(),
+            began: tiler.size(),
             tree: Tree::new(tiler),
             newest,
             differs: false,
             unwritten: None,
-        }
+        };
+        build.compare();
+        build
     }
 
     /// Goes on up to `end`, or to the first leaf that is missing.
@@ -183,9 +219,10 @@ impl<'a> Build<'a> {
         let segment: Arc<Segment> = segment;
         let file = self.shared.fs.open_read(&segment.path)?;
         let size = file.size()?;
+        // What lies before is in the tree already.
+        let (offset, mut seq) = hop(&*file, FIRST_FRAME, segment.first_seq, self.seq)?;
         let mut frames = FrameReader::new(file, size);
-        let mut seq = segment.first_seq;
-        walk_pieces(&mut frames, FIRST_FRAME, segment.first_seq, end_seq, |records| {
+        walk_pieces(&mut frames, offset, seq, end_seq, |records| {
             for record in RecordIter::new(records).flatten() {
                 if seq == self.seq {
                     self.push(&record.leaf());

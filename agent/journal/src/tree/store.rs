@@ -15,9 +15,12 @@ use crate::shared::Shared;
 pub(crate) const AT_ONCE: usize = 64;
 
 /// Writes the tiles that aren't on disk and whose leaves all lie below `end`,
-/// until at most `left` tiles live in memory alone. What fails stays there.
+/// until at most `left` tiles live in memory alone, or as many are written as
+/// there were: those that fill meanwhile are another call's, or a steady stream
+/// of them would keep the thread from all else. What fails stays there.
 pub(crate) fn store(shared: &Shared, end: u64, left: usize) -> io::Result<()> {
-    loop {
+    let mut most = shared.tree.lock().pending();
+    while most > 0 {
         // Two threads may write; the same tile only one.
         let _one = shared.tile_writer.lock();
         let tiles = {
@@ -25,14 +28,16 @@ pub(crate) fn store(shared: &Shared, end: u64, left: usize) -> io::Result<()> {
             if tree.pending() <= left {
                 return Ok(());
             }
-            tree.unstored(end, AT_ONCE)
+            tree.unstored(end, AT_ONCE.min(most))
         };
         if tiles.is_empty() {
             return Ok(());
         }
         write(&*shared.fs, &shared.layout, &tiles)?;
         shared.tree.lock().stored(&tiles);
+        most -= tiles.len();
     }
+    Ok(())
 }
 
 /// Writes full tiles; all are on disk when this returns.
@@ -91,4 +96,75 @@ pub(crate) fn read(fs: &dyn Fs, layout: &Layout, tile: TileId) -> io::Result<Opt
     let mut bytes = vec![0; TILE_BYTES];
     let read = read_full_at(&*file, &mut bytes, 0)?;
     Ok((read == TILE_BYTES).then_some(bytes))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::{Arc, OnceLock, Weak};
+
+    use super::*;
+    use crate::fs::{FsFile, RealFs};
+
+    /// A disk so slow that as many tiles fill as are written.
+    #[derive(Clone, Default)]
+    struct Slow(Arc<OnceLock<Weak<Shared>>>);
+
+    impl Fs for Slow {
+        fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+            RealFs.open(path)
+        }
+        fn open_read(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+            RealFs.open_read(path)
+        }
+        fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+            fill(&self.0.get().unwrap().upgrade().unwrap(), 1);
+            RealFs.create(path)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            RealFs.rename(from, to)
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            RealFs.remove(path)
+        }
+        fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+            RealFs.list(dir)
+        }
+        fn create_dir(&self, dir: &Path) -> io::Result<()> {
+            RealFs.create_dir(dir)
+        }
+        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+            RealFs.sync_dir(dir)
+        }
+        fn free(&self, path: &Path) -> io::Result<u64> {
+            RealFs.free(path)
+        }
+    }
+
+    /// Fills `tiles` more.
+    fn fill(shared: &Shared, tiles: usize) {
+        let mut tree = shared.tree.lock();
+        let size = tree.size();
+        assert!(size < 1 << 20, "it goes on for ever");
+        tree.extend(size, &vec![[7; 32]; tiles * 256]);
+    }
+
+    #[test]
+    fn what_fills_meanwhile_is_left_to_the_next_call() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path(), 1);
+        for path in [dir.path().join("journal"), layout.generation_dir()] {
+            RealFs.create_dir(&path).unwrap();
+        }
+        let slow = Slow::default();
+        let shared = Arc::new(Shared::new(Arc::new(slow.clone()), layout, "test/1".into()));
+        slow.0.set(Arc::downgrade(&shared)).unwrap();
+        fill(&shared, 300);
+        let full = shared.tree.lock().pending();
+        store(&shared, u64::MAX, 0).unwrap();
+        let left = shared.tree.lock().unstored(u64::MAX, usize::MAX);
+        // One of level 1 fills too.
+        assert!((full..full + 3).contains(&left.len()), "{full}, then {}", left.len());
+        assert!(left.iter().all(|(tile, _)| tile.leaves().end > 300 * 256));
+    }
 }
