@@ -75,7 +75,11 @@ impl Life {
             () = self.driver.drain.cancelled() => false,
             changed = self.driver.durable.changed() => {
                 if changed.is_err() {
-                    return Err(Halt::End);
+                    // The journal was closed, which comes before sinks are told to end.
+                    tokio::select! {
+                        () = self.driver.abort.cancelled() => {}
+                        () = self.driver.drain.cancelled() => {}
+                    }
                 }
                 false
             }

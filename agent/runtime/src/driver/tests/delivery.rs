@@ -1,12 +1,13 @@
 //! Order, positions, retries.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use auditmon_core::delivery::Begin;
 use parking_lot::Mutex;
 
-use super::harness::{Act, Agent, Fake, Keeps, Log, Running, delivery, eventually, healthy};
+use super::harness::{Act, Agent, Fake, Keeps, Log, PATIENCE, Running, delivery, eventually, healthy};
 use crate::driver::DriverEnd;
 
 fn all(log: &Log) -> Vec<u64> {
@@ -337,4 +338,29 @@ async fn at_the_end_a_sink_that_is_down_is_not_waited_for() {
     assert_eq!(log.writes().len(), 1, "it asked for an hour");
     assert!(log.closed() && down_log.closed());
     assert_eq!(agent.position("busy"), Some(0));
+}
+
+#[tokio::test]
+async fn a_journal_that_is_closed_first_is_no_end_of_the_sink() {
+    let agent = Agent::new();
+    agent.emit(3).await;
+    let sink = healthy();
+    let log = sink.log.clone();
+    let mut life = agent.life("s", delivery(), sink);
+    let mut run = std::pin::pin!(life.run());
+    let mut poll = async || std::future::poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx).is_ready())).await;
+    while log.delivered().len() < 3 {
+        assert!(!poll().await);
+        tokio::task::yield_now().await;
+    }
+    let (journal, mut durable) = (agent.journal.clone(), agent.durable.clone());
+    let close = tokio::task::spawn_blocking(move || journal.close(PATIENCE));
+    assert!(close.await.unwrap());
+    while durable.changed().await.is_ok() {}
+    for _ in 0..100 {
+        assert!(!poll().await, "nobody has told it to end");
+        tokio::task::yield_now().await;
+    }
+    agent.drain.cancel();
+    run.await.unwrap();
 }
