@@ -5,7 +5,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`config`](self::config) | settings of `sources.ingest` |
+//! | `config` | settings of `sources.ingest` |
 //! | `body` | reads a request's body within time, size and memory |
 //! | `events` | splits a body into events and checks each |
 //! | `handler` | the route: from request to answer |
