@@ -22,7 +22,7 @@ fn refuse(letters: &mut DeadLetters, events: &Events) -> u64 {
             reason: "400 Bad\nRequest".to_owned(),
         })
         .collect();
-    letters.append(events, &refused).unwrap()
+    letters.append(events, &refused, |_| false).unwrap()
 }
 
 fn seqs(data_dir: &Path) -> Vec<Option<u64>> {
@@ -40,7 +40,7 @@ fn chunks(letters: &mut DeadLetters, max_events: usize) -> Vec<Vec<u64>> {
     let mut all = Vec::new();
     while let Some(chunk) = letters.next(&replay, max_events, usize::MAX).unwrap() {
         all.push(chunk.events.iter().map(|event| event.seq).collect());
-        letters.done(&mut replay, &chunk).unwrap();
+        letters.done(&mut replay, &chunk, |_| false).unwrap();
     }
     letters.end(&replay).unwrap();
     all
@@ -180,7 +180,7 @@ fn an_interrupted_replay_goes_on_where_it_was() {
     request_replay(dir.path(), "hook.a", &[]).unwrap();
     let mut replay = letters.replay().unwrap().unwrap();
     let first = letters.next(&replay, 2, usize::MAX).unwrap().unwrap();
-    letters.done(&mut replay, &first).unwrap();
+    letters.done(&mut replay, &first, |_| false).unwrap();
     let lost = letters.next(&replay, 2, usize::MAX).unwrap().unwrap();
     assert_eq!(lost.events.iter().next().unwrap().seq, 2);
     refuse(&mut letters, &events(9, 1));
