@@ -302,3 +302,28 @@ fn what_was_declared_is_done_after_a_kill() {
     let told = agent.run(&["journal", "dump"]).expect(0).stdout;
     assert_eq!(told.matches("\"journal.erasure\"").count(), 1, "declared once");
 }
+
+#[test]
+fn who_verifies_beside_it_is_never_misled() {
+    let agent = Agent::builder().config("journal: {segment_size: 64KiB}\n").start();
+    let ids: Vec<String> = (0..8)
+        .map(|n| post(&agent, "one", &n.to_string().repeat(9_000)))
+        .collect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let verifying = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let _ = agent.run(&["verify"]).expect(0);
+                agent.fsck();
+            }
+        });
+        for id in &ids {
+            let _ = agent.run(&["journal", "erase", id, "--reason", "why"]).expect(0);
+        }
+        done.store(true, Ordering::Relaxed);
+        verifying.join().unwrap();
+    });
+    let verified = agent.run(&["verify", "--json"]).expect(0);
+    let verified: Value = serde_json::from_str(&verified.stdout).unwrap();
+    assert_eq!(verified["counts"]["erased"], 8);
+}

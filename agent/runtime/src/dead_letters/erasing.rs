@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -40,15 +40,20 @@ pub(crate) fn erase(data_dir: &Path, id: &Uuid) -> io::Result<u64> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
+    let ends = |path: &Path, with: &str| {
+        let name = path.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|name| name.ends_with(with))
+    };
+    let half_made = |path: &mut PathBuf| ends(path, ".jsonl.new") || ends(path, ".replaying.new");
+    for path in paths.extract_if(.., half_made) {
+        // A crash left it; nobody is at it now.
+        std::fs::remove_file(path)?;
+    }
     let mut erased = 0;
-    for entry in entries {
-        let path = entry?.path();
-        match path.extension().and_then(OsStr::to_str) {
-            // What a crash left half-made; nobody is at it now.
-            Some("new") => std::fs::remove_file(&path)?,
-            Some("jsonl") => erased += erase_in(&path, id)?,
-            _ => {}
-        }
+    for path in paths.iter().filter(|path| ends(path, ".jsonl")) {
+        erased += erase_in(path, id)?;
     }
     sync_dir(&dir)?;
     Ok(erased)
