@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::Records;
 use crate::checkpoint::Checkpointer;
+use crate::erase::Erasure;
 use crate::fault::{Fault, Faults};
 use crate::format::{FRAME_HEAD, MAX_FRAME, RecordIter, SEGMENT_HEAD, StateRecord, frame_head, mark};
 use crate::fs::{FsFile, write_all_at};
@@ -67,6 +68,8 @@ pub struct Core {
     /// What must still be told as agent events.
     pub(crate) notes: VecDeque<AgentNote>,
     pub(crate) seals: VecDeque<SealJob>,
+    /// What is to be erased, and waits for its segment to be sealed.
+    pub(crate) erasures: Vec<Erasure>,
     /// First seqs of damaged segments, which never get their leaves.
     pub(crate) unsealable: BTreeSet<u64>,
     pub(crate) pause: upkeep::Pause,
@@ -91,6 +94,7 @@ impl Core {
             staged_bytes: 0,
             notes: VecDeque::new(),
             seals: VecDeque::new(),
+            erasures: Vec::new(),
             unsealable: BTreeSet::new(),
             pause: upkeep::Pause::default(),
             upkeep: upkeep::Upkeep::default(),

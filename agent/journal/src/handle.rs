@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::Records;
 use crate::checkpoint::SignedCheckpoint;
 use crate::core::Done;
+use crate::erase::{Erased, Erasure};
 use crate::find::{self, Search};
 use crate::format::{LEAF, Position, leaf_hash};
 use crate::fs::{Fs, read_full_at, replace};
@@ -282,6 +283,18 @@ impl Handle {
     /// A file could not be opened or read; the call may be repeated.
     pub fn find_event(&self, event_id: &[u8; 16], budget: u64) -> io::Result<Search> {
         find::find(&self.shared, event_id, budget)
+    }
+
+    /// Erases the payload of a record, and with it its salt: what is left is its leaf. Nothing but an event may be
+    /// erased, and only after the journal has said so in an event that a checkpoint covers: whoever calls this has
+    /// seen to both.
+    ///
+    /// Writes the segment anew, so it needs that much room and time; a record in the newest segment ends that. `done`
+    /// is called on the thread that seals, or on the writer's, when that is on disk, and must not wait for long; it is
+    /// dropped if the journal is closed before. After a failure the payload is as it was, or erased.
+    pub fn erase(&self, seq: u64, done: impl FnOnce(io::Result<Erased>) + Send + 'static) {
+        let done = Box::new(done);
+        self.queue.erase(Erasure { seq, done });
     }
 
     /// Compares a sink's position with the journal.

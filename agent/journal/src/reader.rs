@@ -163,6 +163,8 @@ impl Reader {
             };
             if !self.is_at(&segment) {
                 match Cursor::open(&self.shared, &segment, self.seq) {
+                    // Written anew between the two steps: places of frames are others in the new file.
+                    Ok(_) if !self.is_listed(&segment) => continue,
                     Ok(cursor) => self.cursor = Some(cursor),
                     // Retention took it between the two steps; look again.
                     Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_listed(&segment) => {

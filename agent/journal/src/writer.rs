@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::Records;
 use crate::checkpoint::{CheckpointThread, OnCheckpoint};
 use crate::core::{Core, Done, Refused, Submission, Time};
+use crate::erase::{self, Erasure};
 use crate::handle::Handle;
 use crate::options::SourceStates;
 use crate::seal::{SealJob, SealResult};
@@ -117,6 +118,7 @@ struct State {
     waiting: VecDeque<Submission>,
     /// Answered behind everything that waits.
     questions: Vec<Question>,
+    erasures: Vec<Erasure>,
     bytes: usize,
     /// When the first of them must go, on the queue's clock.
     due_ns: Option<u64>,
@@ -186,6 +188,18 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// Takes what is to be erased; dropped if the journal is being closed.
+    pub(crate) fn erase(&self, erasure: Erasure) {
+        let mut state = self.state.lock();
+        if state.closing {
+            return;
+        }
+        state.erasures.push(erasure);
+        state.sleeps_until = state.sleeps_until.map(|_| 0);
+        drop(state);
+        self.wake.notify_one();
+    }
+
     pub(crate) fn oldest_wait(&self) -> Option<Duration> {
         let now = self.now_ns();
         let state = self.state.lock();
@@ -224,7 +238,8 @@ impl Queue {
             let now = self.now_ns();
             let due = state.due_ns.is_some_and(|due| due <= now);
             let maintain = maintain_ns.is_some_and(|due| due <= now);
-            if due || maintain || state.closing || !state.sealed.is_empty() || !state.questions.is_empty() {
+            let asked = !state.questions.is_empty() || !state.erasures.is_empty();
+            if due || maintain || state.closing || !state.sealed.is_empty() || asked {
                 break;
             }
             let until = [state.due_ns, maintain_ns].into_iter().flatten().min();
@@ -251,6 +266,7 @@ impl Queue {
         Work {
             group,
             questions: std::mem::take(&mut state.questions),
+            erasures: std::mem::take(&mut state.erasures),
             sealed: std::mem::take(&mut state.sealed),
             closing: state.closing,
         }
@@ -264,7 +280,10 @@ impl Queue {
         state.oldest_taken = None;
         let waiting = std::mem::take(&mut state.waiting);
         let questions = std::mem::take(&mut state.questions);
+        // Who waits for them sees that they are dropped.
+        let erasures = std::mem::take(&mut state.erasures);
         drop(state);
+        drop(erasures);
         for submission in waiting {
             (submission.done)(Err(Refused::Closed));
         }
@@ -277,6 +296,7 @@ impl Queue {
 struct Work {
     group: VecDeque<Submission>,
     questions: Vec<Question>,
+    erasures: Vec<Erasure>,
     sealed: Vec<(SealJob, SealResult)>,
     closing: bool,
 }
@@ -316,6 +336,10 @@ impl Run {
             if work.closing {
                 break;
             }
+            for erasure in work.erasures {
+                self.core.begin_erasure(erasure, now);
+                self.show();
+            }
             let due = self.core.next_due(now);
             if due.is_some_and(|due| due.is_zero()) {
                 self.core.maintain(self.queue.time());
@@ -326,6 +350,9 @@ impl Run {
             }
             while let Some(job) = self.core.take_seal(self.queue.time()) {
                 self.sealer.send(Task::Seal(job));
+            }
+            while let Some(erasure) = self.core.take_erasure() {
+                self.sealer.send(Task::Erase(erasure));
             }
         }
         self.core.close(self.queue.time());
@@ -354,6 +381,8 @@ impl Drop for EndOnDrop {
 /// Work of the thread that seals.
 enum Task {
     Seal(SealJob),
+    /// Of a segment that is over.
+    Erase(Erasure),
     /// Enough tiles have come together to be written.
     Tiles,
 }
@@ -375,6 +404,10 @@ impl Sealer {
                         Task::Seal(job) => {
                             let result = job.run(&shared);
                             queue.take_sealed(job, result);
+                        }
+                        Task::Erase(erasure) => {
+                            let erased = erase::erase(&shared, erasure.seq).map_err(erase::worded);
+                            (erasure.done)(erased);
                         }
                         Task::Tiles => {
                             // What fails stays in memory, and is tried again with those that follow.

@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::accounts::{Accounts, KeyRing};
+use crate::erase::{Erasure, Refusal};
 use crate::mounts::Mounts;
 use crate::routes::parameters;
 
@@ -66,6 +67,11 @@ pub trait Commands: Send + Sync + 'static {
     /// # Errors
     /// A sentence: there is nothing to accept, or it can't be written.
     async fn accept_rollback(&self, reason: &str) -> Result<(), String>;
+    /// Erases one event.
+    ///
+    /// # Errors
+    /// There is no such event, or it can't be erased.
+    async fn erase(&self, event_id: &str, reason: &str) -> Result<Erasure, Refusal>;
 }
 
 /// How a reload went.
@@ -197,6 +203,7 @@ fn router(admin: Admin, stop: CancellationToken) -> Router {
         .route("/page", post(page))
         .route("/dlq/{sink}/replay", post(replay))
         .route("/journal/accept-rollback", post(accept_rollback))
+        .route("/journal/erase", post(erase))
         .route("/keys/log/rotate", post(|admin| rotate(admin, false)))
         .route("/keys/log/finish", post(|admin| rotate(admin, true)))
         .with_state(Arc::clone(&admin))
@@ -245,6 +252,32 @@ async fn accept_rollback(State(admin): State<Arc<Admin>>, RawQuery(raw): RawQuer
     match accepted.await {
         Ok(Ok(())) => StatusCode::NO_CONTENT.into_response(),
         Ok(Err(why)) => Problem::new(StatusCode::CONFLICT, "refused", why).into_response(),
+        Err(error) => failed(error),
+    }
+}
+
+async fn erase(State(admin): State<Arc<Admin>>, RawQuery(raw): RawQuery) -> Response {
+    let pairs = match parameters(raw.as_deref().unwrap_or_default()) {
+        Ok(pairs) => pairs,
+        Err(problem) => return problem.into_response(),
+    };
+    let value = |name: &str| {
+        let found = pairs.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    };
+    let (event_id, reason) = (value("event_id"), value("reason"));
+    let commands = Arc::clone(&admin.commands);
+    // It goes on when the command is interrupted.
+    match tokio::spawn(async move { commands.erase(&event_id, &reason).await }).await {
+        Ok(Ok(erasure)) => Json(erasure).into_response(),
+        Ok(Err(refusal)) => {
+            let (status, code, why) = match refusal {
+                Refusal::Wrong(why) => (StatusCode::BAD_REQUEST, "invalid_parameter", why),
+                Refusal::Unknown(why) => (StatusCode::NOT_FOUND, "not_found", why),
+                Refusal::Conflict(why) => (StatusCode::CONFLICT, "refused", why),
+            };
+            Problem::new(status, code, why).into_response()
+        }
         Err(error) => failed(error),
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::accounts::AccountError;
+use crate::erase::Eraser;
 use crate::parts::Parts;
 use crate::plugins::{Plugins, View};
 use crate::prepare::Prepared;
@@ -117,6 +118,7 @@ pub(crate) struct Inner {
     pub(crate) parts: Arc<Parts>,
     /// For events about the agent itself.
     pub(crate) own: Emitter,
+    pub(crate) eraser: Arc<Eraser>,
     pub(crate) protect: Arc<Protect>,
     /// Fires when the agent begins to end.
     pub(crate) stopping: CancellationToken,

@@ -25,9 +25,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+mod erasing;
 mod file;
 mod replay;
 
+pub(crate) use erasing::erase;
 pub(crate) use file::DeadLetters;
 pub(crate) use replay::{Chunk, Replay};
 
@@ -145,7 +147,7 @@ impl<'a> Letter<'a> {
 }
 
 /// Calls `each` with every line of a file from an offset on, without its line feed, and where it ends, until that is
-/// false. A line that is too long comes empty.
+/// false. A line that is too long comes empty, one of spaces not at all.
 fn lines(path: &Path, offset: u64, mut each: impl FnMut(&[u8], u64) -> io::Result<bool>) -> io::Result<()> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -167,6 +169,10 @@ fn lines(path: &Path, offset: u64, mut each: impl FnMut(&[u8], u64) -> io::Resul
             line.clear();
         }
         at += length as u64;
+        // Where a letter was erased.
+        if line.first() == Some(&b' ') && line.iter().all(|byte| *byte == b' ') {
+            continue;
+        }
         if !each(&line, at)? {
             return Ok(());
         }

@@ -13,6 +13,8 @@ use auditmon_core::subscription::Decoded;
 use auditmon_journal::{Gap, Handle, Item, Reader};
 use parking_lot::Mutex;
 
+use crate::erased::ErasedEvents;
+
 /// `journal.hot` unless set.
 #[cfg(test)]
 pub(crate) const DEFAULT_LIMIT: usize = 8 << 20;
@@ -34,6 +36,8 @@ pub(crate) struct Hot {
     /// Whoever reads at the head holds it; the others wait and then find the part in the ring. Locked before `ring`.
     head: Mutex<Reader>,
     ring: Mutex<Ring>,
+    /// What may still be in memory and is handed over no more.
+    pub(crate) erased: ErasedEvents,
     #[cfg(test)]
     made: Mutex<Vec<std::sync::Weak<Decoded>>>,
 }
@@ -53,6 +57,7 @@ impl Hot {
     pub(crate) fn new(journal: Handle, limit: usize) -> Self {
         Self {
             head: Mutex::new(journal.reader(0)),
+            erased: ErasedEvents::new(journal.origin()),
             journal,
             limit,
             ring: Mutex::default(),
@@ -125,6 +130,16 @@ impl Hot {
             Some(Item::Gap(gap)) => Next::Gap(gap),
             None => Next::Nothing,
         }))
+    }
+
+    /// Drops all parts, and the file that is being read: what the journal has in their place now is read anew.
+    pub(crate) fn forget(&self) {
+        let mut head = self.head.lock();
+        let seq = head.seq();
+        *head = self.journal.reader(seq);
+        let mut ring = self.ring.lock();
+        ring.parts.clear();
+        ring.bytes = 0;
     }
 
     fn decode(&self, batch: auditmon_journal::Batch) -> Arc<Decoded> {

@@ -18,6 +18,7 @@
 //! | `parts`, `mounts`, `reader`, `expose` | what plugins share: contexts, routes, the store's reader, metrics |
 //! | `lookup` | single events by id: the store first, then the journal |
 //! | [`accounts`] | API keys, page sessions and one-time tokens in `accounts.db` |
+//! | [`erase`], `erased` | erasing one event; what of it is still in memory |
 //! | `scratch` | where SQLite puts what it can't hold in memory |
 //! | `notes` | what happened to the journal, as events |
 //! | `listener`, `guard`, `rest` | connections: limits, time-outs, shutdown, bodies that nobody read |
@@ -32,6 +33,8 @@ pub mod admin;
 pub mod agent;
 pub mod dead_letters;
 mod driver;
+pub mod erase;
+mod erased;
 mod expose;
 mod files;
 mod guard;

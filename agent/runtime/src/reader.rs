@@ -34,6 +34,11 @@ impl StoreReader {
         self.is_on().then(|| Arc::new(self.clone()) as _)
     }
 
+    /// The sink that can be read.
+    pub(crate) fn name(&self) -> Option<&'static str> {
+        self.0.current.read().as_ref().map(|(name, _)| *name)
+    }
+
     /// The sink `name` can be read.
     pub(crate) fn set(&self, name: &'static str, reader: Arc<dyn EventReader>) {
         *self.0.current.write() = Some((name, reader));

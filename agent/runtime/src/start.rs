@@ -21,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::accounts::{self, Accounts};
 use crate::admin::{self, Admin, Commands, Reloaded};
 use crate::agent::{Agent, FirstStart, Inner, Running, Setup, StartError, Started, tell};
+use crate::erase::{self, Eraser, Erasure, Refusal};
 use crate::expose::Registries;
 use crate::hot::Hot;
 use crate::listeners::{self, Further, Places};
@@ -165,9 +166,12 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
     let registry = &parts.telemetry.registry;
     registry.register(Box::new(collector)).map_err(other)?;
 
-    let own = parts.emitter("auditmon", Kind::Agent, parts.refuse.clone());
+    let own = parts.emitter(erase::MEMORY, Kind::Agent, parts.refuse.clone());
     let begun = ("agent.start", Outcome::Success, Severity::Info);
     tell(&own, begun, &identity(version)).await;
+    // Before any sink is given what was declared erased.
+    let undone = Eraser::recall(&parts, &parts.recall(erase::MEMORY).await);
+    let eraser = Arc::new(Eraser::new(parts.clone(), own.clone()));
     plugins.start_all(plans).await;
 
     let close = CancellationToken::new();
@@ -190,7 +194,9 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
     let further_tls = further.iter().filter_map(Further::tls).collect();
     let begin = |further: Further| further.serve(&parts.mounts, &http, places, &prefix, close.clone());
     serving.extend(further.into_iter().map(begin));
+    let completing = Arc::clone(&eraser);
     let helpers = vec![
+        AbortOnDropHandle::new(tokio::spawn(async move { completing.complete(undone).await })),
         AbortOnDropHandle::new(tokio::spawn(follow)),
         AbortOnDropHandle::new(tokio::spawn(telling)),
     ];
@@ -221,6 +227,7 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
             set_logging,
             parts,
             own,
+            eraser,
             protect,
             stopping,
             view: plugins.view(),
@@ -283,6 +290,13 @@ impl Commands for Commander {
         // Starts those that were given up.
         Agent(inner).reload("auditmon journal accept-rollback").await;
         Ok(())
+    }
+
+    async fn erase(&self, event_id: &str, reason: &str) -> Result<Erasure, Refusal> {
+        match self.0.upgrade() {
+            Some(inner) => inner.eraser.erase(event_id, reason).await,
+            None => Err(Refusal::Conflict("the agent ends".to_owned())),
+        }
     }
 
     async fn rotate_log_key(&self, finish: bool) -> Result<String, String> {

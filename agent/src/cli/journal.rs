@@ -1,4 +1,5 @@
-//! `auditmon journal`: reads the journal's files, beside a running agent too. Only `accept-rollback` changes something.
+//! `auditmon journal`: reads the journal's files, beside a running agent too. Only `accept-rollback` and `erase`
+//! change something.
 
 use std::io::{BufWriter, Write as _};
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use auditmon_journal::RealFs;
 use auditmon_journal::format::{Kind, Record, StateRecord};
 use auditmon_journal::fsck::{self, Problem};
 use auditmon_journal::{Dump, DumpItem, GapReason};
+use auditmon_runtime::erase::{self, Erasure};
 use auditmon_runtime::offline::Offline;
 use auditmon_runtime::rollback;
 use base64::Engine as _;
@@ -30,6 +32,19 @@ pub enum JournalVerb {
     )]
     AcceptRollback {
         /// Why; it becomes part of the event journal.rollback_accepted
+        #[arg(long)]
+        reason: String,
+    },
+    /// Erase what one event says, everywhere the running agent has it; its place stays provable
+    #[command(after_help = "Examples:\n  \
+        auditmon journal erase 019b76da-a800-7000-8000-000000000001 --reason 'ticket 4711: personal data'\n\n\
+        The event journal.erasure says so first. Then the content goes from the journal, the store and the dead\n\
+        letters; what was handed to receivers or is in backups does not. There is no way back. Exit code 0: it is\n\
+        erased, also if it was before; 1: it isn't; 2: wrong command line.")]
+    Erase {
+        /// The event's id
+        event_id: String,
+        /// Why; it becomes part of the event journal.erasure, so it must not repeat what is erased
         #[arg(long)]
         reason: String,
     },
@@ -57,6 +72,7 @@ pub fn run(context: &Context, verb: JournalVerb) -> Result<ExitCode, Failure> {
         JournalVerb::Fsck => check(context),
         JournalVerb::Dump { all } => dump(context, all),
         JournalVerb::AcceptRollback { reason } => accept_rollback(context, &reason),
+        JournalVerb::Erase { event_id, reason } => erase(context, &event_id, &reason),
     }
 }
 
@@ -80,6 +96,28 @@ fn accept_rollback(context: &Context, reason: &str) -> Result<ExitCode, Failure>
             .map_err(Failure::plain)?;
     }
     eprintln!("auditmon: accepted; sinks that waited begin this generation at its front");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// By the running agent only: it alone knows what its sinks hold.
+fn erase(context: &Context, event_id: &str, reason: &str) -> Result<ExitCode, Failure> {
+    let id = erase::check(event_id, reason).map_err(could_not)?;
+    let query = admin::encode_query(&[("event_id", id.to_string()), ("reason", reason.to_owned())]);
+    let path = format!("/journal/erase?{query}");
+    let asked = small_runtime()?.block_on(admin::ask_json::<Erasure>(&context.data_dir, Method::POST, &path))?;
+    let erasure = asked.ok_or_else(|| admin::none_runs(&context.data_dir))?;
+    let seq = erasure.seq;
+    eprintln!(
+        "auditmon: event {id}: seq {seq}: {}",
+        match (erasure.before, erasure.letters) {
+            (true, _) => "nothing of it was left: it was erased before, or removed by retention".to_owned(),
+            (false, 0) => "erased".to_owned(),
+            (false, letters) => format!("erased, and taken out of the dead letters ({letters})"),
+        }
+    );
+    for note in erasure.notes {
+        eprintln!("auditmon: {note}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

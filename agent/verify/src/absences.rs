@@ -158,6 +158,8 @@ impl Absences {
     /// Whether anything is missing that nobody has declared yet.
     pub(crate) fn open(&self, covered: u64) -> bool {
         !self.explain_expired(covered).silent.is_empty()
+            || !self.explain_erased(covered).silent.is_empty()
+            || !self.explain_rows().silent.is_empty()
     }
 }
 
@@ -209,6 +211,18 @@ mod tests {
         assert_eq!(explained.silent, [(20, 29), (40, 49)]);
         assert!(absences.open(90));
         assert_eq!(absences.explain_expired(u64::MAX).silent, [(20, 29)]);
+    }
+
+    #[test]
+    fn what_was_erased_while_it_was_checked_is_declared_further_on() {
+        let mut absences = Absences::default();
+        assert!(!absences.open(100));
+        absences.erased(7, [7; 16]);
+        absences.no_row(7, [7; 16]);
+        assert!(absences.open(100));
+        absences.declare(101, &Declaration::Erased(vec![(7, 7)]));
+        assert!(absences.open(100), "not signed yet");
+        assert!(!absences.open(102));
     }
 
     #[test]

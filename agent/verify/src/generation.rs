@@ -143,9 +143,9 @@ impl<'a> Check<'a> {
                 }
             }
             // A new segment was begun meanwhile; or retention removed one, which is declared in what is being written,
-            // or is written and not signed yet.
+            // or is written and not signed yet; or an event was erased.
             let behind = self.seq < self.covered;
-            let again = behind || (self.expired_files && self.absences.open(self.signed_below(self.seq)));
+            let again = behind || self.absences.open(self.signed_below(self.seq));
             let since = since.get_or_insert_with(Instant::now);
             if !self.setting.running || !again || since.elapsed() > PATIENCE {
                 break;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{Core, FIRST_FRAME, Time};
+use crate::Erased;
 use crate::checkpoint::SignedCheckpoint;
+use crate::erase::{Erasure, erase};
 use crate::options::PauseReason;
 use crate::shared::Hold;
 
@@ -78,6 +80,24 @@ impl Core {
             ..Counts::default()
         };
         counts
+    }
+
+    /// Erases a payload, at once.
+    #[doc(hidden)]
+    pub fn erase_now(&mut self, seq: u64, now: Time) -> std::io::Result<Erased> {
+        let (tell, told) = std::sync::mpsc::channel();
+        let done = Box::new(move |result| {
+            // Waited for below.
+            let _ = tell.send(result);
+        });
+        self.begin_erasure(Erasure { seq, done }, now);
+        self.seal_all(now);
+        while let Some(erasure) = self.take_erasure() {
+            (erasure.done)(erase(&self.shared, erasure.seq));
+        }
+        self.erasures.clear();
+        told.recv()
+            .unwrap_or_else(|_| Err(std::io::Error::other("its segment could not be sealed")))
     }
 
     /// Seals what waits for it, at once.

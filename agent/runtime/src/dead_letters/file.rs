@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use auditmon_core::delivery::RefusedEvent;
 use auditmon_core::subscription::Events;
 
+use super::erasing::changing;
 use super::{Letter, current, lines, older};
 
 /// Bytes at which a file becomes the older one; both together are all that is kept of a sink.
@@ -51,14 +52,20 @@ impl DeadLetters {
         Self { max_file, ..self }
     }
 
-    /// Keeps refused events; they are on disk when this returns. Returns how many older letters had to make room.
+    /// Keeps refused events but those that were `erased` meanwhile; they are on disk when this returns. Returns how
+    /// many older letters had to make room.
     ///
     /// # Errors
     /// What the system says; nothing was kept.
-    pub(crate) fn append(&mut self, events: &Events, refused: &[RefusedEvent]) -> io::Result<u64> {
+    pub(crate) fn append(
+        &mut self,
+        events: &Events,
+        refused: &[RefusedEvent],
+        erased: impl Fn(u64) -> bool,
+    ) -> io::Result<u64> {
         self.append_with(|out| {
             let mut letter = Vec::new();
-            for refused in refused {
+            for refused in refused.iter().filter(|refused| !erased(refused.seq)) {
                 let Some(event) = events.get(refused.seq) else { continue };
                 letter.clear();
                 Letter::write(events.origin(), &event, &refused.reason, &mut letter);
@@ -69,9 +76,9 @@ impl DeadLetters {
     }
 
     /// The same for lines that are no letters, and stay what they are.
-    pub(super) fn append_lines(&mut self, lines: &[Vec<u8>]) -> io::Result<u64> {
+    pub(super) fn append_lines(&mut self, lines: &[Vec<u8>], erased: impl Fn(&[u8]) -> bool) -> io::Result<u64> {
         self.append_with(|out| {
-            for line in lines {
+            for line in lines.iter().filter(|line| !erased(line)) {
                 out.write_all(line)?;
                 out.write_all(b"\n")?;
             }
@@ -96,6 +103,7 @@ impl DeadLetters {
     }
 
     fn append_with(&mut self, write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Result<u64> {
+        let _changing = changing();
         let path = current(&self.dir, self.sink);
         let mut dropped = 0;
         if path.metadata().is_ok_and(|meta| meta.len() >= self.max_file) {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use auditmon_core::subscription::Events;
 
+use super::erasing::changing;
 use super::file::{create, sync_dir};
 use super::{DeadLetters, Letter, add, current, find_replaying, lines, older, replaying, request};
 
@@ -60,6 +61,7 @@ impl DeadLetters {
     /// Moves the letters that are wanted to a file of their own. A crash in the middle may leave one in both, never in
     /// none.
     fn begin(&mut self, wanted: &str) -> io::Result<Option<Replay>> {
+        let _changing = changing();
         self.repair()?;
         let seqs: BTreeSet<u64> = wanted.lines().filter_map(|line| line.trim().parse().ok()).collect();
         let all = wanted.trim() == "all";
@@ -134,19 +136,26 @@ impl DeadLetters {
         }))
     }
 
-    /// What became of each event of a chunk is known, and what was refused again is kept again.
+    /// What became of each event of a chunk is known, and what was refused again is kept again; lines that are no
+    /// letters stay, unless they are of what was `erased` meanwhile.
     ///
     /// # Errors
     /// What the system says; the chunk may come again.
-    pub(crate) fn done(&mut self, replay: &mut Replay, chunk: &Chunk) -> io::Result<()> {
+    pub(crate) fn done(
+        &mut self,
+        replay: &mut Replay,
+        chunk: &Chunk,
+        erased: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<()> {
         if !chunk.broken.is_empty() {
             tracing::warn!(
                 sink = self.sink,
                 lines = chunk.broken.len(),
                 "lines of the dead-letter file are no letters; they stay there"
             );
-            self.append_lines(&chunk.broken)?;
+            self.append_lines(&chunk.broken, erased)?;
         }
+        let _changing = changing();
         let path = replaying(&self.dir, self.sink, chunk.end);
         std::fs::rename(&replay.path, &path)?;
         *replay = Replay {
@@ -161,6 +170,7 @@ impl DeadLetters {
     /// # Errors
     /// What the system says.
     pub(crate) fn end(&mut self, replay: &Replay) -> io::Result<()> {
+        let _changing = changing();
         remove(&replay.path)
     }
 }

@@ -22,7 +22,7 @@ fn refuse(letters: &mut DeadLetters, events: &Events) -> u64 {
             reason: "400 Bad\nRequest".to_owned(),
         })
         .collect();
-    letters.append(events, &refused).unwrap()
+    letters.append(events, &refused, |_| false).unwrap()
 }
 
 fn seqs(data_dir: &Path) -> Vec<Option<u64>> {
@@ -40,7 +40,7 @@ fn chunks(letters: &mut DeadLetters, max_events: usize) -> Vec<Vec<u64>> {
     let mut all = Vec::new();
     while let Some(chunk) = letters.next(&replay, max_events, usize::MAX).unwrap() {
         all.push(chunk.events.iter().map(|event| event.seq).collect());
-        letters.done(&mut replay, &chunk).unwrap();
+        letters.done(&mut replay, &chunk, |_| false).unwrap();
     }
     letters.end(&replay).unwrap();
     all
@@ -180,7 +180,7 @@ fn an_interrupted_replay_goes_on_where_it_was() {
     request_replay(dir.path(), "hook.a", &[]).unwrap();
     let mut replay = letters.replay().unwrap().unwrap();
     let first = letters.next(&replay, 2, usize::MAX).unwrap().unwrap();
-    letters.done(&mut replay, &first).unwrap();
+    letters.done(&mut replay, &first, |_| false).unwrap();
     let lost = letters.next(&replay, 2, usize::MAX).unwrap().unwrap();
     assert_eq!(lost.events.iter().next().unwrap().seq, 2);
     refuse(&mut letters, &events(9, 1));
@@ -223,4 +223,108 @@ fn without_letters_there_is_nothing() {
     assert!(seqs(dir.path()).is_empty());
     assert_eq!(request_replay(dir.path(), "hook.a", &[]).unwrap(), 0);
     assert!(DeadLetters::new(dir.path(), "hook.a").replay().unwrap().is_none());
+}
+
+fn ids(events: &Events) -> Vec<Uuid> {
+    events.iter().map(|event| event.id).collect()
+}
+
+fn is_anywhere(data_dir: &Path, id: &Uuid) -> bool {
+    dir(data_dir)
+        .read_dir()
+        .unwrap()
+        .any(|file| crate::erased::names(&std::fs::read(file.unwrap().path()).unwrap(), id))
+}
+
+#[test]
+fn what_was_erased_is_in_no_file_of_any_sink_and_nothing_else_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut letters = DeadLetters::new(dir.path(), "hook.a").with_max_file(2_000);
+    let (mut all, mut seen) = (Vec::new(), Vec::new());
+    for n in 0..6 {
+        let events = events(n, 1);
+        refuse(&mut letters, &events);
+        all.push(ids(&events)[0]);
+    }
+    for n in [1, 4] {
+        let mut other = DeadLetters::new(dir.path(), "hook.b");
+        let again = events(n, 1);
+        refuse(&mut other, &again);
+        seen.push(ids(&again)[0]);
+    }
+    assert!(dir.path().join("dlq/hook.a.1.jsonl").exists());
+    // In the older file, in the newer one, and the only one of a file that has another left; then the last.
+    for (n, id) in [(1, all[1]), (5, all[5])] {
+        assert_eq!(erase(dir.path(), &id).unwrap(), 1);
+        assert!(!is_anywhere(dir.path(), &id), "{n}");
+        assert_eq!(erase(dir.path(), &id).unwrap(), 0);
+    }
+    assert_eq!(seqs(dir.path()), [0, 2, 3, 4].map(Some));
+    for id in seen {
+        assert_eq!(erase(dir.path(), &id).unwrap(), 1);
+    }
+    assert_eq!(sinks(dir.path()).unwrap(), ["hook.a"], "an empty file goes");
+    assert_eq!(seqs(dir.path()), [0, 2, 3, 4].map(Some));
+}
+
+#[test]
+fn a_replay_that_is_under_way_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut letters = DeadLetters::new(dir.path(), "hook.a");
+    let given = events(0, 6);
+    refuse(&mut letters, &given);
+    request_replay(dir.path(), "hook.a", &[]).unwrap();
+    let mut replay = letters.replay().unwrap().unwrap();
+    let first = letters.next(&replay, 2, usize::MAX).unwrap().unwrap();
+    letters.done(&mut replay, &first, |_| false).unwrap();
+    // One that is done, one in the middle, and the last.
+    for n in [0, 3, 5] {
+        let id = ids(&given)[n];
+        assert_eq!(erase(dir.path(), &id).unwrap(), 1);
+        assert!(!is_anywhere(dir.path(), &id), "{n}");
+    }
+    assert_eq!(seqs(dir.path()), [2, 4].map(Some));
+    let chunk = letters.next(&replay, 10, usize::MAX).unwrap().unwrap();
+    assert_eq!(chunk.events.iter().map(|event| event.seq).collect::<Vec<_>>(), [2, 4]);
+    letters.done(&mut replay, &chunk, |_| false).unwrap();
+    assert!(letters.next(&replay, 10, usize::MAX).unwrap().is_none());
+    letters.end(&replay).unwrap();
+    assert!(sinks(dir.path()).unwrap().is_empty());
+}
+
+#[test]
+fn what_a_crash_left_goes_and_what_only_names_it_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut letters = DeadLetters::new(dir.path(), "hook.a");
+    let given = events(0, 1);
+    refuse(&mut letters, &given);
+    let id = ids(&given)[0];
+    let mut naming = Records_::detached("ingest", Kind::Application, "h", "billing");
+    let data = format!("{{\"parent\":\"{id}\"}}");
+    naming
+        .push(Draft {
+            data: auditmon_core::event::Data::Raw(&data),
+            ..Draft::new("login", "bob")
+        })
+        .unwrap();
+    refuse(&mut letters, &Events::of_batch("h/00", 1, naming));
+    let path = dir.path().join("dlq/hook.a.jsonl");
+    let whole = std::fs::read(&path).unwrap();
+    let line = whole.split(|byte| *byte == b'\n').next().unwrap();
+    std::fs::write(dir.path().join("dlq/hook.a.jsonl.new"), &whole).unwrap();
+    // A line that a crash cut off.
+    std::fs::write(&path, [&*whole, &line[..line.len() - 9]].concat()).unwrap();
+    assert_eq!(erase(dir.path(), &id).unwrap(), 2);
+    assert_eq!(seqs(dir.path()), [Some(1)]);
+    assert!(!dir.path().join("dlq/hook.a.jsonl.new").exists());
+    let mut long = vec![b'x'; MAX_LINE + 10];
+    long.push(b'\n');
+    std::fs::write(&path, [&*whole, &long, &whole].concat()).unwrap();
+    assert_eq!(
+        erase(dir.path(), &id).unwrap(),
+        2,
+        "before and behind a line that is none of ours"
+    );
+    let left = std::fs::read(&path).unwrap();
+    assert!(left.windows(long.len()).any(|window| window == long));
 }

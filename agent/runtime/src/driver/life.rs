@@ -258,6 +258,11 @@ impl Life {
             Some(gap) if events.is_empty() && next == from => return self.gap(&gap).await,
             _ => {}
         }
+        let erased = self.driver.hot.erased.without(&events);
+        let without = erased.is_some();
+        if let Some(left) = erased {
+            events = left;
+        }
         if let Some(place) = &mut self.place {
             place.next = next;
             // Until the sink has answered.
@@ -267,7 +272,12 @@ impl Life {
         if !events.is_empty() || (keeper == Keeper::Sink && next > from) {
             self.hand_over(&events).await
         } else {
-            self.remember(events.end(), false);
+            self.remember(events.end(), without);
+            if without {
+                // It may have been what the sink could not take.
+                self.backoff.reset();
+                self.fine();
+            }
             Ok(())
         }
     }

@@ -33,6 +33,14 @@ impl Sinks {
         sinks.get(name).inspect(|state| state.poke.notify_one()).is_some()
     }
 
+    /// End of the contiguous part that a sink has confirmed; `None` if there is no such sink, or it has not started yet.
+    pub(crate) fn confirmed(&self, name: &str) -> Option<u64> {
+        let sinks = self.0.lock();
+        let state = sinks.get(name)?;
+        let placed = state.placed.load(Ordering::Relaxed);
+        placed.then(|| state.confirmed.load(Ordering::Relaxed))
+    }
+
     /// Whether a sink has failed and its driver tells of it.
     pub(crate) fn in_trouble(&self, name: &str) -> bool {
         self.0.lock().get(name).is_some_and(|state| state.notes.in_trouble())

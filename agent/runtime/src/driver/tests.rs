@@ -1,5 +1,6 @@
 mod batching;
 mod delivery;
+mod erased;
 mod faults;
 mod gaps;
 mod harness;

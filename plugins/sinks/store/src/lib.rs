@@ -18,6 +18,7 @@ pub mod config;
 
 mod cursor;
 mod database;
+mod erasure;
 mod metrics;
 mod plan;
 mod reader;

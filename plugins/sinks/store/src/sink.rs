@@ -17,6 +17,7 @@ use sqlx::{Connection as _, Row as _};
 
 use crate::config::Retention;
 use crate::database::Database;
+use crate::erasure;
 use crate::metrics::{KINDS, Metrics};
 use crate::reader::Reader;
 use crate::retention;
@@ -30,6 +31,8 @@ pub(crate) struct Store {
     metrics: Metrics,
     /// Ends with the sink.
     pruning: Option<tokio::task::AbortHandle>,
+    /// Empties the log after an erasure; ends with the sink.
+    emptying: Option<tokio::task::AbortHandle>,
 }
 
 impl Store {
@@ -55,6 +58,7 @@ impl Store {
             retention,
             metrics,
             pruning: None,
+            emptying: None,
         })
     }
 
@@ -74,20 +78,30 @@ impl Store {
         }
     }
 
-    fn end_pruning(&mut self) {
-        if let Some(pruning) = self.pruning.take() {
-            pruning.abort();
+    fn end_tasks(&mut self) {
+        for task in [self.pruning.take(), self.emptying.take()].into_iter().flatten() {
+            task.abort();
         }
     }
 
-    async fn store(&self, events: &Events, end: &Position) -> Result<(), PluginError> {
+    async fn store(&mut self, events: &Events, end: &Position) -> Result<(), PluginError> {
         let mut writer = self.database.writer().await?;
         let _timer = self.metrics.insert_seconds.start_timer();
         let stored = store(&mut writer, events, end).await;
+        let emptied = match &stored {
+            // Committed: that the log can't be emptied now keeps nothing from being stored.
+            Ok(stored) if stored.deleted > 0 => erasure::empty_log(&mut writer).await.unwrap_or(false),
+            _ => true,
+        };
         drop(writer);
+        if !emptied && self.emptying.as_ref().is_none_or(tokio::task::AbortHandle::is_finished) {
+            let later = erasure::empty_log_later(Arc::clone(&self.database));
+            self.emptying = Some(tokio::spawn(later).abort_handle());
+        }
         match stored {
-            Ok(rows) => {
-                self.metrics.rows.add(i64::try_from(rows).unwrap_or(0));
+            Ok(Stored { rows, deleted }) => {
+                let signed = |count| i64::try_from(count).unwrap_or(0);
+                self.metrics.rows.add(signed(rows) - signed(deleted));
                 Ok(())
             }
             Err(Failed::NoEvent(message)) => Err(PluginError::permanent(format!(
@@ -105,7 +119,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.end_pruning();
+        self.end_tasks();
     }
 }
 
@@ -147,7 +161,7 @@ impl Sink for Store {
     }
 
     async fn close(mut self: Box<Self>) -> Result<(), PluginError> {
-        self.end_pruning();
+        self.end_tasks();
         self.reader.close().await;
         self.database.close().await;
         Ok(())
@@ -188,14 +202,23 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-/// Stores what is new of a batch and moves the position to its end; returns the number of new rows. A dropped
+/// What became of a batch.
+#[derive(Clone, Copy, Default)]
+struct Stored {
+    /// New rows.
+    rows: u64,
+    /// Rows of events that were erased.
+    deleted: u64,
+}
+
+/// Stores what is new of a batch, deletes what it says was erased, and moves the position to its end. A dropped
 /// future takes the transaction back.
-async fn store(connection: &mut SqliteConnection, events: &Events, end: &Position) -> Result<u64, Failed> {
+async fn store(connection: &mut SqliteConnection, events: &Events, end: &Position) -> Result<Stored, Failed> {
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
     let (number, from) = place_of(&mut tx, events.origin()).await?;
     if end.seq <= from {
         // All of it is stored: a repetition after a crash.
-        return Ok(0);
+        return Ok(Stored::default());
     }
     let events_new: Vec<Event<'_>> = events.iter().filter(|event| event.seq >= from).collect();
     let mut rows = Rows::new(&end.origin, number);
@@ -216,6 +239,7 @@ async fn store(connection: &mut SqliteConnection, events: &Events, end: &Positio
         next = made.map_err(Failed::NoEvent)?;
     }
     count(&mut tx, &events_new).await?;
+    let deleted = erasure::delete(&mut tx, number, &events_new).await?;
     sqlx::query(
         "INSERT INTO position (origin, number, seq, leaf_hash) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (origin) DO UPDATE SET seq = excluded.seq, leaf_hash = excluded.leaf_hash",
@@ -227,7 +251,10 @@ async fn store(connection: &mut SqliteConnection, events: &Events, end: &Positio
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(events_new.len() as u64)
+    Ok(Stored {
+        rows: events_new.len() as u64,
+        deleted,
+    })
 }
 
 /// The number of an origin and the seq that it goes on from.

@@ -1,6 +1,7 @@
 //! The store against real journals in temporary directories.
 
 mod delivery;
+mod erasure;
 mod faults;
 mod harness;
 mod pruning;

@@ -87,6 +87,7 @@ impl Life {
                 }
             },
         };
+        let events = self.driver.hot.erased.without(&events).unwrap_or(events);
         if !events.is_empty() {
             let receipt = match self.ask(|sink| sink.write(&events)).await {
                 Ok(receipt) => receipt,
@@ -116,11 +117,10 @@ impl Life {
             self.backoff.reset();
             self.fine();
         }
-        let done = self
-            .replaying
-            .replay
-            .as_mut()
-            .map_or(Ok(()), |replay| self.letters.done(replay, &chunk));
+        let done = self.replaying.replay.as_mut().map_or(Ok(()), |replay| {
+            let erased = |line: &[u8]| self.driver.hot.erased.is_named_in(line);
+            self.letters.done(replay, &chunk, erased)
+        });
         if let Err(error) = done {
             self.replay_fault(&error);
         }
