@@ -8,6 +8,7 @@ use std::sync::Arc;
 use auditmon_merkle::{Hash, TILE_WIDTH, TileId, TileReader, Tiler};
 
 use crate::checkpoint::SignedCheckpoint;
+use crate::collapse;
 use crate::core::FIRST_FRAME;
 use crate::format::{LEAF, RecordIter, leaf_hash};
 use crate::fs::read_full_at;
@@ -75,11 +76,12 @@ fn sealed_end(shared: &Shared) -> u64 {
     last.map_or(0, |(first, count)| first.saturating_add(*count))
 }
 
-/// The tree of the whole tiles below `end`, or the empty one if tiles are missing.
+/// The tree of the whole tiles below `end`. If tiles are missing that of the collapsed records, which have no leaves
+/// any more; the empty one if there are none.
 fn resume(shared: &Shared, end: u64) -> Tiler {
     let width = u64::from(TILE_WIDTH);
     let aligned = end / width * width;
-    Tiler::resume(aligned, &mut Stored(shared)).unwrap_or_default()
+    Tiler::resume(aligned, &mut Stored(shared)).unwrap_or_else(|_| collapse::resume(shared, end))
 }
 
 /// Tiles on disk; what can't be read counts as missing.
