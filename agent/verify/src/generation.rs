@@ -75,6 +75,8 @@ pub(crate) struct Check<'a> {
     /// Largest size that is signed.
     covered: u64,
     wrong: Vec<Wrong>,
+    /// Runs of records of which only hashes over many are left.
+    collapsed: Vec<(u64, u64)>,
     expired_files: bool,
     /// Segments without payloads when the check began.
     gone: BTreeSet<u64>,
@@ -105,6 +107,7 @@ impl<'a> Check<'a> {
             good: None,
             bad: false,
             wrong: Vec::new(),
+            collapsed: Vec::new(),
             expired_files: false,
             gone: BTreeSet::new(),
         }

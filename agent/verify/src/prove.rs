@@ -157,7 +157,12 @@ fn attempt(request: &ProveRequest<'_>) -> Result<EventProof, ProveError> {
         }
         below = below.or(source.collapsed_end());
     }
-    Err(below.map_or(ProveError::Unknown(id), |below| ProveError::UnknownOrCollapsed { id, below }))
+    Err(
+        below.map_or(ProveError::Unknown(id), |below| ProveError::UnknownOrCollapsed {
+            id,
+            below,
+        }),
+    )
 }
 
 fn look_up(path: &Path, id: &[u8; 16]) -> Result<Option<FoundRow>, ProveError> {

@@ -139,7 +139,10 @@ fn leaves_and_tiles_never_block_and_collapse_below_half() {
     assert!(life.files(".sub").is_empty());
     assert!(life.core.collapse_due(), "it is due");
     let (leaves, subs) = (life.files(".leaf"), life.files(".sub"));
-    assert!(subs.len() > 10 && subs[0] == 0 && subs.last() < leaves.first(), "{subs:?} {leaves:?}");
+    assert!(
+        subs.len() > 10 && subs[0] == 0 && subs.last() < leaves.first(),
+        "{subs:?} {leaves:?}"
+    );
     let segs = life.files(".seg");
     assert!(leaves.last() < segs.last() && leaves.len() > 1);
     life.signs();
@@ -172,7 +175,10 @@ fn power_may_go_at_every_step() {
         let mut life = Life { fs, core, now, tree };
         let (some, subs) = (life.files(".leaf"), life.files(".sub"));
         for first in &leaves {
-            assert!(some.contains(first) || subs.contains(first), "{first} is gone at step {crash}");
+            assert!(
+                some.contains(first) || subs.contains(first),
+                "{first} is gone at step {crash}"
+            );
         }
         life.signs();
         life.pass();
@@ -264,13 +270,27 @@ fn tiles_go_once_the_one_above_is_full() {
         let tiles = life.tiles(0);
         let first = tiles
             .iter()
-            .map(|path| path.to_str().unwrap().rsplit('/').next().unwrap().parse::<u64>().unwrap())
+            .map(|path| {
+                path.to_str()
+                    .unwrap()
+                    .rsplit('/')
+                    .next()
+                    .unwrap()
+                    .parse::<u64>()
+                    .unwrap()
+            })
             .min()
             .unwrap();
         // A removal that no disk had may come undone, which does no harm.
         let needed = end.min(65_536) / 256;
-        assert!(first == needed || crashed && first < needed, "{first}, later records need {needed}");
-        assert!(tiles.iter().any(|path| path.ends_with(format!("{needed:03}"))), "{tiles:?}");
+        assert!(
+            first == needed || crashed && first < needed,
+            "{first}, later records need {needed}"
+        );
+        assert!(
+            tiles.iter().any(|path| path.ends_with(format!("{needed:03}"))),
+            "{tiles:?}"
+        );
         assert_eq!(life.tiles(1).len(), 1, "the newest of those that hold them stays");
         life.write(4000, 2000);
         life.signs();

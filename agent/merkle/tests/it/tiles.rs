@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use auditmon_merkle::{
-    NodeId, NodeReader as _, ProveError, Range, TILE_BYTES, TileError, TileId, TileNodes, TileReader, Tiler, full_tile_root,
-    leaf_hash, prove_inclusion, verify_inclusion,
+    NodeId, NodeReader as _, ProveError, Range, TILE_BYTES, TileError, TileId, TileNodes, TileReader, Tiler,
+    full_tile_root, leaf_hash, prove_inclusion, verify_inclusion,
 };
 
 use crate::naive::{Leaves, Read, Tree as _};

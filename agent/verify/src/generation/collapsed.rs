@@ -1,13 +1,31 @@
 //! A segment of which only subtree hashes are left, and the tiles that stay beside them.
 
+use std::io;
+
 use auditmon_merkle::{
-    HASH, Hash, NodeId, Range, TILE_HEIGHT, TILE_LEVELS, TILE_WIDTH, TileId, full_tile_root, subtrees,
+    HASH, Hash, NodeId, NodeReader as _, Range, TILE_HEIGHT, TILE_LEVELS, TILE_WIDTH, TileId, TileNodes, TileReader,
+    full_tile_root, subtrees,
 };
 
 use super::Check;
 use crate::files::{Generation, read};
 use crate::report::{CouldNot, Fault};
-use crate::tiles::TileFile;
+use crate::tiles::{TileFile, Tiles};
+
+/// The tiles that are left, as files.
+struct Left<'a>(&'a Tiles);
+
+impl TileReader for Left<'_> {
+    type Error = io::Error;
+
+    fn read(&mut self, tile: TileId) -> io::Result<Option<Vec<u8>>> {
+        let full = TileId::new(tile.level(), tile.index(), TILE_WIDTH);
+        Ok(match full.map(|full| self.0.read(full)).transpose()? {
+            Some(TileFile::Full(bytes)) => Some(bytes),
+            _ => None,
+        })
+    }
+}
 
 impl Check<'_> {
     /// A segment of which only subtree hashes are left.
@@ -37,6 +55,7 @@ impl Check<'_> {
             self.skip(until);
             return Ok(());
         }
+        self.heads_within(begin, until)?;
         for (node, hash) in nodes.into_iter().zip(hashes.0) {
             let hash = Hash::from(*hash);
             let entries = self.entries(node, hash)?;
@@ -47,26 +66,70 @@ impl Check<'_> {
         self.report.counts.expired += until - begin;
         self.absences.expired(begin, until - 1);
         self.expired_files = true;
-        self.report.unseen(format!(
-            "the single records from seq {begin} to {}: only hashes over many of them are left; give FILE with --against that proves one",
-            until - 1
-        ));
+        match self.collapsed.last_mut() {
+            Some(run) if run.1 + 1 == begin => run.1 = until - 1,
+            _ => self.collapsed.push((begin, until - 1)),
+        }
         self.seq = until;
         if let Some(rows) = &mut self.rows {
             rows.skip(until);
         }
-        while self
-            .remembered
-            .last()
-            .is_some_and(|remembered| remembered.seq <= until)
-        {
+        while self.remembered.last().is_some_and(|remembered| remembered.seq <= until) {
             self.remembered.pop();
         }
-        // Roots between can't be compared; whatever comes behind includes them.
-        while self.heads.size().is_some_and(|size| size < until) {
-            self.heads.take(self.report)?;
-        }
         self.compare_roots()
+    }
+
+    /// Compares roots of sizes within a collapsed segment, as far as tiles are left for that. Others can't be compared;
+    /// whatever comes behind includes them.
+    fn heads_within(&mut self, begin: u64, until: u64) -> Result<(), CouldNot> {
+        while self.heads.size().is_some_and(|size| size < until) {
+            let Some(head) = self.heads.take(self.report)? else {
+                break;
+            };
+            let size = head.tree.size;
+            match self.root_within(begin, size) {
+                Some(root) if root == head.tree.root => {
+                    self.report.counts.checkpoints += 1;
+                    self.good = Some(head);
+                }
+                Some(_) => {
+                    let what = format!(
+                        "not the records that were signed, or not their tiles: the checkpoint of size {size} ({}) doesn't hold",
+                        head.place
+                    );
+                    self.report.fault(Fault::at(self.place("seg"), begin, size - 1, None, what));
+                }
+                // Those of the directory itself are no evidence that anybody brought.
+                None if !head.place.starts_with(&self.place("checkpoint")) => self.report.unseen(format!(
+                    "whether the journal extends the checkpoint of size {size} in {}: it ends within seq {begin} to {}, of which only hashes over many records are left; one of size {begin} or from {until} on can be compared",
+                    head.place,
+                    until - 1
+                )),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Says of which records only hashes over many are left.
+    pub(super) fn tell_collapsed(&mut self) {
+        for (first, last) in std::mem::take(&mut self.collapsed) {
+            self.report.unseen(format!(
+                "the single records from seq {first} to {last}: only hashes over many of them are left; give FILE with --against that proves one"
+            ));
+        }
+    }
+
+    /// The root at a size within a collapsed segment, if the tiles are left that give it.
+    fn root_within(&self, begin: u64, size: u64) -> Option<Hash> {
+        let mut tree = self.trees.tiler()?.frontier().clone();
+        let mut nodes = TileNodes::new(Left(&self.tiles), size).ok()?;
+        for node in subtrees(begin, size) {
+            let hash = nodes.node(node).ok()?;
+            tree.push_subtree(node.level(), hash).ok()?;
+        }
+        Some(tree.root())
     }
 
     /// The hashes that a tile has for a node, where the tile or all of those below it are left; and whether these,
