@@ -139,6 +139,7 @@ class Generation:
         self.absent.append((first, stop - 1, place, None))
         if self.whole:
             for height, hash_ in zip(heights, hashes):
+                self.check_below(height, self.trees[0].size >> height, hash_)
                 for tree in self.trees:
                     tree.append(hash_, height)
                 self.check_roots()
@@ -318,6 +319,40 @@ class Generation:
         first, end = index << height, index + 1 << height
         if found != hash_ and not self.report.known(self.place + "/", first, end):
             self.report.tampered(f"{self.place}/tile/{name}", "another hash than the leaves give", first, end - 1)
+
+    def check_below(self, height, index, hash_):
+        """What tiles are left within a subtree of which only the hash is left."""
+        level, shift = height // 8, height % 8
+        nodes = range(index << shift, (index + 1) << shift)
+        entries = [self.tile_hash(level, node) for node in nodes] if shift else [hash_]
+        if None in entries:
+            entries = [self.tile_root(level - 1, node) for node in nodes] if level else []
+        if not entries or None in entries:
+            return
+        if merkle.fold(entries) != hash_:
+            self.bad_tile(level, nodes[0], index << height, (index + 1 << height) - 1)
+            return
+        for node, entry in zip(nodes, entries):
+            if shift:
+                self.tiles[f"{tile_name(level, node >> 8)}"] = True
+            root = self.tile_root(level - 1, node) if level else None
+            if root is None:
+                continue
+            if root != entry:
+                self.bad_tile(level - 1, node << 8, node << 8 * level, (node + 1 << 8 * level) - 1)
+                continue
+            self.tiles[tile_name(level - 1, node)] = True
+            for below in range(node << 8, node + 1 << 8) if level > 1 else ():
+                self.check_below(8 * (level - 1), below, self.tile_hash(level - 1, below))
+
+    def tile_root(self, level, number):
+        data = self.tile_data(tile_name(level, number))
+        return merkle.fold([data[i:i + 32] for i in range(0, 8192, 32)]) if len(data) == 8192 else None
+
+    def bad_tile(self, level, node, first, last):
+        if not self.report.known(self.place + "/", first, last + 1):
+            place = f"{self.place}/tile/{tile_name(level, node >> 8)}"
+            self.report.tampered(place, "other hashes than the collapsed segment's", first, last)
 
     def check_tile_files(self):
         for name in self.tiles:

@@ -45,6 +45,13 @@ class Frontier:
         return root
 
 
+def fold(hashes):
+    """The root of a perfect subtree from the hashes of one of its levels."""
+    while len(hashes) > 1:
+        hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2])]
+    return hashes[0]
+
+
 def subtrees(first, end):
     """Heights of the maximal aligned subtrees of first..end (exclusive), from left to right."""
     while first < end:

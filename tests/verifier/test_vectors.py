@@ -221,7 +221,10 @@ def large_tampered(vectors, root):
             j.file(0).unlink(), j.write_leaves(0, [j.leaves[1]] + j.leaves[1:300]))),
         ("leaf file cut", 1, "seq 500-599: leaves are missing", lambda j: j.write_leaves(300, j.leaves[300:500])),
         ("tile", 1, "tile/0/001: seq 256", lambda j: swap_bytes(j.tile(1), 5)),
-        ("sub", 1, "seq 0-299: the records", lambda j: (j.collapse(0), swap_bytes(j.file(0, "sub"), 90))),
+        ("tile of a sub", 1, "tile/0/000", lambda j: (j.collapse(0), swap_bytes(j.tile(0), 40))),
+        ("sub", 1, "other hashes than the collapsed segment's", lambda j: (j.collapse(0), swap_bytes(j.file(0, "sub"), 90))),
+        ("sub without tiles", 1, "seq 0-299: the records", lambda j: (
+            shutil.rmtree(j.dir / "tile"), j.collapse(0), swap_bytes(j.file(0, "sub"), 90))),
         ("older checkpoint of another tree", 1, "another history", lambda j: (j.dir / "checkpoints").write_text(
             j.note(100, bytes(32)))),
         ("older checkpoint, signature", 1, "the signature is wrong", lambda j: (j.dir / "checkpoints").write_text(

@@ -77,6 +77,7 @@ pub struct Core {
     pub(crate) faults: Faults,
     /// `None` while a thread has it, or if there is no key.
     pub(crate) checkpointer: Option<Checkpointer>,
+    pub(crate) declared: Option<retention::Declared>,
     closing: bool,
     counted: Counts,
 }
@@ -100,6 +101,7 @@ impl Core {
             upkeep: upkeep::Upkeep::default(),
             faults: Faults::default(),
             checkpointer: None,
+            declared: None,
             closing: false,
             counted: Counts::default(),
         }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::Records;
 use crate::checkpoint::SignedCheckpoint;
+use crate::collapse;
 use crate::core::Done;
 use crate::erase::{Erased, Erasure};
 use crate::find::{self, Search};
@@ -132,6 +133,11 @@ impl Handle {
             bytes.truncate(tile.bytes());
             bytes
         }))
+    }
+
+    /// Whether [`tile`](Self::tile) has none because its records were collapsed.
+    pub fn is_collapsed(&self, tile: TileId) -> bool {
+        collapse::is_gone(&self.shared, tile)
     }
 
     /// Whether this generation took the place of another, and somebody has accepted that.

@@ -25,6 +25,8 @@ pub(crate) enum SegFile {
     Seg(u64),
     /// Leaves of a sealed segment, by its first seq.
     Leaf(u64),
+    /// Hashes over the leaves of a collapsed segment, by its first seq.
+    Sub(u64),
     /// Something that a crash left half-made.
     New,
 }
@@ -68,6 +70,14 @@ impl Layout {
 
     pub(crate) fn leaf(&self, first_seq: u64) -> PathBuf {
         self.seg_dir().join(Self::leaf_name(first_seq))
+    }
+
+    pub(crate) fn sub_name(first_seq: u64) -> String {
+        format!("{first_seq:020}.sub")
+    }
+
+    pub(crate) fn sub(&self, first_seq: u64) -> PathBuf {
+        self.seg_dir().join(Self::sub_name(first_seq))
     }
 
     /// A tile, by its C2SP path.
@@ -115,6 +125,7 @@ impl Layout {
         match extension {
             "seg" => Some(SegFile::Seg(first_seq)),
             "leaf" => Some(SegFile::Leaf(first_seq)),
+            "sub" => Some(SegFile::Sub(first_seq)),
             _ => None,
         }
     }

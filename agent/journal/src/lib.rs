@@ -13,6 +13,7 @@ pub mod fsck;
 pub mod inspect;
 
 mod checkpoint;
+mod collapse;
 mod core;
 mod dump;
 mod erase;

@@ -108,13 +108,14 @@ pub enum AgentNote {
         /// The record it expects next.
         seq: u64,
     },
-    /// Payloads of these records are removed now, as `keep` says.
+    /// Payloads of these records are gone, or will be as soon as this is
+    /// signed: all that has gone so far, so that the newest one says everything.
     Retention {
         /// First record.
         first: u64,
         /// Last record.
         last: u64,
-        /// Number of segments.
+        /// Number of segments that go now.
         segments: u64,
     },
     /// A write or sync failed; what waited was refused or is unknown, and a new

@@ -13,7 +13,7 @@ use crate::options::{AgentNote, OpenError, Opened, Options, PauseReason};
 use crate::seal::SealJob;
 use crate::shared::{Segment, Shared};
 use crate::states::States;
-use crate::{positions, reserve};
+use crate::{collapse, positions, reserve};
 
 mod newest;
 mod rebuild;
@@ -30,6 +30,8 @@ struct Listing {
     segs: Vec<u64>,
     /// First seqs of leaf files, ascending.
     leaves: Vec<u64>,
+    /// First seqs of collapsed segments, ascending.
+    subs: Vec<u64>,
 }
 
 /// Opens or creates the journal and recovers it; `now` is the time of events
@@ -106,6 +108,7 @@ fn open_generation(
     };
     recovery.ask_checkpoint(keys.as_ref());
     recovery.count_leaves(&listing)?;
+    recovery.named = recovery.named.max(collapse::load(&shared, &listing.subs));
     recovery.ask_positions();
     let newest = recovery.find_newest(&mut listing)?;
     recovery.list_segments(&listing)?;
@@ -139,6 +142,7 @@ fn list(fs: &dyn Fs, layout: &Layout) -> Result<Listing, OpenError> {
         match Layout::parse_seg(&name) {
             Some(SegFile::Seg(first)) => listing.segs.push(first),
             Some(SegFile::Leaf(first)) => listing.leaves.push(first),
+            Some(SegFile::Sub(first)) => listing.subs.push(first),
             Some(SegFile::New) => {
                 let path = dir.join(name);
                 fs.remove(&path).map_err(OpenError::io(&path))?;
@@ -148,6 +152,7 @@ fn list(fs: &dyn Fs, layout: &Layout) -> Result<Listing, OpenError> {
     }
     listing.segs.sort_unstable();
     listing.leaves.sort_unstable();
+    listing.subs.sort_unstable();
     Ok(listing)
 }
 

@@ -10,6 +10,7 @@ use auditmon_merkle::{Ed25519Signer, Tiler};
 use parking_lot::{Mutex, RwLock};
 
 use crate::checkpoint::{Alarm, SignedCheckpoint};
+use crate::collapse::Collapsed;
 use crate::find::Span;
 use crate::fs::Fs;
 use crate::layout::Layout;
@@ -137,6 +138,8 @@ pub(crate) struct Shared {
     pub(crate) segments: RwLock<BTreeMap<u64, Arc<Segment>>>,
     /// Records in each `.leaf`, by first seq.
     pub(crate) leaves: RwLock<BTreeMap<u64, u64>>,
+    /// What has become of older leaves.
+    pub(crate) collapsed: Mutex<Collapsed>,
     /// What is known of the ids in each `.leaf`, by first seq.
     pub(crate) spans: Mutex<BTreeMap<u64, Span>>,
     pub(crate) holds: Mutex<BTreeMap<String, Hold>>,
@@ -164,6 +167,7 @@ impl Shared {
             last_leaf: Mutex::new((0, None)),
             segments: RwLock::default(),
             leaves: RwLock::default(),
+            collapsed: Mutex::default(),
             spans: Mutex::default(),
             holds: Mutex::default(),
             metrics: Mutex::default(),
@@ -260,7 +264,14 @@ impl Shared {
         bytes
     }
 
-    /// Bytes of segments, and of leaves.
+    /// Seq behind the newest leaves: all full tiles below are on disk.
+    pub(crate) fn sealed_end(&self) -> u64 {
+        let leaves = self.leaves.read();
+        let last = leaves.iter().next_back();
+        last.map_or(0, |(first, count)| first.saturating_add(*count))
+    }
+
+    /// Bytes of segments; and of leaves, of what they collapsed to, and of tiles.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         let segments = self.segments.read();
         let payload = segments
@@ -268,6 +279,9 @@ impl Shared {
             .map(|segment| segment.bytes.load(Ordering::Relaxed))
             .fold(0, u64::saturating_add);
         let records = self.leaves.read().values().copied().fold(0, u64::saturating_add);
-        (payload, records.saturating_mul(crate::format::LEAF as u64))
+        drop(segments);
+        let leaves = records.saturating_mul(crate::format::LEAF as u64);
+        let sealed = self.sealed_end();
+        (payload, leaves.saturating_add(self.collapsed.lock().bytes(sealed)))
     }
 }

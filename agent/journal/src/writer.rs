@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::Records;
 use crate::checkpoint::{CheckpointThread, OnCheckpoint};
+use crate::collapse;
 use crate::core::{Core, Done, Refused, Submission, Time};
 use crate::erase::{self, Erasure};
 use crate::handle::Handle;
@@ -348,6 +349,9 @@ impl Run {
             if self.core.take_tiles(self.queue.time()) {
                 self.sealer.send(Task::Tiles);
             }
+            if let Some(limit) = self.core.take_collapse() {
+                self.sealer.send(Task::Collapse(limit));
+            }
             while let Some(job) = self.core.take_seal(self.queue.time()) {
                 self.sealer.send(Task::Seal(job));
             }
@@ -385,6 +389,8 @@ enum Task {
     Erase(Erasure),
     /// Enough tiles have come together to be written.
     Tiles,
+    /// Leaves and tiles take so many bytes or more.
+    Collapse(u64),
 }
 
 /// The thread that seals, so that commits don't wait for it.
@@ -409,6 +415,7 @@ impl Sealer {
                             let erased = erase::erase(&shared, erasure.seq).map_err(erase::worded);
                             (erasure.done)(erased);
                         }
+                        Task::Collapse(limit) => collapse::run(&shared, limit),
                         Task::Tiles => {
                             // What fails stays in memory, and is tried again with those that follow.
                             let _ = store_tiles(&shared, u64::MAX, AT_ONCE - 1);

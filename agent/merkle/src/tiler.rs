@@ -17,6 +17,10 @@ pub struct Tiler {
     frontier: Frontier,
     /// The newest tile of each level; how much of it counts follows from the size.
     tiles: Box<[[u8; TILE_BYTES]]>,
+    /// Tiles that begin below this leaf have hashes that nobody gave, so they are not shown.
+    known: u64,
+    /// Lowest level of tiles that the last push reached.
+    low: u8,
 }
 
 impl Tiler {
@@ -25,6 +29,8 @@ impl Tiler {
         Self {
             frontier: Frontier::new(),
             tiles: vec![[0; TILE_BYTES]; TILE_LEVELS.into()].into_boxed_slice(),
+            known: 0,
+            low: 0,
         }
     }
 
@@ -80,20 +86,47 @@ impl Tiler {
     /// # Errors
     /// [`AppendError::Full`] at [`MAX_SIZE`](crate::MAX_SIZE) leaves.
     pub fn push(&mut self, leaf: Hash) -> Result<(), AppendError> {
+        self.push_subtree(0, leaf)
+    }
+
+    /// Appends a perfect subtree of `2^level` leaves, of which only the hash
+    /// is known. Tiles within it are never given. If `level` is no multiple of
+    /// [`TILE_HEIGHT`](crate::TILE_HEIGHT), those that begin before its end
+    /// aren't either, since a hash of them is unknown.
+    ///
+    /// # Errors
+    /// The tree is full, or its size is no multiple of `2^level`.
+    pub fn push_subtree(&mut self, level: u8, hash: Hash) -> Result<(), AppendError> {
         let size = self.frontier.size();
+        if level > 63 {
+            return Err(AppendError::Full);
+        }
+        if !size.is_multiple_of(1 << level) {
+            return Err(AppendError::Unaligned { level, size });
+        }
         let tiles = &mut self.tiles;
         // Every eighth level of the tree is one of tiles, and the frontier makes its nodes anyway.
         let mut put = |level: u8, hash: &Hash| {
             let at = (size >> (TILE_HEIGHT * level)) as usize % usize::from(TILE_WIDTH) * HASH;
             tiles[usize::from(level)][at..at + HASH].copy_from_slice(hash.as_bytes());
         };
-        self.frontier.add(0, leaf, |level, hash| {
+        self.frontier.add(level, hash, |level, hash| {
             if level % TILE_HEIGHT == 0 {
                 put(level / TILE_HEIGHT, hash);
             }
         })?;
-        put(0, &leaf);
+        self.low = level / TILE_HEIGHT;
+        if level % TILE_HEIGHT == 0 {
+            put(self.low, &hash);
+        } else {
+            self.known = self.frontier.size();
+        }
         Ok(())
+    }
+
+    /// Whether all hashes of a tile were given.
+    fn is_known(&self, tile: TileId) -> bool {
+        tile.leaves().start >= self.known
     }
 
     /// The full tiles that the last push completed, lowest level first. They
@@ -102,9 +135,11 @@ impl Tiler {
         let size = self.size();
         let levels = size.trailing_zeros() / u32::from(TILE_HEIGHT);
         let levels = if size == 0 { 0 } else { levels };
-        (0..levels as u8).zip(&self.tiles).filter_map(move |(level, bytes)| {
+        let levels = (0..levels as u8).zip(&self.tiles).skip(self.low.into());
+        levels.filter_map(move |(level, bytes)| {
             let index = (size >> (TILE_HEIGHT * (level + 1))) - 1;
-            Some((TileId::new(level, index, TILE_WIDTH)?, bytes))
+            let tile = TileId::new(level, index, TILE_WIDTH)?;
+            self.is_known(tile).then_some((tile, bytes))
         })
     }
 
@@ -114,7 +149,7 @@ impl Tiler {
         let size = self.size();
         (0..TILE_LEVELS).zip(&self.tiles).filter_map(move |(level, bytes)| {
             let tile = newest(level, size)?;
-            Some((tile, &bytes[..tile.bytes()]))
+            self.is_known(tile).then(|| (tile, &bytes[..tile.bytes()]))
         })
     }
 
@@ -122,7 +157,7 @@ impl Tiler {
     /// tile is full by now (and so was given by [`filled`](Self::filled)), or not begun.
     pub fn partial(&self, tile: TileId) -> Option<&[u8]> {
         let newest = newest(tile.level(), self.size())?;
-        let held = newest.index() == tile.index() && tile.width() <= newest.width();
+        let held = newest.index() == tile.index() && tile.width() <= newest.width() && self.is_known(tile);
         held.then(|| &self.tiles[usize::from(tile.level())][..tile.bytes()])
     }
 }

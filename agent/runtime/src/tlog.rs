@@ -37,7 +37,7 @@ async fn checkpoint(State(shared): State<Shared>, headers: HeaderMap) -> Respons
             newest.note.clone(),
         )
             .into_response(),
-        None => missing("no checkpoint was signed yet"),
+        None => not_found("no checkpoint was signed yet"),
     }
 }
 
@@ -46,9 +46,10 @@ async fn tile(State(shared): State<Shared>, Path(path): Path<String>, headers: H
         return refused;
     }
     let Ok(tile) = format!("tile/{path}").parse::<TileId>() else {
-        return missing("no tile has this path; entries are not served");
+        return not_found("no tile has this path; entries are not served");
     };
     let journal = shared.parts.journal.clone();
+    let again = journal.clone();
     let read = tokio::task::spawn_blocking(move || journal.tile(tile)).await;
     match read.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
         Ok(Some(bytes)) => {
@@ -59,7 +60,12 @@ async fn tile(State(shared): State<Shared>, Path(path): Path<String>, headers: H
             let kind = HeaderValue::from_static("application/octet-stream");
             ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, cached)], bytes).into_response()
         }
-        Ok(None) => missing("the newest checkpoint covers no such tile"),
+        Ok(None) if again.is_collapsed(tile) => missing(
+            StatusCode::GONE,
+            "gone",
+            "its records were collapsed to make room: inclusion of them is no longer provable, and no other proof needs this tile",
+        ),
+        Ok(None) => not_found("the newest checkpoint covers no such tile"),
         Err(error) => {
             tracing::warn!(%error, %tile, "a tile of the journal can't be read");
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "journal_failed", error.to_string())
@@ -76,9 +82,13 @@ fn refused(shared: &Shared, headers: &HeaderMap) -> Option<Response> {
     authorize(headers, &*shared.parts.keys, Scope::Read).err()
 }
 
-/// It may be there soon.
-fn missing(says: &'static str) -> Response {
-    let mut response = Problem::new(StatusCode::NOT_FOUND, "not_found", says).into_response();
+fn not_found(says: &'static str) -> Response {
+    missing(StatusCode::NOT_FOUND, "not_found", says)
+}
+
+/// It may be there soon, or go; so nobody keeps the answer.
+fn missing(status: StatusCode, code: &'static str, says: &'static str) -> Response {
+    let mut response = Problem::new(status, code, says).into_response();
     let never = HeaderValue::from_static("no-store");
     response.headers_mut().insert(header::CACHE_CONTROL, never);
     response

@@ -50,8 +50,7 @@ pub(crate) struct Absences {
 pub(crate) struct Explained {
     /// Declared.
     pub(crate) declared: Vec<(u64, u64)>,
-    /// Older than a declared range, without a gap between, or than one that went while the check ran: what declared it
-    /// may be among what has gone.
+    /// Older than what went while the check ran: what declared it may be among that.
     pub(crate) before: Vec<(u64, u64)>,
     /// Nobody said so.
     pub(crate) silent: Vec<(u64, u64)>,
@@ -119,21 +118,10 @@ impl Absences {
     /// Payloads that are gone; declarations count below `covered`.
     pub(crate) fn explain_expired(&self, covered: u64) -> Explained {
         let mut explained = explain(&self.expired, &self.said_expired, covered);
-        // Retention goes from the oldest on, and what it said goes later the same way.
-        let mut at = 0;
-        let mut silent = Vec::new();
-        for (first, last) in std::mem::take(&mut explained.silent) {
-            let followed = explained.declared.iter().any(|range| range.0 == last + 1);
-            // Or what declared it is in what went while the check ran, which is told by itself.
-            let meanwhile = self.vanished.0.iter().any(|range| range.0 > last);
-            if (first == at && followed) || meanwhile {
-                explained.before.push((first, last));
-            } else {
-                silent.push((first, last));
-            }
-            at = last + 1;
-        }
-        explained.silent = silent;
+        // The newest declaration names all that is gone. While the check ran it may have gone itself, which is told.
+        let meanwhile = |range: &(u64, u64)| self.vanished.0.iter().any(|vanished| vanished.0 > range.1);
+        let silent = std::mem::take(&mut explained.silent);
+        (explained.before, explained.silent) = silent.into_iter().partition(meanwhile);
         explained
     }
 
@@ -207,10 +195,10 @@ mod tests {
         absences.declare(45, &Declaration::Expired(40, 49));
         let explained = absences.explain_expired(90);
         assert_eq!(explained.declared, [(10, 19)]);
-        assert_eq!(explained.before, [(0, 9)]);
-        assert_eq!(explained.silent, [(20, 29), (40, 49)]);
+        assert_eq!(explained.before, []);
+        assert_eq!(explained.silent, [(0, 9), (20, 29), (40, 49)]);
         assert!(absences.open(90));
-        assert_eq!(absences.explain_expired(u64::MAX).silent, [(20, 29)]);
+        assert_eq!(absences.explain_expired(u64::MAX).silent, [(0, 9), (20, 29)]);
     }
 
     #[test]

@@ -16,6 +16,13 @@ pub(crate) struct Parts {
     pub(crate) sub: bool,
 }
 
+impl Parts {
+    /// Only hashes over many records are left.
+    pub(crate) fn is_collapsed(self) -> bool {
+        self.sub && !self.leaf && !self.seg
+    }
+}
+
 /// One generation of the journal.
 #[derive(Clone, Debug)]
 pub(crate) struct Generation {

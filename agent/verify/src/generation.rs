@@ -5,10 +5,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use auditmon_journal::format::LEAF;
-use auditmon_merkle::{HASH, Hash, subtrees};
+use auditmon_merkle::Hash;
 
 use crate::absences::Absences;
-use crate::files::{Generation, Parts, read};
+use crate::files::{Generation, Parts};
 use crate::heads::{Head, Heads};
 use crate::memory::Memory;
 use crate::report::{CouldNot, Fault, Report};
@@ -17,6 +17,7 @@ use crate::segment::{Segment, Tail};
 use crate::tiles::Tiles;
 use crate::trees::{Trees, Wrong};
 
+mod collapsed;
 mod end;
 mod leaves;
 mod records;
@@ -74,6 +75,8 @@ pub(crate) struct Check<'a> {
     /// Largest size that is signed.
     covered: u64,
     wrong: Vec<Wrong>,
+    /// Runs of records of which only hashes over many are left.
+    collapsed: Vec<(u64, u64)>,
     expired_files: bool,
     /// Segments without payloads when the check began.
     gone: BTreeSet<u64>,
@@ -104,6 +107,7 @@ impl<'a> Check<'a> {
             good: None,
             bad: false,
             wrong: Vec::new(),
+            collapsed: Vec::new(),
             expired_files: false,
             gone: BTreeSet::new(),
         }
@@ -209,7 +213,9 @@ impl<'a> Check<'a> {
             return Ok(tail);
         }
         self.memory.forget();
-        if parts.sub && !parts.leaf {
+        let there = |name: String| generation.dir.join(name).exists();
+        // While the check runs a segment may have been collapsed.
+        if !there(Generation::leaf_name(first)) && (parts.sub || there(Generation::sub_name(first))) {
             self.collapsed(first, end)?;
         } else {
             self.leaves_only(first, end)?;
@@ -268,60 +274,4 @@ impl<'a> Check<'a> {
         }
         Ok(())
     }
-
-    /// A segment of which only subtree hashes are left.
-    fn collapsed(&mut self, first: u64, end: Option<u64>) -> Result<(), CouldNot> {
-        let name = Generation::sub_name(first);
-        let path = self.setting.generation.dir.join(&name);
-        let bytes = read(&path, 1 << 16).map_err(self.could_not(&name))?.unwrap_or_default();
-        let bounds = bytes
-            .get(..16)
-            .map(|head| (u64_at(head, 0), u64_at(head, 8).saturating_add(1)))
-            .filter(|(begin, until)| *begin == first && begin < until && end.is_none_or(|end| end == *until));
-        let hashes = bytes.get(16..).unwrap_or_default().as_chunks::<HASH>();
-        let Some((begin, until)) = bounds else {
-            let what = "not what is left of this segment: first and last record are others";
-            self.report.fault(Fault::of(self.place(&name), what));
-            if let Some(end) = end {
-                self.skip(end);
-            }
-            return Ok(());
-        };
-        let nodes: Vec<_> = subtrees(begin, until).collect();
-        if nodes.len() != hashes.0.len() || !hashes.1.is_empty() {
-            self.report.fault(Fault::of(
-                self.place(&name),
-                "another number of hashes than its records need",
-            ));
-            self.skip(until);
-            return Ok(());
-        }
-        for (node, hash) in nodes.into_iter().zip(hashes.0) {
-            self.trees.push_subtree(node, Hash::from(*hash));
-        }
-        self.report.counts.records += until - begin;
-        self.report.counts.expired += until - begin;
-        self.absences.expired(begin, until - 1);
-        self.expired_files = true;
-        self.report.unseen(format!(
-            "the single records from seq {begin} to {}: only hashes over many of them are left; give FILE with --against that proves one",
-            until - 1
-        ));
-        self.seq = until;
-        if let Some(rows) = &mut self.rows {
-            rows.skip(until);
-        }
-        // Roots between can't be compared; whatever comes behind includes them.
-        while self.heads.size().is_some_and(|size| size < until) {
-            self.heads.take(self.report)?;
-        }
-        self.compare_roots()
-    }
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes
-        .get(at..at + 8)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, u64::from_be_bytes)
 }

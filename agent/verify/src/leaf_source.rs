@@ -97,6 +97,9 @@ impl<'a> LeafSource<'a> {
     pub(crate) fn find(&self, id: &[u8; 16]) -> io::Result<Option<u64>> {
         let mut order: Vec<(bool, u64, Parts)> = Vec::new();
         for (first, parts) in &self.segments {
+            if parts.is_collapsed() {
+                continue;
+            }
             let near = !parts.leaf || self.spans(*first, id)?;
             order.push((near, *first, *parts));
         }
@@ -121,6 +124,23 @@ impl<'a> LeafSource<'a> {
         let last = self.segments.iter().rfind(|(_, parts)| parts.leaf);
         let Some((first, _)) = last else { return Ok(0) };
         Ok(first + self.leaves(*first)?.metadata()?.len() / LEAF as u64)
+    }
+
+    /// Seq behind the records of which only hashes over many are left, if there are any.
+    pub(crate) fn collapsed_end(&self) -> Option<u64> {
+        let last = self.segments.iter().rfind(|(_, parts)| parts.is_collapsed());
+        last.map(|(first, _)| self.end_of(*first))
+    }
+
+    /// First and last of the collapsed records that this one belongs to.
+    pub(crate) fn collapsed(&self, seq: u64) -> Option<(u64, u64)> {
+        let (first, parts) = self.segment_of(seq)?;
+        parts.is_collapsed().then(|| (first, self.end_of(first) - 1))
+    }
+
+    fn end_of(&self, first: u64) -> u64 {
+        let next = self.segments.range(first + 1..).next();
+        next.map_or(u64::MAX, |(next, _)| *next)
     }
 
     fn leaves(&self, first: u64) -> io::Result<File> {

@@ -48,6 +48,32 @@ pub enum ProveError {
     /// No journal of this directory has it.
     #[error("event {}: not in the journal", uuid_text(.0))]
     Unknown([u8; 16]),
+    /// The same, and it may be one of those that can't be found any more.
+    #[error(
+        "event {}: not in the journal, as far as that can be told: of the records below seq {below} only hashes over many are left, and inclusion of one of them is no longer provable",
+        uuid_text(.id)
+    )]
+    UnknownOrCollapsed {
+        /// The event.
+        id: [u8; 16],
+        /// Behind the last of them.
+        below: u64,
+    },
+    /// The hashes beside it are gone.
+    #[error(
+        "event {}: seq {seq}: inclusion is no longer provable: the leaves of seq {first} to {last} were collapsed to hashes over many records when the journal reached its size; a proof that was made before still holds",
+        uuid_text(.id)
+    )]
+    Collapsed {
+        /// The event.
+        id: [u8; 16],
+        /// Its number.
+        seq: u64,
+        /// First of the records that were collapsed with it.
+        first: u64,
+        /// Last of them.
+        last: u64,
+    },
     /// Only its leaf is left.
     #[error("event {}: seq {seq}: its content was removed; that it was there can be proved no more than by its leaf", uuid_text(.id))]
     Gone {
@@ -88,8 +114,12 @@ pub fn prove(request: &ProveRequest<'_>) -> Result<EventProof, ProveError> {
     loop {
         let waits = since.elapsed() < request.patience;
         match attempt(request) {
-            Err(ProveError::Unknown(_) | ProveError::NotCovered { .. }) if waits => std::thread::sleep(LOOK),
-            // A file was replaced between two steps.
+            Err(ProveError::Unknown(_) | ProveError::UnknownOrCollapsed { .. } | ProveError::NotCovered { .. })
+                if waits =>
+            {
+                std::thread::sleep(LOOK);
+            }
+            // A file was replaced, or removed, between two steps.
             Err(ProveError::CouldNot(_) | ProveError::Broken { .. }) if waits => std::thread::sleep(LOOK),
             result => return result,
         }
@@ -116,6 +146,7 @@ fn attempt(request: &ProveRequest<'_>) -> Result<EventProof, ProveError> {
     {
         return prove_record(dir, generation, &id, record);
     }
+    let mut below = None;
     for generation in found.iter().rev() {
         let source = LeafSource::new(generation).map_err(could_not("journal"))?;
         let seq = source.find(&id).map_err(could_not("journal"))?;
@@ -124,8 +155,14 @@ fn attempt(request: &ProveRequest<'_>) -> Result<EventProof, ProveError> {
             let record = record.ok_or(ProveError::Unknown(id))?;
             return prove_record(dir, generation, &id, record);
         }
+        below = below.or(source.collapsed_end());
     }
-    Err(ProveError::Unknown(id))
+    Err(
+        below.map_or(ProveError::Unknown(id), |below| ProveError::UnknownOrCollapsed {
+            id,
+            below,
+        }),
+    )
 }
 
 fn look_up(path: &Path, id: &[u8; 16]) -> Result<Option<FoundRow>, ProveError> {
@@ -179,10 +216,14 @@ fn prove_record(
     };
     let source = LeafSource::new(generation).map_err(|error| CouldNot::new("journal", error))?;
     let sealed = source.sealed_end().map_err(|error| CouldNot::new("journal", error))?;
+    let collapsed = source.collapsed(seq);
     let by_tiles = || (seq < sealed && head.size > sealed).then(|| earlier(generation, seq, sealed, &key));
     let (note, head) = by_tiles().flatten().unwrap_or((note, head));
     let mut nodes = TileNodes::new(source, head.size).map_err(|error| broken(&error))?;
-    let path = prove_inclusion(&mut nodes, seq, head.size).map_err(|error| broken(&error))?;
+    let path = prove_inclusion(&mut nodes, seq, head.size).map_err(|error| match collapsed {
+        Some((first, last)) => ProveError::Collapsed { id, seq, first, last },
+        None => broken(&error),
+    })?;
     let proof = TlogProof::new(seq, path, &note).map_err(|error| broken(&error))?;
     let proof = EventProof::new(event, salt, record.leaf, proof).map_err(|error| broken(&error))?;
     proof.verify(&[&key]).map_err(|error| broken(&error))?;

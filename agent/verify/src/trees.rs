@@ -4,7 +4,7 @@
 //! tree. Where they don't, one tree is grown for each way to believe them, until a signed root fits one of these:
 //! then what differs from that is what was changed.
 
-use auditmon_merkle::{Frontier, Hash, NodeId, Tiler, TreeHead};
+use auditmon_merkle::{Hash, NodeId, TILE_HEIGHT, Tiler, TreeHead};
 
 /// Who says what a leaf's hash is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,29 +59,6 @@ pub(crate) struct Wrong {
     pub(crate) id: Option<[u8; 16]>,
 }
 
-#[derive(Clone)]
-enum Tree {
-    Tiled(Box<Tiler>),
-    /// Behind subtrees of which the leaves are gone.
-    Bare(Box<Frontier>),
-}
-
-impl Tree {
-    fn push(&mut self, hash: Hash) -> bool {
-        match self {
-            Self::Tiled(tree) => tree.push(hash).is_ok(),
-            Self::Bare(tree) => tree.push(hash).is_ok(),
-        }
-    }
-
-    fn head(&self) -> TreeHead {
-        match self {
-            Self::Tiled(tree) => tree.head(),
-            Self::Bare(tree) => tree.head(),
-        }
-    }
-}
-
 /// What a root said.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Verdict {
@@ -94,9 +71,9 @@ pub(crate) enum Verdict {
 }
 
 pub(crate) struct Trees {
-    main: Tree,
+    main: Tiler,
     /// Other ways to believe, where they lead elsewhere.
-    forks: [Option<Tree>; WAYS.len() + 1],
+    forks: [Option<Tiler>; WAYS.len() + 1],
     runs: Vec<Run>,
     /// Leaves are missing, or a root differed.
     broken: bool,
@@ -105,7 +82,7 @@ pub(crate) struct Trees {
 impl Trees {
     pub(crate) fn new() -> Self {
         Self {
-            main: Tree::Tiled(Box::new(Tiler::new())),
+            main: Tiler::new(),
             forks: [const { None }; WAYS.len() + 1],
             runs: Vec::new(),
             broken: false,
@@ -137,24 +114,21 @@ impl Trees {
                     self.forks[way] = Some(self.main.clone());
                 }
                 if let Some(fork) = &mut self.forks[way] {
-                    fork.push(other);
+                    let _ = fork.push(other);
                 }
             }
         }
-        self.broken = !self.main.push(main);
+        self.broken = self.main.push(main).is_err();
     }
 
-    /// Appends a subtree of which only the hash is left.
-    pub(crate) fn push_subtree(&mut self, node: NodeId, hash: Hash) {
-        let push = |tree: &mut Tree| {
-            let mut bare = match tree {
-                Tree::Tiled(tree) => Box::new(tree.frontier().clone()),
-                Tree::Bare(tree) => tree.clone(),
-            };
-            let pushed = bare.push_subtree(node.level(), hash).is_ok();
-            *tree = Tree::Bare(bare);
-            pushed
+    /// Appends a subtree of which only the hash is left, and those that its tile has for it, if they are known.
+    pub(crate) fn push_subtree(&mut self, node: NodeId, hash: Hash, entries: Option<&[Hash]>) {
+        let whole = [hash];
+        let (level, hashes) = match entries {
+            Some(entries) => (node.level() / TILE_HEIGHT * TILE_HEIGHT, entries),
+            None => (node.level(), whole.as_slice()),
         };
+        let push = |tree: &mut Tiler| hashes.iter().all(|hash| tree.push_subtree(level, *hash).is_ok());
         self.broken |= !push(&mut self.main);
         for fork in self.forks.iter_mut().flatten() {
             push(fork);
@@ -168,10 +142,7 @@ impl Trees {
 
     /// The tiler, as long as there is one tree with all its leaves.
     pub(crate) fn tiler(&self) -> Option<&Tiler> {
-        match &self.main {
-            Tree::Tiled(tiler) if !self.broken && self.forks.iter().all(Option::is_none) => Some(tiler),
-            _ => None,
-        }
+        (!self.broken && self.forks.iter().all(Option::is_none)).then_some(&self.main)
     }
 
     /// Whether roots can still be compared.
@@ -187,7 +158,7 @@ impl Trees {
         let way = if self.main.head() == *head {
             Some(0)
         } else {
-            let fits = |fork: &Option<Tree>| fork.as_ref().is_some_and(|fork| fork.head() == *head);
+            let fits = |fork: &Option<Tiler>| fork.as_ref().is_some_and(|fork| fork.head() == *head);
             self.forks.iter().position(fits)
         };
         let Some(way) = way else {

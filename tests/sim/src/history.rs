@@ -22,6 +22,8 @@ pub struct Seen {
     pub seal: u64,
     /// Payloads were removed.
     pub retention: u64,
+    /// Leaves were collapsed.
+    pub collapse: u64,
     /// Recovery cut a torn tail.
     pub cut: u64,
     /// A sync failed.
@@ -48,6 +50,7 @@ impl Seen {
         let pairs = [
             (&mut self.seal, other.seal),
             (&mut self.retention, other.retention),
+            (&mut self.collapse, other.collapse),
             (&mut self.cut, other.cut),
             (&mut self.failed_sync, other.failed_sync),
             (&mut self.size_limit, other.size_limit),
@@ -67,6 +70,7 @@ impl Seen {
     pub fn add(&mut self, other: &Self) {
         self.seal += other.seal;
         self.retention += other.retention;
+        self.collapse += other.collapse;
         self.cut += other.cut;
         self.failed_sync += other.failed_sync;
         self.size_limit += other.size_limit;
@@ -79,10 +83,11 @@ impl Seen {
     }
 
     /// Name and number of each thing.
-    pub fn list(&self) -> [(&'static str, u64); 11] {
+    pub fn list(&self) -> [(&'static str, u64); 12] {
         [
             ("seal", self.seal),
             ("retention", self.retention),
+            ("collapse", self.collapse),
             ("cut tail", self.cut),
             ("failed sync", self.failed_sync),
             ("size limit", self.size_limit),
@@ -339,6 +344,7 @@ impl History {
             70..=79 => {
                 core.seal_all(self.now);
                 core.maintain(self.now);
+                self.seen.collapse += u64::from(core.collapse_due());
             }
             80..=84 => {
                 let next = self.model.next_seq();

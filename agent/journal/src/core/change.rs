@@ -164,8 +164,7 @@ impl Core {
 
     fn has_size(&self, wanted: u64) -> bool {
         let (payload, leaves) = self.shared.bytes();
-        let leaves = leaves.min(self.options.max_size / 2);
-        let used = payload.saturating_add(leaves);
+        let used = payload.saturating_add(self.counted_leaves(leaves));
         // One segment there must be, however small the limit.
         payload == 0 || used.saturating_add(wanted) <= self.options.max_size
     }

@@ -108,4 +108,14 @@ impl Core {
             self.sealed(job, result, now);
         }
     }
+
+    /// Collapses the oldest leaves, if that is due, at once.
+    #[doc(hidden)]
+    pub fn collapse_due(&mut self) -> bool {
+        let due = self.take_collapse();
+        if let Some(limit) = due {
+            crate::collapse::run(&self.shared, limit);
+        }
+        due.is_some()
+    }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::Core;
 use super::upkeep::duration_ns;
+use super::{Core, TICK};
 use crate::fault::Fault;
 use crate::format::{LEAF, PREFIX, Prefix};
 use crate::fs::read_full_at;
@@ -13,9 +13,16 @@ use crate::options::AgentNote;
 use crate::shared::Segment;
 
 /// A segment that may go, with the seq behind its last record.
-struct Candidate {
+pub(crate) struct Candidate {
     segment: Arc<Segment>,
     end_seq: u64,
+}
+
+/// What the journal has said to be gone and still has.
+pub(crate) struct Declared {
+    /// Behind the event that says so.
+    signed_at: u64,
+    expired: Vec<Candidate>,
 }
 
 impl Core {
@@ -26,6 +33,9 @@ impl Core {
 
     /// Removes the payloads that `keep` no longer asks for.
     pub(crate) fn retain(&mut self) {
+        if !self.remove_declared() {
+            return;
+        }
         let total = self.shared.bytes().0;
         let oldest_kept = self.now.wall_ns.saturating_sub(duration_ns(self.options.keep_age));
         let mut left = total;
@@ -41,7 +51,27 @@ impl Core {
             left = newer;
             expired.push(candidate);
         }
-        self.expire(expired);
+        if let Some(expired) = self.declare(expired) {
+            self.declared = Some(expired);
+            self.remove_declared();
+        }
+    }
+
+    /// Removes what was declared, once that is signed; false as long as it isn't.
+    fn remove_declared(&mut self) -> bool {
+        let signs = !self.shared.keys.lock().is_empty() && !self.shared.tree.lock().is_broken();
+        let signed = self.shared.checkpoint().map_or(0, |newest| newest.size);
+        let Some(declared) = self.declared.take() else {
+            return true;
+        };
+        if signs && signed < declared.signed_at {
+            self.declared = Some(declared);
+            self.upkeep.retention_ns = self.upkeep.retention_ns.min(self.now.mono_ns + duration_ns(TICK));
+            return false;
+        }
+        self.remove(&declared.expired);
+        self.counted.expired += 1;
+        true
     }
 
     /// Removes confirmed payloads ahead of their time, so that `wanted` bytes
@@ -49,10 +79,7 @@ impl Core {
     /// false if nothing could be removed.
     pub(crate) fn make_room(&mut self, wanted: u64) -> bool {
         let (payload, leaves) = self.shared.bytes();
-        let limit = self
-            .options
-            .max_size
-            .saturating_sub(leaves.min(self.options.max_size / 2));
+        let limit = self.options.max_size.saturating_sub(self.counted_leaves(leaves));
         let mut left = payload;
         let mut expired = Vec::new();
         for candidate in self.removable(true) {
@@ -63,6 +90,15 @@ impl Core {
             expired.push(candidate);
         }
         !expired.is_empty() && self.expire(expired)
+    }
+
+    /// As how much leaves and tiles count: they never take the place of payloads
+    /// beyond half of `max_size`, nor that of three segments, of which one is
+    /// written, one is sealed and one is made.
+    pub(crate) fn counted_leaves(&self, leaves: u64) -> u64 {
+        let max_size = self.options.max_size;
+        let needed = 3 * (self.options.segment_size + self.headroom());
+        leaves.min(max_size / 2).min(max_size.saturating_sub(needed))
     }
 
     /// Removes the oldest payload that nobody needs, or only yielding sinks do,
@@ -97,26 +133,34 @@ impl Core {
             .collect()
     }
 
+    /// Declares and removes at once: where there is no room, a signature can't be waited for.
     fn expire(&mut self, expired: Vec<Candidate>) -> bool {
-        let (Some(first), Some(last)) = (expired.first(), expired.last()) else {
+        let Some(declared) = self.declare(expired) else {
             return false;
         };
+        self.remove(&declared.expired);
+        self.counted.expired += 1;
+        true
+    }
+
+    /// Says what is to go, and all that has gone before: the event that said
+    /// that may be in what goes now, so the newest one says everything.
+    fn declare(&mut self, expired: Vec<Candidate>) -> Option<Declared> {
+        let last = expired.last()?;
         let note = AgentNote::Retention {
-            first: first.segment.first_seq,
+            first: 0,
             last: last.end_seq - 1,
             segments: expired.len() as u64,
         };
         let records = self.word(note);
         if self.faults.is(Fault::RemoveEarly) {
             self.remove(&expired);
-            return self.append_own(records);
         }
-        if !self.append_own(records) {
-            return false;
-        }
-        self.remove(&expired);
-        self.counted.expired += 1;
-        true
+        let declared = self.append_own(records);
+        declared.then(|| Declared {
+            signed_at: self.next_seq,
+            expired,
+        })
     }
 
     fn remove(&mut self, expired: &[Candidate]) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Core, Done, Refused, TICK, Time};
+use crate::collapse;
 use crate::fault::Fault;
 use crate::fs::is_full;
 use crate::options::{AgentNote, PauseReason};
@@ -97,6 +98,8 @@ pub(crate) struct Upkeep {
     seal_ns: u64,
     /// When tiles may be written again.
     tiles_ns: u64,
+    /// Leaves are to be looked at.
+    leaves: bool,
 }
 
 impl Upkeep {
@@ -139,6 +142,7 @@ impl Core {
         if self.now.mono_ns >= self.upkeep.retention_ns {
             self.upkeep.retention_ns = self.now.mono_ns + duration_ns(self.retention_pace());
             self.retain();
+            self.upkeep.leaves = true;
         }
         if self.upkeep.mark_ns.is_some_and(|due| due <= now.mono_ns) && self.active.is_some() {
             self.upkeep.mark_ns = None;
@@ -374,6 +378,13 @@ impl Core {
             self.upkeep.tiles_ns = now.mono_ns + TILES_EVERY;
         }
         due
+    }
+
+    /// Bytes below which leaves and tiles are to be brought, if the oldest are to be collapsed now.
+    pub(crate) fn take_collapse(&mut self) -> Option<u64> {
+        let limit = self.options.max_size / 2;
+        let due = std::mem::take(&mut self.upkeep.leaves) && collapse::begin(&self.shared, limit);
+        due.then_some(limit)
     }
 
     /// Takes the result of a seal.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use auditmon_merkle::{Hash, TILE_WIDTH, TileId, TileReader, Tiler};
 
 use crate::checkpoint::SignedCheckpoint;
+use crate::collapse;
 use crate::core::FIRST_FRAME;
 use crate::format::{LEAF, RecordIter, leaf_hash};
 use crate::fs::read_full_at;
@@ -36,7 +37,7 @@ pub(super) fn rebuild(shared: &Shared, newest: Option<&SignedCheckpoint>) -> io:
     build.run(end)?;
     if build.differs && build.began > 0 {
         // Tiles have no checksum: only leaves and records can tell that it was them.
-        build = Build::new(shared, Tiler::default(), newest);
+        build = Build::new(shared, collapse::resume(shared, end), newest);
         build.run(end)?;
     }
     let rebuilt = match (build.differs, build.seq < end) {
@@ -106,11 +107,12 @@ fn sealed_end(shared: &Shared) -> u64 {
     last.map_or(0, |(first, count)| first.saturating_add(*count))
 }
 
-/// The tree of the whole tiles below `end`, or the empty one if tiles are missing.
+/// The tree of the whole tiles below `end`. If tiles are missing that of the collapsed records, which have no leaves
+/// any more; the empty one if there are none.
 fn resume(shared: &Shared, end: u64) -> Tiler {
     let width = u64::from(TILE_WIDTH);
     let aligned = end / width * width;
-    Tiler::resume(aligned, &mut Stored(shared)).unwrap_or_default()
+    Tiler::resume(aligned, &mut Stored(shared)).unwrap_or_else(|_| collapse::resume(shared, end))
 }
 
 /// Tiles on disk; what can't be read counts as missing.

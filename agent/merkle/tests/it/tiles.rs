@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use auditmon_merkle::{
-    NodeId, NodeReader as _, ProveError, TILE_BYTES, TileError, TileId, TileNodes, TileReader, Tiler, full_tile_root,
-    leaf_hash, prove_inclusion, verify_inclusion,
+    NodeId, NodeReader as _, ProveError, Range, TILE_BYTES, TileError, TileId, TileNodes, TileReader, Tiler,
+    full_tile_root, leaf_hash, prove_inclusion, verify_inclusion,
 };
 
 use crate::naive::{Leaves, Read, Tree as _};
@@ -255,4 +255,42 @@ fn only_full_tiles_have_a_root() {
     assert_eq!(full_tile_root(&tile[..TILE_BYTES / 2]), None);
     assert_eq!(full_tile_root(&tile[1..]), None);
     assert_eq!(full_tile_root(&[]), None);
+}
+
+#[test]
+fn behind_subtrees_a_tiler_gives_only_tiles_that_it_knows() {
+    let leaves: Vec<_> = (0..140_000_u32).map(|n| leaf_hash(&n.to_be_bytes())).collect();
+    let mut whole = Tiler::new();
+    let mut full = std::collections::HashMap::new();
+    for leaf in &leaves {
+        whole.push(*leaf).unwrap();
+        full.extend(whole.filled().map(|(tile, bytes)| (tile, *bytes)));
+    }
+    for begin in [1, 255, 256, 1000, 65_536, 65_537, 70_000, 131_072, 139_999] {
+        let mut range = Range::new(0);
+        for leaf in &leaves[..begin] {
+            range.push(*leaf).unwrap();
+        }
+        let mut tree = Tiler::new();
+        for (node, hash) in range.subtrees() {
+            tree.push_subtree(node.level(), *hash).unwrap();
+        }
+        let mut given = 0;
+        for leaf in &leaves[begin..] {
+            tree.push(*leaf).unwrap();
+            for (tile, bytes) in tree.filled() {
+                assert_eq!(full[&tile], *bytes, "{tile} behind {begin}");
+                given += 1;
+            }
+        }
+        assert_eq!(tree.root(), whole.root());
+        let behind = full.keys().filter(|tile| tile.leaves().start >= begin as u64).count();
+        assert!(given >= behind, "{given} of {behind} behind {begin}");
+        for (tile, bytes) in tree.partials() {
+            assert_eq!(whole.partial(tile), Some(bytes), "{tile} behind {begin}");
+            assert_eq!(tree.partial(tile), Some(bytes));
+        }
+    }
+    assert!(whole.push_subtree(6, leaves[0]).is_err(), "unaligned");
+    assert!(whole.push_subtree(64, leaves[0]).is_err());
 }

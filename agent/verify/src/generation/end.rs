@@ -45,6 +45,7 @@ impl Check<'_> {
         if let Some(rows) = self.rows.take() {
             rows.finish(end, running, &self.absences, self.report)?;
         }
+        self.tell_collapsed();
         self.absent(&origin, end);
         if let Some(good) = &self.good
             && newest

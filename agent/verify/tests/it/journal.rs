@@ -9,6 +9,7 @@ use auditmon_journal::{AgentNote, DirLock, Handle, Linger, Options, RealFs, Reco
 use serde_json::{Value, json};
 
 use crate::model::{Dir, canonical};
+use auditmon_verify::{ProveError, ProveRequest, prove};
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -170,4 +171,85 @@ fn copy_into(from: &Path, to: &Path) {
             }
         }
     }
+}
+
+#[test]
+fn what_is_collapsed_beside_the_check_holds_and_is_proved_no_more() {
+    let mut dir = Dir::new();
+    let running = start(dir.path(), |options| {
+        options.segment_size = 1 << 20;
+        options.max_size = 8 << 20;
+        options.keep_age = Duration::ZERO;
+    });
+    let subs = |dir: &Dir| {
+        let names = std::fs::read_dir(dir.path().join("journal/1/seg")).unwrap();
+        let sub = |name: &str| name.ends_with(".sub");
+        names
+            .filter(|name| sub(name.as_ref().unwrap().file_name().to_str().unwrap()))
+            .count()
+    };
+    let (mut ids, mut oldest) = (Vec::new(), [0; 16]);
+    let mut kept = None;
+    for n in 0..72 {
+        // Full for a moment, where sealing is behind.
+        wait_for("room", || {
+            let mut records = Records::new();
+            ids.clear();
+            for n in 0..1000 {
+                let id = prefix(Kind::Application, "billing");
+                let bytes = canonical(&id, "login", "alice", "billing", &json!({"n": n}));
+                records.push(&id, rand::random(), |out| out.extend(&bytes)).unwrap();
+                ids.push(id.event_id);
+            }
+            let (done, answer) = channel();
+            let done = Box::new(move |fate| {
+                let _ = done.send(fate);
+            });
+            running.handle.submit(records, Linger::NONE, done);
+            answer.recv_timeout(WAIT).unwrap().is_ok()
+        });
+        if n == 0 {
+            oldest = ids[10];
+        }
+        if n % 12 == 11 {
+            dir.holds();
+        }
+        if n == 3 {
+            wait_for("signed", || {
+                running.handle.checkpoint().is_some_and(|newest| newest.size >= 4000)
+            });
+            kept = running.handle.checkpoint();
+        }
+    }
+    wait_for("collapses", || {
+        subs(&dir) > 5 && !dir.path().join("journal/1/tile/0/000").exists()
+    });
+    let tile = "tile/0/000".parse().unwrap();
+    assert!(running.handle.is_collapsed(tile) && running.handle.tile(tile).unwrap().is_none());
+    dir.holds();
+    assert!(running.handle.close(WAIT));
+    drop(running);
+    let report = dir.holds();
+    assert!(
+        report.to_string().contains("only hashes over many of them are left"),
+        "{report}"
+    );
+    dir.against = kept.map(|kept| kept.note.clone());
+    dir.holds();
+    let none = prove(&ProveRequest {
+        data_dir: dir.path(),
+        database: None,
+        event_id: oldest,
+        patience: Duration::ZERO,
+    });
+    let none = none.unwrap_err();
+    assert!(matches!(none, ProveError::UnknownOrCollapsed { .. }), "{none}");
+    // The newest is proved, by the tiles that are left.
+    let newest = prove(&ProveRequest {
+        data_dir: dir.path(),
+        database: None,
+        event_id: *ids.last().unwrap(),
+        patience: Duration::ZERO,
+    });
+    assert!(newest.is_ok(), "{newest:?}");
 }

@@ -2,6 +2,7 @@
 
 use auditmon_journal::format::Kind;
 use auditmon_merkle::split_checkpoints;
+use auditmon_verify::{ProveError, ProveRequest, prove};
 use serde_json::json;
 
 use crate::model::{Dir, Leave, Model, canonical, leaf_file, seg};
@@ -532,7 +533,7 @@ fn subtrees_stand_for_a_collapsed_segment() {
     model.sign();
     model.stored = None;
     model.segs[0].expired = true;
-    let dir = Dir::of(&model);
+    let mut dir = Dir::of(&model);
     let mut range = auditmon_merkle::Range::new(0);
     for rec in model.segs[0].records() {
         range.push(rec.hash()).unwrap();
@@ -549,7 +550,102 @@ fn subtrees_stand_for_a_collapsed_segment() {
         report.to_string().contains("only hashes over many of them are left"),
         "{report}"
     );
-    bytes[20] ^= 1;
+    assert_eq!(report.counts.expired, 254);
+    // A checkpoint within it is compared by the tile that is left.
+    let within = split_checkpoints(&model.notes.concat())
+        .find(|note| {
+            note.lines()
+                .nth(1)
+                .is_some_and(|size| (2..254).contains(&size.parse().unwrap()))
+        })
+        .unwrap()
+        .to_owned();
+    let checked = report.counts.checkpoints;
+    dir.against = Some(within);
+    assert_eq!(dir.holds().counts.checkpoints, checked + 1);
+    let tile = dir.file("journal/1/tile/0/000");
+    let good = std::fs::read(&tile).unwrap();
+    std::fs::remove_file(&tile).unwrap();
+    let report = dir.holds();
+    assert!(
+        report
+            .to_string()
+            .contains("whether the journal extends the checkpoint"),
+        "{report}"
+    );
+    // The tile that is left belongs to it.
+    let mut other = good.clone();
+    other[100] ^= 1;
+    std::fs::write(&tile, other).unwrap();
+    dir.against = None;
+    dir.finds(
+        "tampered: journal/1/tile/0/000: seq 0 to ",
+        "not the hashes that the collapsed segment has",
+    );
+    std::fs::write(&tile, good).unwrap();
+    // With both, a crash came between.
+    let leaves: Vec<u8> = model.segs[0].records().flat_map(|rec| rec.leaf()).collect();
+    std::fs::write(dir.file(&leaf_file(0)), leaves).unwrap();
+    dir.holds();
+    std::fs::remove_file(dir.file(&leaf_file(0))).unwrap();
+    for (at, says) in [
+        (20, "not the records that were signed"),
+        (7, "first and last record are others"),
+    ] {
+        let mut other = bytes.clone();
+        other[at] ^= 1;
+        std::fs::write(&sub, &other).unwrap();
+        dir.finds("tampered: journal/1/seg", says);
+    }
+    std::fs::write(&sub, &bytes[..bytes.len() - 1]).unwrap();
+    dir.finds("tampered: journal/1/seg", "another number of hashes");
+    // Nothing but the journal's own word lets payloads go.
     std::fs::write(&sub, &bytes).unwrap();
-    dir.finds("tampered: journal/1/seg: seq 0 to ", "not the records that were signed");
+    dir.holds();
+    let id = model.rec(3).prefix.event_id;
+    let none = prove(&ProveRequest {
+        data_dir: dir.path(),
+        database: None,
+        event_id: id,
+        patience: std::time::Duration::ZERO,
+    });
+    let none = none.unwrap_err();
+    assert!(
+        matches!(none, ProveError::UnknownOrCollapsed { below: 254, .. }),
+        "{none}"
+    );
+}
+
+#[test]
+fn a_collapsed_segment_that_nothing_declared() {
+    let (model, dir) = alone();
+    let mut range = auditmon_merkle::Range::new(0);
+    for rec in model.segs[0].records() {
+        range.push(rec.hash()).unwrap();
+    }
+    let mut bytes = [0_u64.to_be_bytes(), 253_u64.to_be_bytes()].concat();
+    for (_, hash) in range.subtrees() {
+        bytes.extend(hash.as_bytes());
+    }
+    std::fs::write(dir.file(&leaf_file(0).replace(".leaf", ".sub")), &bytes).unwrap();
+    std::fs::remove_file(dir.file(&leaf_file(0))).unwrap();
+    std::fs::remove_file(dir.file(&seg(0))).unwrap();
+    dir.finds("tampered: journal/1/seg: seq 0 to 253: ", "no retention event says so");
+}
+
+#[test]
+fn older_declarations_are_repeated_by_the_newest() {
+    let declares = |first: u64| {
+        let mut model = Model::usual();
+        let end = model.segs[2].first;
+        let data = json!({"first_seq": first, "last_seq": end - 1, "segments": 1});
+        model.event(Kind::Agent, "journal.retention", "auditmon", data);
+        model.sign();
+        model.stored = None;
+        model.segs[0].expired = true;
+        model.segs[1].expired = true;
+        Dir::of(&model)
+    };
+    declares(0).holds();
+    declares(254).finds("tampered: journal/1/seg: seq 0 to 253: ", "no retention event says so");
 }
