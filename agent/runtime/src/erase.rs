@@ -10,7 +10,6 @@
 //!
 //! What a crash leaves undone is done at the next start.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -357,17 +356,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// Whether it comes true in time.
-fn within(time: Duration, mut test: impl FnMut() -> bool + Send) -> impl Future<Output = bool> + Send {
-    async move {
-        let end = Instant::now() + time;
-        loop {
-            if test() {
-                return true;
-            }
-            if Instant::now() >= end {
-                return false;
-            }
-            tokio::time::sleep(LOOK).await;
+async fn within(time: Duration, mut test: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + time;
+    loop {
+        if test() {
+            return true;
         }
+        if Instant::now() >= end {
+            return false;
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }

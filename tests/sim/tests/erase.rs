@@ -1,5 +1,7 @@
 //! Erasing a payload with the power cut, or an operation failing, at each step of it.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -21,7 +21,7 @@ const MIGRATIONS: [(i64, &str, &str); 1] = [(
 )];
 
 /// How long a write waits for another process that holds the file, such as sqlite3 with an open transaction.
-const BUSY: Duration = Duration::from_secs(5);
+pub(crate) const BUSY: Duration = Duration::from_secs(5);
 
 /// `auto_vacuum` can only be chosen before the first table. The WAL is checkpointed every 32 MiB: each
 /// checkpoint writes a page once, however often it was changed.

@@ -16,11 +16,14 @@ use serde::Deserialize;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::database::Database;
+use crate::database::{BUSY, Database};
 use crate::rows::place;
 
 /// Between two attempts to empty the log.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
+
+/// How long one attempt waits for readers.
+const SHORT: Duration = Duration::from_millis(250);
 
 /// The event that says so.
 const ERASURE: &str = "journal.erasure";
@@ -76,10 +79,21 @@ pub(crate) async fn delete(
 
 /// Moves the write-ahead log into the file and empties it; false while somebody reads what is in it.
 pub(crate) async fn empty_log(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    let busy: i64 = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)")
-        .fetch_one(connection)
-        .await?;
-    Ok(busy == 0)
+    // Whoever reads long, such as a backup, must not hold up the rows to come.
+    patience(connection, SHORT).await?;
+    let busy: Result<i64, _> = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)")
+        .fetch_one(&mut *connection)
+        .await;
+    patience(connection, BUSY).await?;
+    Ok(busy? == 0)
+}
+
+/// How long SQLite waits for others from now on.
+async fn patience(connection: &mut SqliteConnection, time: Duration) -> Result<(), sqlx::Error> {
+    // A pragma takes no bound argument, and this is a number.
+    let sql = format!("PRAGMA busy_timeout = {}", time.as_millis());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
 }
 
 /// Tries again until the log is empty.
