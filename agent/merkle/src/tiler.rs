@@ -116,7 +116,7 @@ impl Tiler {
             }
         })?;
         self.low = level / TILE_HEIGHT;
-        if level % TILE_HEIGHT == 0 {
+        if level.is_multiple_of(TILE_HEIGHT) {
             put(self.low, &hash);
         } else {
             self.known = self.frontier.size();

@@ -1,5 +1,7 @@
 //! Collapse on a disk that loses power at each of its steps.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

@@ -157,7 +157,7 @@ impl Core {
             self.remove(&expired);
         }
         let declared = self.append_own(records);
-        declared.then(|| Declared {
+        declared.then_some(Declared {
             signed_at: self.next_seq,
             expired,
         })
