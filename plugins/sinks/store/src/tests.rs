@@ -5,3 +5,4 @@ mod faults;
 mod harness;
 mod pruning;
 mod reading;
+mod remembered;
