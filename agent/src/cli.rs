@@ -18,6 +18,8 @@ use std::process::ExitCode;
 
 use auditmon_config::{Loaded, Request};
 use auditmon_core::plugin::Entry;
+use auditmon_runtime::offline::Offline;
+use auditmon_runtime::remembered;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Exit codes that scripts rely on.
@@ -298,6 +300,13 @@ pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         result => result.map_err(Failure::plain),
     }
+}
+
+/// The journal, in the place of the agent that doesn't run.
+pub fn open_offline(context: &Context, runtime: &tokio::runtime::Runtime) -> Result<Offline, Failure> {
+    let (loaded, data_dir) = (&context.loaded, &context.data_dir);
+    let remembered = runtime.block_on(remembered::by(loaded, data_dir, (context.entries)()));
+    Offline::open(data_dir, loaded, remembered).map_err(Failure::plain)
 }
 
 /// A runtime for commands that look something up.

@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
+import accepted
 import merkle
 import note
 import proof
@@ -103,7 +104,7 @@ def verify(data_dir, key_text=None, against=None):
     for number in numbers:
         origin = origin_of(match["base"], number)
         rows = store.rows(origin) if store else ()
-        generations[origin] = Generation(journal, number, origin, key, report, rows)
+        generations[origin] = Generation(journal, number, origin, key, report, rows, number == numbers[-1])
     expect_positions(data_dir, generations, positions, report)
     if against:
         expect_against(against, key, generations, report)
@@ -112,11 +113,12 @@ def verify(data_dir, key_text=None, against=None):
 
     for generation in generations.values():
         generation.check_roots()
-        generation.walk()
+        generation.noting(generation.walk)
     declared = [(*each, each[3] < generation.held)
                 for generation in generations.values() for each in generation.declared]
     for generation in generations.values():
-        generation.finish(declared)
+        generation.noting(generation.finish, declared)
+    accepted.forgive(list(generations.values()), report)
     if store:
         foreign = store.origins() - set(generations)
         if foreign:

@@ -5,6 +5,7 @@ import re
 import struct
 from pathlib import Path
 
+import accepted
 import canonical
 import merkle
 import note
@@ -30,8 +31,8 @@ def tile_name(level, number):
 
 
 class Generation:
-    def __init__(self, journal, number, origin, key, report, rows):
-        self.number, self.origin, self.key, self.report = number, origin, key, report
+    def __init__(self, journal, number, origin, key, report, rows, newest=True):
+        self.number, self.origin, self.key, self.report, self.newest = number, origin, key, report, newest
         self.dir, self.place = journal / str(number), f"journal/{number}"
         self.trees = [merkle.Frontier(self.check_node)]     # a second one from where a leaf file or tile says otherwise
         self.size = self.records = 0
@@ -39,6 +40,9 @@ class Generation:
         self.expected = {}          # seq: [(place, leaf hash, what to say)]
         self.absent, self.declared, self.failed = [], [], []
         self.held = 0               # the largest checkpoint that holds
+        self.ended = False          # an orderly stop: the newest segment is cut behind a mark
+        self.told, self.lines = [], []      # what it says of former generations, and the faults found in it
+        self.plain = merkle.Frontier()      # over the leaves as they are; None if one is not there
         self.rows, self.unchecked_rows = iter(rows), 0
         self.row = next(self.rows, None)
         self.tile_cache, self.tiles = {}, {}
@@ -95,6 +99,12 @@ class Generation:
             else:
                 self.failed.append((self.trees[0].size, place))
 
+    def noting(self, check, *arguments):
+        """Runs a check and keeps the faults that it finds."""
+        before = len(self.report.lines)
+        check(*arguments)
+        self.lines += self.report.lines[before:]
+
     # The pieces of the journal
 
     def walk(self):
@@ -137,6 +147,7 @@ class Generation:
             self.report.tampered(place, "does not hold the subtrees of its range", first, (end or first + 1) - 1)
             return self.missing(first, end or first, place)
         self.absent.append((first, stop - 1, place, None))
+        self.plain = None
         if self.whole:
             for height, hash_ in zip(heights, hashes):
                 self.check_below(height, self.trees[0].size >> height, hash_)
@@ -171,11 +182,12 @@ class Generation:
             segment.check_header(buf, self.origin, first)
         except Bad as error:
             self.report.tampered(place, str(error), first)
-        used, offset, synced = len(buf.rstrip(b"\0")), segment.HEADER.size, 0
+        used, offset, synced, marked = len(buf.rstrip(b"\0")), segment.HEADER.size, 0, False
         while end is None or self.size < end:
             frame = segment.read_frame(buf, offset, self.size, self.size + 1)
             if not frame:
                 if offset >= used:
+                    self.ended = end is None and marked and offset == len(buf)
                     return
                 frame = self.resync(buf, offset, end, place, used)
                 if not frame:
@@ -189,7 +201,7 @@ class Generation:
             except Bad as error:
                 self.report.tampered(f"{place}+{frame.offset}", str(error), frame.first)
             yield frame
-            offset, synced = frame.end, max(synced, frame.synced)
+            offset, synced, marked = frame.end, max(synced, frame.synced), not frame.count
         while offset < used:        # behind the end: given up, never read
             frame = segment.read_frame(buf, offset, end)
             if not frame:
@@ -233,6 +245,8 @@ class Generation:
             self.absent.append((seq, seq, place, id_))
         elif event and event["kind"] == "agent":
             self.declare(seq, event)
+            if accepted.told(event):
+                self.told.append((seq, event))
         self.records += 1
         self.grow(seq, merkle.leaf_hash(leaf), leaf, listed and merkle.leaf_hash(listed))
 
@@ -254,7 +268,7 @@ class Generation:
             lost = seq if lost is None else lost
             hash_ = self.tile_hash(0, seq)
             if not hash_:
-                self.whole, self.size = False, end
+                self.whole, self.size, self.plain = False, end, None
                 break
             self.grow(seq, hash_)
         if lost is not None and not self.report.known(self.place + "/", lost, end):
@@ -266,6 +280,10 @@ class Generation:
             if want != hash_:
                 self.report.tampered(place, what, seq, event=leaf and segment.event_id(leaf))
         self.check_rows(seq, leaf)
+        if leaf and self.plain:
+            self.plain.append(hash_)
+        else:
+            self.plain = None
         if not self.whole:
             return
         other = other or self.tile_hash(0, seq)
@@ -397,7 +415,10 @@ class Generation:
             self.row = next(self.rows, None)
         if self.unchecked_rows:
             self.report.note(f"{self.unchecked_rows} rows of events.db have no leaf to compare with")
-        if self.size > self.held:
+        if self.ended and self.newest and 0 < self.covered < self.size:
+            self.report.tampered(f"{self.place}/checkpoint", "does not cover what an orderly stop has signed",
+                                 self.covered, self.size - 1)
+        elif self.size > self.held:
             self.report.note(f"{self.place}: records {self.held}-{self.size - 1} are under no checkpoint")
         self.check_absences(declared)
 

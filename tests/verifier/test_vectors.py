@@ -231,6 +231,8 @@ def large_tampered(vectors, root):
             j.note(100).replace("\n100\n", "\n101\n"))),
         ("checkpoint rolled back", 1, "covers 500 records, an older one 600", lambda j: (j.dir / "checkpoint").write_text(
             j.note(500))),
+        ("older checkpoint put back, later ones removed", 1, "seq 500-699: does not cover", lambda j: (
+            (j.dir / "checkpoint").write_text(j.note(500)), (j.dir / "checkpoints").unlink())),
         ("cut off", 1, "covers 700 records, the journal has 600", lambda j: j.file(600).write_bytes(
             j.file(600).read_bytes()[:64])),
         ("no checkpoints", 2, "no checkpoint", lambda j: ((j.dir / "checkpoint").unlink(),

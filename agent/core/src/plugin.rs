@@ -6,7 +6,7 @@
 //! delivery and health belong to the runtime.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -226,6 +226,13 @@ pub trait PluginConfig: Clone + Default + DeserializeOwned + JsonSchema + Send +
     fn readable() -> bool {
         false
     }
+    /// For sinks that keep their position themselves: all that they remember, of any origin. Asked before the journal
+    /// is opened and before anything is built, since a journal that was put back must not sign anything again.
+    /// Changes nothing.
+    async fn remembered(&self, data_dir: &Path) -> Result<Vec<Position>, PluginError> {
+        let _ = data_dir;
+        Ok(Vec::new())
+    }
 }
 
 /// Impossible settings, each with its path below the section.
@@ -270,6 +277,8 @@ pub trait Plan<P>: Send + Sync {
     fn needs(&self) -> Needs;
     /// Builds the plugin.
     async fn build(&self, cx: &mut BuildContext) -> Result<P, PluginError>;
+    /// See [`PluginConfig::remembered`].
+    async fn remembered(&self, data_dir: &Path) -> Result<Vec<Position>, PluginError>;
 }
 
 /// What a plugin with this configuration needs: files of its keys, and what it names itself.
@@ -293,6 +302,10 @@ impl<C: PluginConfig> Plan<C::Plugin> for Planned<C> {
 
     async fn build(&self, cx: &mut BuildContext) -> Result<C::Plugin, PluginError> {
         self.0.clone().build(cx).await
+    }
+
+    async fn remembered(&self, data_dir: &Path) -> Result<Vec<Position>, PluginError> {
+        self.0.remembered(data_dir).await
     }
 }
 

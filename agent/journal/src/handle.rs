@@ -14,16 +14,16 @@ use crate::collapse;
 use crate::core::Done;
 use crate::erase::{Erased, Erasure};
 use crate::find::{self, Search};
-use crate::format::{LEAF, Position, leaf_hash};
-use crate::fs::{Fs, read_full_at, replace};
+use crate::format::Position;
+use crate::fs::{Fs, replace};
 use crate::keys::{self, KeyFault};
 use crate::layout::{ACCEPTED, GENERATION, Layout, is_former};
 use crate::options::{PauseReason, SourceStates};
-use crate::positions;
-use crate::reader::{Item, Reader};
+use crate::reader::Reader;
 use crate::shared::{Hold, Metrics, Shared};
 use crate::tree::read_tile;
 use crate::writer::{Linger, Queue};
+use crate::{leaf_at, positions};
 
 /// The journal as sources, sinks and the runtime see it.
 #[derive(Clone)]
@@ -237,45 +237,10 @@ impl Handle {
     /// Leaf hash of the record before `seq`: zeros for 0, `None` if it isn't
     /// durable or neither it nor its leaf can be read.
     pub fn leaf_hash_before(&self, seq: u64) -> Option<[u8; 32]> {
-        let Some(wanted) = seq.checked_sub(1) else {
-            return Some([0; 32]);
-        };
         if seq > self.shared.durable() {
             return None;
         }
-        let (last, hash) = *self.shared.last_leaf.lock();
-        if last == seq && hash.is_some() {
-            return hash;
-        }
-        self.stored_leaf(wanted).or_else(|| self.read_leaf(wanted))
-    }
-
-    /// From the leaves of a sealed segment.
-    fn stored_leaf(&self, seq: u64) -> Option<[u8; 32]> {
-        let (first, count) = {
-            let leaves = self.shared.leaves.read();
-            let (first, count) = leaves.range(..=seq).next_back()?;
-            (*first, *count)
-        };
-        let index = seq - first;
-        if index >= count {
-            return None;
-        }
-        let file = self.shared.fs.open_read(&self.shared.layout.leaf(first)).ok()?;
-        let mut leaf = [0; LEAF];
-        let read = read_full_at(&*file, &mut leaf, index * LEAF as u64).ok()?;
-        (read == LEAF).then(|| leaf_hash(&leaf))
-    }
-
-    /// From the record itself.
-    fn read_leaf(&self, seq: u64) -> Option<[u8; 32]> {
-        match self.reader(seq).next().ok()?? {
-            Item::Records(batch) => {
-                let entry = batch.iter().next()?;
-                (entry.seq == seq).then(|| leaf_hash(&entry.record.leaf()))
-            }
-            Item::Gap(_) => None,
-        }
+        leaf_at::before(&self.shared, seq)
     }
 
     /// Where the event with this id is, or was: retention removes payloads, and
@@ -315,10 +280,10 @@ impl Handle {
         if position.seq > self.shared.durable() {
             return PositionVerdict::Ahead;
         }
-        match self.leaf_hash_before(position.seq) {
+        match leaf_at::agrees(&self.shared, position.seq, &position.leaf_hash) {
             None => PositionVerdict::Gone,
-            Some(hash) if hash == position.leaf_hash => PositionVerdict::Ok,
-            Some(_) => PositionVerdict::Differs,
+            Some(true) => PositionVerdict::Ok,
+            Some(false) => PositionVerdict::Differs,
         }
     }
 

@@ -140,13 +140,17 @@ impl Layout {
 /// What stands before a generation's number in an origin.
 pub(crate) const GENERATION: &str = "/gen/";
 
+/// The origin of the first generation, and the number of this one.
+pub(crate) fn generation_of(origin: &str) -> Option<(&str, u32)> {
+    match origin.split_once(GENERATION) {
+        Some((base, number)) => number.parse().ok().map(|number| (base, number)),
+        None => Some((origin, 1)),
+    }
+}
+
 /// Whether an origin is that of an earlier generation of the same journal.
 pub(crate) fn is_former(origin: &str, current: &str) -> bool {
-    let parts = |origin: &str| match origin.split_once(GENERATION) {
-        Some((base, number)) => number.parse::<u32>().ok().map(|number| (base.to_owned(), number)),
-        None => Some((origin.to_owned(), 1)),
-    };
-    match (parts(origin), parts(current)) {
+    match (generation_of(origin), generation_of(current)) {
         (Some((base, number)), Some((other, current))) => base == other && number < current,
         _ => false,
     }

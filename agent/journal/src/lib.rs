@@ -23,6 +23,7 @@ mod fs;
 mod handle;
 mod keys;
 mod layout;
+mod leaf_at;
 mod lock;
 mod options;
 mod positions;

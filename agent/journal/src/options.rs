@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::Records;
+use crate::format::Position;
 
 /// Words what happened to the journal as an event.
 pub type AgentEvent = Box<dyn Fn(AgentNote, &mut Records) + Send>;
@@ -38,6 +39,10 @@ pub struct Options {
     /// How long a submission waits for a new segment after a failed sync before
     /// it is given up as [`Refused::Unknown`](crate::Refused::Unknown).
     pub give_up: Duration,
+    /// What sinks remember that keep their position themselves, by their names:
+    /// asked before the journal is opened, and compared with it like the files
+    /// in `positions`.
+    pub remembered: Vec<(String, Position)>,
     /// Turns what happened to the journal into an event of kind agent; runs on
     /// the writer's thread. It must push at least one record: payloads are
     /// removed only behind such an event.
@@ -59,6 +64,7 @@ impl Options {
             keep_size: 2 << 30,
             checkpoint_interval: Duration::from_secs(1),
             give_up: Duration::from_secs(10),
+            remembered: Vec::new(),
             agent_event,
             entropy: Box::new(system_entropy),
         }
@@ -101,11 +107,27 @@ pub enum AgentNote {
         /// Last missing record.
         last: u64,
     },
-    /// A sink had seen more than the journal holds: it was rolled back.
+    /// A sink had seen more than the journal holds: it was put back to an older
+    /// state, or cut. It goes on as a new generation.
     PositionAhead {
         /// The sink's name.
         sink: String,
+        /// The journal that the sink's position names: the former generation,
+        /// or one that came after it and is gone.
+        origin: String,
         /// The record it expects next.
+        seq: u64,
+        /// Records that the journal has.
+        entries: u64,
+    },
+    /// The record that a sink has seen last is another one now: the journal was
+    /// rewritten. It goes on as a new generation.
+    PositionDiffers {
+        /// The sink's name.
+        sink: String,
+        /// The origin of the former generation.
+        origin: String,
+        /// The record it expects next; the one before is another.
         seq: u64,
     },
     /// Payloads of these records are gone, or will be as soon as this is
@@ -136,6 +158,16 @@ pub enum AgentNote {
         origin: String,
         /// Records that the checkpoint covers.
         size: u64,
+    },
+    /// A generation was begun in the place of another, because of what was told
+    /// before. Who accepts that accepts the former one as it is here.
+    NewGeneration {
+        /// The origin of the former generation.
+        former: String,
+        /// Records of it of which anything can be read.
+        entries: u64,
+        /// Root of the tree over their leaves, in base64; `None` if one is missing.
+        root: Option<String>,
     },
     /// The file `checkpoint` has no signature of ours, or is older than one
     /// that was signed before it.

@@ -13,15 +13,18 @@ use crate::options::{AgentNote, OpenError, Opened, Options, PauseReason};
 use crate::seal::SealJob;
 use crate::shared::{Segment, Shared};
 use crate::states::States;
-use crate::{collapse, positions, reserve};
+use crate::{collapse, reserve};
 
+mod former;
 mod newest;
 mod rebuild;
+mod remembered;
 mod tree;
 
 use newest::{Newest, Verdict};
 use rebuild::Rebuilt;
 pub(crate) use rebuild::make_again as make_tiles_again;
+use remembered::Remembered;
 
 /// What the `seg` directory holds.
 #[derive(Default)]
@@ -60,8 +63,8 @@ pub(crate) fn open_core(
             Outcome::Open(core, opened) => return Ok((*core, opened)),
             Outcome::Rewritten(back, found) => {
                 options = *back;
+                place = tree::begin(&*fs, &options, &place, found.named)?;
                 former = found;
-                place = tree::begin(&*fs, &options, &place)?;
             }
         }
     }
@@ -72,12 +75,15 @@ pub(crate) fn open_core(
 struct Former {
     findings: Vec<AgentNote>,
     states: States,
+    /// The newest generation that a position names.
+    named: u32,
 }
 
 /// What became of a generation.
 enum Outcome {
     Open(Box<Core>, Opened),
-    /// It is not the one that was signed: the journal goes on as another.
+    /// It is not the one that was signed, or that a sink has seen: the journal
+    /// goes on as another.
     Rewritten(Box<Options>, Former),
 }
 
@@ -104,12 +110,16 @@ fn open_generation(
         faults,
         findings: former.findings,
         states: former.states,
+        remembered: Remembered::ask(&shared, &options.remembered),
         named: 0,
+        end: 0,
     };
     recovery.ask_checkpoint(keys.as_ref());
     recovery.count_leaves(&listing)?;
-    recovery.named = recovery.named.max(collapse::load(&shared, &listing.subs));
-    recovery.ask_positions();
+    let collapsed = collapse::load(&shared, &listing.subs);
+    recovery.named = recovery.named.max(collapsed);
+    recovery.end = recovery.end.max(collapsed);
+    recovery.named = recovery.named.max(recovery.remembered.named(&shared.origin));
     let newest = recovery.find_newest(&mut listing)?;
     recovery.list_segments(&listing)?;
     let clean_stop = newest.as_ref().is_none_or(Newest::ended_in_order);
@@ -162,8 +172,12 @@ struct Recovery {
     findings: Vec<AgentNote>,
     /// What sources remember from a former generation.
     states: States,
+    /// What sinks have seen.
+    remembered: Remembered,
     /// 1 + the largest seq that anything but the newest segment names.
     named: u64,
+    /// Seq behind the last record of which anything can be read.
+    end: u64,
 }
 
 impl Recovery {
@@ -180,8 +194,9 @@ impl Recovery {
                 .map_err(OpenError::io(&path))?;
             let count = size / LEAF as u64;
             leaves.insert(*first, count);
-            self.named = self.named.max(first.saturating_add(count));
+            self.end = self.end.max(first.saturating_add(count));
         }
+        self.named = self.named.max(self.end);
         Ok(())
     }
 
@@ -201,16 +216,6 @@ impl Recovery {
         if let Some(newest) = found.newest {
             self.named = self.named.max(newest.size);
             *shared.checkpoint.write() = Some(Arc::new(newest));
-        }
-    }
-
-    /// Sinks' positions name what they have seen. One that can't be read is its
-    /// sink's trouble, told when the sink asks for it.
-    fn ask_positions(&mut self) {
-        for (_, position) in positions::all(&*self.shared.fs, &self.shared.layout) {
-            if position.origin == self.shared.origin {
-                self.named = self.named.max(position.seq.min(1 << 62));
-            }
         }
     }
 
@@ -312,12 +317,18 @@ impl Recovery {
             }
             Some(newest) => full = self.settle(newest, &mut core)?,
         }
-        if let Some(size) = self.rebuild_tree()? {
+        let differs = self.rebuild_tree()?;
+        let contradicts = self.remembered.compare(&self.shared, self.end);
+        if differs.is_some() || !contradicts.notes.is_empty() {
             let origin = self.shared.origin.clone();
-            self.findings.push(AgentNote::Rewritten { origin, size });
+            let rewritten = differs.map(|size| AgentNote::Rewritten { origin, size });
+            let former = former::note(&self.shared, self.end);
+            let told = rewritten.into_iter().chain(contradicts.notes).chain([former]);
+            self.findings.extend(told);
             let former = Former {
                 findings: self.findings,
                 states: core.states,
+                named: contradicts.generation,
             };
             return Ok(Recovered::Rewritten(Box::new(core.options), former));
         }
@@ -366,8 +377,14 @@ impl Recovery {
         core.states = std::mem::take(&mut newest.states);
         core.states.drop_expired(core.now.wall_ns);
         core.states.keep();
+        self.end = self.end.max(newest.stop.seq);
         let next_seq = match &newest.verdict {
             Verdict::Damaged { next_seq, gaps } => {
+                // The last of them reaches up to what is only named.
+                let missing = gaps
+                    .iter()
+                    .find(|(_, first, last)| first <= last && last + 1 == *next_seq);
+                self.end = self.end.max(missing.map_or(*next_seq, |(_, first, _)| *first));
                 core.unsealable.insert(first_seq);
                 for (offset, first, last) in gaps {
                     self.findings.push(AgentNote::Damage {
@@ -381,14 +398,6 @@ impl Recovery {
             }
             _ => newest.stop.seq,
         };
-        for (sink, position) in positions::all(&*self.shared.fs, &self.shared.layout) {
-            if position.origin == self.shared.origin && position.seq > newest.stop.seq {
-                self.findings.push(AgentNote::PositionAhead {
-                    sink,
-                    seq: position.seq,
-                });
-            }
-        }
         let mut full = false;
         let mut stale = false;
         if let Verdict::Torn { end } = newest.verdict

@@ -207,11 +207,26 @@ fn a_rewritten_journal_is_noticed_and_goes_on_as_a_new_generation() {
     let journal = Journal::open(dir.path());
     let former = origin.clone();
     assert_eq!(
-        journal.opened.findings,
-        [AgentNote::Rewritten {
-            origin: former,
+        journal.opened.findings[0],
+        AgentNote::Rewritten {
+            origin: former.clone(),
             size: 4
-        }]
+        }
+    );
+    let AgentNote::NewGeneration {
+        former: of,
+        entries: 4,
+        root: Some(root),
+    } = &journal.opened.findings[1]
+    else {
+        panic!("{:?}", journal.opened.findings)
+    };
+    assert_eq!(*of, former);
+    let theirs = stored(other.path()).head();
+    assert_eq!(
+        (theirs.size, theirs.root.to_string()),
+        (4, root.clone()),
+        "as it was found"
     );
     assert_eq!(journal.opened.origin, format!("{origin}/gen/2"));
     assert_eq!(journal.opened.generation, 2);

@@ -272,9 +272,12 @@ fn a_position_beyond_the_end_is_a_rollback() {
     let findings = &journal.opened.findings;
     assert!(findings.contains(&AgentNote::PositionAhead {
         sink: "file".to_owned(),
-        seq: 3
+        origin: position.origin.clone(),
+        seq: 3,
+        entries: 1,
     }));
-    assert!(journal.opened.next_seq >= 3, "no seq is given twice");
+    assert_eq!(journal.opened.generation, 2, "no seq is given twice");
+    assert_eq!(journal.handle.check_position(&position), PositionVerdict::Former);
     journal.close();
 }
 

@@ -55,6 +55,7 @@ pub mod privileges;
 mod protect;
 mod reader;
 pub mod reload;
+pub mod remembered;
 pub mod request_id;
 mod rest;
 pub mod rollback;

@@ -4,6 +4,16 @@ use auditmon_core::batch::{AGENT, push_agent_event};
 use auditmon_core::event::{Data, Draft, Outcome, Severity};
 use auditmon_journal::{AgentNote, PauseReason, Records};
 
+/// What it means that a sink has seen more than there is, and what to do.
+const PUT_BACK: &str = "this sink has seen records that the journal doesn't have: the journal was put back to an older \
+    state, or its end was removed. It goes on as a new generation; the former one stays in the data directory, for \
+    `auditmon verify`. Find out who did it, then `auditmon journal accept-rollback --reason TEXT`: sinks with a position \
+    of the former generation wait for that";
+/// The same where a record is another one.
+const REWRITTEN: &str = "records are not those that were signed, or that this sink has seen: the journal was rewritten. It \
+    goes on as a new generation; the former one stays in the data directory, for `auditmon verify`. Find out who did \
+    it, then `auditmon journal accept-rollback --reason TEXT`: sinks with a position of the former generation wait for that";
+
 /// A note in the words of an event.
 struct Told {
     name: &'static str,
@@ -36,11 +46,22 @@ fn tell(note: &AgentNote) -> Told {
             Outcome::Failure,
             json!({"segment": segment, "offset": offset, "first_seq": first, "last_seq": last}),
         ),
-        AgentNote::PositionAhead { sink, seq } => (
+        AgentNote::PositionAhead {
+            sink,
+            origin,
+            seq,
+            entries,
+        } => (
             "journal.rollback",
             Severity::Critical,
             Outcome::Failure,
-            json!({"sink": sink, "seq": seq}),
+            json!({"former_origin": origin, "sink": sink, "seq": seq, "entries": entries, "text": PUT_BACK}),
+        ),
+        AgentNote::PositionDiffers { sink, origin, seq } => (
+            "journal.rewritten",
+            Severity::Critical,
+            Outcome::Failure,
+            json!({"former_origin": origin, "sink": sink, "seq": seq, "text": REWRITTEN}),
         ),
         AgentNote::Retention { first, last, segments } => (
             "journal.retention",
@@ -58,7 +79,13 @@ fn tell(note: &AgentNote) -> Told {
             "journal.rewritten",
             Severity::Critical,
             Outcome::Failure,
-            json!({"former_origin": origin, "checkpoint_entries": size}),
+            json!({"former_origin": origin, "checkpoint_entries": size, "text": REWRITTEN}),
+        ),
+        AgentNote::NewGeneration { former, entries, root } => (
+            "journal.new_generation",
+            Severity::Warning,
+            Outcome::Success,
+            json!({"former_origin": former, "entries": entries, "root": root}),
         ),
         AgentNote::CheckpointUnreadable => (
             "journal.checkpoint_unreadable",
@@ -149,12 +176,19 @@ fn log(note: &AgentNote) {
             tracing::error!(seq, "journal: a write to the disk failed; a new segment was begun");
         }
         AgentNote::Rewritten { origin, size } => {
-            tracing::error!(
-                origin,
-                size,
-                "journal: its records are not those that the checkpoint of this size was signed over: it was rewritten; \
-                 it goes on as a new generation. Sinks wait for `auditmon journal accept-rollback --reason`"
-            );
+            tracing::error!(origin, size, "journal: {REWRITTEN}");
+        }
+        AgentNote::PositionAhead {
+            sink,
+            origin,
+            seq,
+            entries,
+        } => tracing::error!(sink, origin, seq, entries, "journal: {PUT_BACK}"),
+        AgentNote::PositionDiffers { sink, origin, seq } => {
+            tracing::error!(sink, origin, seq, "journal: {REWRITTEN}");
+        }
+        AgentNote::NewGeneration { former, entries, .. } => {
+            tracing::warn!(former, entries, "journal: a new generation was begun");
         }
         AgentNote::CheckpointUnreadable => {
             tracing::error!("journal: the file `checkpoint` has no signature of ours; an older one was compared");

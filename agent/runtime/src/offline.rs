@@ -11,6 +11,7 @@ use auditmon_core::event::{Data, Draft};
 use auditmon_journal::{Handle, Linger, RealFs, Records};
 
 use crate::agent::{About, StartError};
+use crate::remembered::Remembered;
 use crate::start::{journal_options, lock, make_data_dir, other};
 
 /// How long an event may take to be on disk, and the journal to end.
@@ -25,14 +26,15 @@ pub struct Offline {
 }
 
 impl Offline {
-    /// Opens it, and recovers it as a start does.
+    /// Opens it, and recovers it as a start does; `remembered` is what [`by`](crate::remembered::by) says.
     ///
     /// # Errors
     /// An agent runs, or the journal can't be opened.
-    pub fn open(data_dir: &Path, loaded: &Loaded) -> Result<Self, StartError> {
+    pub fn open(data_dir: &Path, loaded: &Loaded, remembered: Remembered) -> Result<Self, StartError> {
         make_data_dir(data_dir)?;
         let lock = lock(data_dir)?;
-        let options = journal_options(data_dir, loaded);
+        let mut options = journal_options(data_dir, loaded);
+        options.remembered = remembered;
         let (writer, _) =
             auditmon_journal::open(RealFs, options).map_err(|error| other(format!("journal: {error}")))?;
         // No sink says here what it has: nothing may go.

@@ -33,10 +33,11 @@ use crate::prefix::Prefix;
 use crate::prepare::Prepared;
 use crate::protect::Protect;
 use crate::reader::StoreReader;
+use crate::remembered::Remembered;
 use crate::routes::{self, Shared};
 use crate::telemetry::{self, AgentCollector, Telemetry};
 use crate::tls::{ReadFile, Tls, TlsFiles};
-use crate::{listener, logkey, notes, rollback, scratch, teller};
+use crate::{listener, logkey, notes, remembered, rollback, scratch, teller};
 
 /// How long the start waits for plugins to say that they are at work, or why not, before it tells of them.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -99,7 +100,8 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
         path: data_dir.join(admin::SOCKET),
         why: error.to_string(),
     })?;
-    let (journal, durable) = open_journal(&data_dir, &loaded, &plans)?;
+    let remembered = remembered::ask(&plans, &data_dir).await;
+    let (journal, durable) = open_journal(&data_dir, &loaded, &plans, remembered)?;
 
     // After everything that may fail: a key that was made and never shown would be lost.
     let mut accounts = Accounts::open(&data_dir).await?;
@@ -396,8 +398,14 @@ pub(crate) fn journal_options(data_dir: &Path, loaded: &Loaded) -> auditmon_jour
     options
 }
 
-fn open_journal(data_dir: &Path, loaded: &Loaded, plans: &Plans) -> Result<(Handle, watch::Receiver<u64>), StartError> {
-    let options = journal_options(data_dir, loaded);
+fn open_journal(
+    data_dir: &Path,
+    loaded: &Loaded,
+    plans: &Plans,
+    remembered: Remembered,
+) -> Result<(Handle, watch::Receiver<u64>), StartError> {
+    let mut options = journal_options(data_dir, loaded);
+    options.remembered = remembered;
     let begin = Instant::now();
     let (writer, opened) =
         auditmon_journal::open(RealFs, options).map_err(|error| other(format!("journal: {error}")))?;

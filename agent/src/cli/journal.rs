@@ -10,7 +10,6 @@ use auditmon_journal::format::{Kind, Record, StateRecord};
 use auditmon_journal::fsck::{self, Problem};
 use auditmon_journal::{Dump, DumpItem, GapReason};
 use auditmon_runtime::erase::{self, Erasure};
-use auditmon_runtime::offline::Offline;
 use auditmon_runtime::rollback;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +17,7 @@ use clap::Subcommand;
 use hyper::Method;
 
 use crate::admin;
-use crate::cli::{Context, Failure, exit, print, small_runtime};
+use crate::cli::{Context, Failure, exit, open_offline, print, small_runtime};
 
 /// Verbs of `auditmon journal`.
 #[derive(Subcommand)]
@@ -89,7 +88,7 @@ fn accept_rollback(context: &Context, reason: &str) -> Result<ExitCode, Failure>
         }
     })?;
     if asked.is_none() {
-        let offline = Offline::open(&context.data_dir, &context.loaded).map_err(Failure::plain)?;
+        let offline = open_offline(context, &runtime)?;
         rollback::accept(offline.journal(), reason).map_err(Failure::plain)?;
         offline
             .tell(rollback::ACCEPTED, &rollback::data(offline.journal().origin(), reason))

@@ -5,13 +5,12 @@ use std::process::ExitCode;
 use auditmon_core::time;
 use auditmon_runtime::accounts::{AccountError, Accounts};
 use auditmon_runtime::admin::{LogKey, PageAddress};
-use auditmon_runtime::offline::Offline;
 use auditmon_runtime::{agent, logkey};
 use clap::Subcommand;
 use hyper::Method;
 
 use crate::admin;
-use crate::cli::{Context, Failure, exit, print, small_runtime};
+use crate::cli::{Context, Failure, exit, open_offline, print, small_runtime};
 
 /// Verbs of `auditmon keys`.
 #[derive(Subcommand)]
@@ -131,11 +130,12 @@ fn log(context: &Context) -> Result<ExitCode, Failure> {
 /// By the running agent, or in its place.
 fn rotate(context: &Context, finish: bool) -> Result<ExitCode, Failure> {
     let path = if finish { "/keys/log/finish" } else { "/keys/log/rotate" };
-    let asked = small_runtime()?.block_on(admin::ask_json::<LogKey>(&context.data_dir, Method::POST, path))?;
+    let runtime = small_runtime()?;
+    let asked = runtime.block_on(admin::ask_json::<LogKey>(&context.data_dir, Method::POST, path))?;
     let vkey = match asked {
         Some(key) => key.vkey,
         None => {
-            let offline = Offline::open(&context.data_dir, &context.loaded).map_err(Failure::plain)?;
+            let offline = open_offline(context, &runtime)?;
             let vkey = logkey::change(offline.journal(), finish).map_err(Failure::plain)?;
             offline
                 .tell(logkey::about(finish), &logkey::data(&vkey))

@@ -7,9 +7,10 @@ use std::sync::mpsc::sync_channel;
 use auditmon_journal::format::{Position, origin_hash};
 use auditmon_merkle::{Ed25519Verifier, Hash, Verifier as _};
 
+use crate::accepted::{AsAccepted, Newer, forgive};
 use crate::against;
 use crate::files::{Generation, generations, names, read, read_text};
-use crate::generation::{Check, Remembered, Setting};
+use crate::generation::{Check, Outcome, Remembered, Setting};
 use crate::heads::{Head, Heads};
 use crate::keys::{Keys, VKEY};
 use crate::report::{CouldNot, Fault, Report};
@@ -99,7 +100,9 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         });
     };
     let mut indexes = None;
-    for (at, generation) in found.iter().enumerate() {
+    // The newest first: it says of those before whether somebody has accepted that it took their place.
+    let mut newer = Newer::default();
+    for (at, generation) in found.iter().enumerate().rev() {
         let newest = at + 1 == found.len();
         let own = |head: &(u32, Head)| head.0 == generation.number;
         let given: Vec<Head> = heads.extract_if(.., |head| own(head)).map(|(_, head)| head).collect();
@@ -122,8 +125,16 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
             signs: keys.is_there(),
             progress: &progress,
         };
-        let checked = check_generation(setting, heads, remembered, database.as_mut(), &mut report)?;
+        let (former, words) = newer.of(&generation.origin).unzip();
+        let before = (report.faults.len(), report.more_faults);
+        let as_accepted = former.map(AsAccepted::new);
+        let (outcome, checked) =
+            check_generation(setting, heads, remembered, as_accepted, database.as_mut(), &mut report)?;
         indexes = indexes.or(checked);
+        if let Some(words) = words.filter(|_| outcome.as_accepted) {
+            forgive(&mut report, before, &generation.origin, &words);
+        }
+        newer.add(generation.number, outcome.told);
     }
     match &mut database {
         Some(database) => finish_database(database, &found, indexes, &mut report)?,
@@ -140,16 +151,17 @@ fn check_generation(
     setting: Setting<'_>,
     heads: Heads,
     remembered: Vec<Remembered>,
+    as_accepted: Option<AsAccepted>,
     database: Option<&mut Database>,
     report: &mut Report,
-) -> Result<Option<Indexes>, CouldNot> {
+) -> Result<(Outcome, Option<Indexes>), CouldNot> {
     let stored = database.as_ref().and_then(|database| {
         let origin = &setting.generation.origin;
         database.stored.iter().find(|stored| stored.origin == *origin).cloned()
     });
     let (Some(database), Some(stored)) = (database, stored) else {
-        Check::new(setting, report, heads, None, remembered).run()?;
-        return Ok(None);
+        let check = Check::new(setting, report, heads, None, remembered).accepted(as_accepted);
+        return Ok((check.run()?, None));
     };
     std::thread::scope(|scope| {
         let (to, parts) = sync_channel(PARTS);
@@ -171,9 +183,10 @@ fn check_generation(
             database.is_scanned().then(|| database.indexes())
         });
         let rows = RowStream::new(parts, place, stored, row_heads);
-        let checked = Check::new(setting, report, heads, Some(rows), remembered).run();
+        let check = Check::new(setting, report, heads, Some(rows), remembered).accepted(as_accepted);
+        let checked = check.run();
         let indexes = reader.join().unwrap_or(None);
-        checked.map(|()| indexes)
+        checked.map(|outcome| (outcome, indexes))
     })
 }
 

@@ -8,6 +8,7 @@ use auditmon_journal::format::LEAF;
 use auditmon_merkle::Hash;
 
 use crate::absences::Absences;
+use crate::accepted::{AsAccepted, Told};
 use crate::files::{Generation, Parts};
 use crate::heads::{Head, Heads};
 use crate::memory::Memory;
@@ -80,6 +81,16 @@ pub(crate) struct Check<'a> {
     expired_files: bool,
     /// Segments without payloads when the check began.
     gone: BTreeSet<u64>,
+    /// What it says about former generations.
+    told: Vec<(u64, Told)>,
+    as_accepted: Option<AsAccepted>,
+}
+
+/// What a check of one generation says about others, and whether it is as it was accepted.
+pub(crate) struct Outcome {
+    /// What is signed.
+    pub(crate) told: Vec<(u64, Told)>,
+    pub(crate) as_accepted: bool,
 }
 
 impl<'a> Check<'a> {
@@ -110,11 +121,19 @@ impl<'a> Check<'a> {
             collapsed: Vec::new(),
             expired_files: false,
             gone: BTreeSet::new(),
+            told: Vec::new(),
+            as_accepted: None,
         }
     }
 
+    /// Also compares with what somebody accepted.
+    pub(crate) fn accepted(mut self, former: Option<AsAccepted>) -> Self {
+        self.as_accepted = former;
+        self
+    }
+
     /// Checks everything.
-    pub(crate) fn run(mut self) -> Result<(), CouldNot> {
+    pub(crate) fn run(mut self) -> Result<Outcome, CouldNot> {
         self.compare_roots()?;
         let mut since: Option<Instant> = None;
         let mut segments = self.list()?;
@@ -160,7 +179,12 @@ impl<'a> Check<'a> {
             self.tiles.forget();
             segments = self.list()?;
         }
-        self.finish(tail)
+        let signed = self.good.as_ref().map_or(0, |good| good.tree.size);
+        let mut told = std::mem::take(&mut self.told);
+        told.retain(|(seq, _)| *seq < signed);
+        let as_accepted = self.as_accepted.as_ref().is_some_and(AsAccepted::holds);
+        self.finish(tail)?;
+        Ok(Outcome { told, as_accepted })
     }
 
     fn list(&self) -> Result<BTreeMap<u64, Parts>, CouldNot> {
@@ -245,6 +269,7 @@ impl<'a> Check<'a> {
 
     fn skip(&mut self, until: u64) {
         self.trees.lose();
+        self.as_accepted.iter_mut().for_each(AsAccepted::lose);
         self.seq = until;
         if let Some(rows) = &mut self.rows {
             rows.skip(until);

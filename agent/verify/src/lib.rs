@@ -26,6 +26,7 @@
 //! | `prove`, `leaf_source` | [`prove`] |
 
 mod absences;
+mod accepted;
 mod against;
 mod directory;
 mod event;

@@ -43,9 +43,10 @@ pub(super) fn prepare(fs: &dyn Fs, options: &mut Options) -> Result<Place, OpenE
     place(fs, options, origin, generation)
 }
 
-/// Begins the generation behind another one.
-pub(super) fn begin(fs: &dyn Fs, options: &Options, before: &Place) -> Result<Place, OpenError> {
-    place(fs, options, before.base.clone(), before.generation.saturating_add(1))
+/// Begins the generation behind another one, and behind any that was `named`.
+pub(super) fn begin(fs: &dyn Fs, options: &Options, before: &Place, named: u32) -> Result<Place, OpenError> {
+    let number = before.generation.max(named).saturating_add(1);
+    place(fs, options, before.base.clone(), number)
 }
 
 fn place(fs: &dyn Fs, options: &Options, base: String, generation: u32) -> Result<Place, OpenError> {

@@ -146,8 +146,9 @@ impl Places<'_> {
             ))),
             verdict => Err(PluginError::permanent(format!(
                 "the journal is not the one that `{}` has read: it expects record {} next ({verdict:?}); \
-                 the journal was rolled back or rewritten. Nothing is delivered until that is cleared up",
-                self.sink, position.seq
+                 the journal was rolled back or rewritten. A start of the agent while what `{}` remembers can be read \
+                 begins a new generation and tells it; nothing is delivered to it until then",
+                self.sink, position.seq, self.sink
             ))),
         }
     }

@@ -8,6 +8,7 @@ use auditmon_merkle::{
 };
 
 use super::Check;
+use crate::accepted::AsAccepted;
 use crate::files::{Generation, read};
 use crate::report::{CouldNot, Fault};
 use crate::tiles::{TileFile, Tiles};
@@ -56,6 +57,7 @@ impl Check<'_> {
             return Ok(());
         }
         self.heads_within(begin, until)?;
+        self.as_accepted.iter_mut().for_each(AsAccepted::lose);
         for (node, hash) in nodes.into_iter().zip(hashes.0) {
             let hash = Hash::from(*hash);
             let entries = self.entries(node, hash)?;

@@ -8,6 +8,7 @@ use auditmon_journal::format::{
 
 use super::leaves::Leaves;
 use super::{Check, MAX_MISSING};
+use crate::accepted::tells;
 use crate::event::{declares, disagrees};
 use crate::files::{Generation, Parts};
 use crate::memory::Repeated;
@@ -159,6 +160,12 @@ impl Check<'_> {
             && let Some(declaration) = declares(&record.prefix, payload)
         {
             self.absences.declare(self.seq, &declaration);
+        }
+        if wrong.is_none()
+            && self.setting.generation.number > 1
+            && let Some(told) = tells(&record.prefix, payload)
+        {
+            self.told.push((self.seq, told));
         }
         wrong
     }

@@ -46,6 +46,9 @@ impl Check<'_> {
             self.rows = Some(rows);
         }
         self.trees.push(seq, self.segment, &said);
+        if let Some(as_accepted) = &mut self.as_accepted {
+            as_accepted.push(said.hashes[0].or(said.hashes[1]));
+        }
         while let Some(remembered) = self.remembered.last()
             && remembered.seq == seq + 1
         {

@@ -8,9 +8,11 @@ use auditmon_core::delivery::{BatchLimits, Begin, Delivery, WhenBehind};
 use auditmon_core::plugin::{BuildContext, BuiltSink, Faults, PluginConfig, PluginError};
 use auditmon_core::privileged::Needs;
 use auditmon_core::units::{Size, Span};
+use auditmon_journal::format::Position;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::remembered::remembered;
 use crate::sink::Store;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -198,6 +200,10 @@ impl PluginConfig for StoreConfig {
 
     fn readable() -> bool {
         true
+    }
+
+    async fn remembered(&self, data_dir: &Path) -> Result<Vec<Position>, PluginError> {
+        remembered(&self.path(data_dir)).await
     }
 
     async fn build(self, cx: &mut BuildContext) -> Result<BuiltSink, PluginError> {

@@ -182,7 +182,7 @@ pub(crate) fn code(error: &sqlx::Error) -> Option<u32> {
 /// Interrupted by a progress handler.
 pub(crate) const INTERRUPT: u32 = 9;
 
-fn fault(file: &Path, doing: &str, error: &sqlx::Error) -> PluginError {
+pub(crate) fn fault(file: &Path, doing: &str, error: &sqlx::Error) -> PluginError {
     let name = file.display();
     let (permanent, why) = match code(error) {
         Some(5 | 6) => (

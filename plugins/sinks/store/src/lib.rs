@@ -8,6 +8,7 @@
 //! | `rows` | events as arguments of one constant INSERT |
 //! | `retention` | deleting by age and size, a little at a time |
 //! | `reader` | queries, with a time limit |
+//! | `remembered` | positions, before the journal is opened |
 //! | `plan` | which index answers a query |
 //! | `cursor` | where a page ended |
 //! | `metrics` | what `/metrics` shows |
@@ -22,6 +23,7 @@ mod erasure;
 mod metrics;
 mod plan;
 mod reader;
+mod remembered;
 mod retention;
 mod rows;
 mod sink;

@@ -6,3 +6,4 @@ mod faults;
 mod harness;
 mod pruning;
 mod reading;
+mod remembered;

@@ -1,0 +1,194 @@
+//! A generation that was given up, and somebody who accepted that: what the next one says and signs of it.
+
+use auditmon_journal::format::{Kind, Prefix, source_hash};
+use auditmon_merkle::{Frontier, Hash};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use crate::event::members;
+use crate::report::Report;
+
+/// What an event of the agent's own says about generations.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Told {
+    /// This generation took the place of another.
+    Begun(Former),
+    /// Somebody accepted that it did.
+    Accepted(Acceptance),
+}
+
+/// A generation as it was when it was given up.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Former {
+    pub(crate) origin: String,
+    pub(crate) entries: u64,
+    pub(crate) root: Hash,
+}
+
+/// Who accepted a rollback, when and why, in words.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Acceptance {
+    user: String,
+    time: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct Begun {
+    former_origin: String,
+    entries: u64,
+    root: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    reason: String,
+}
+
+/// Reads an event; `None` if it is about something else.
+pub(crate) fn tells(prefix: &Prefix, canonical: &[u8]) -> Option<Told> {
+    if prefix.kind != Kind::Agent || prefix.source != source_hash("agent") {
+        return None;
+    }
+    let members = members(canonical)?;
+    match &*members.event_name {
+        "journal.new_generation" => {
+            let data: Begun = serde_json::from_str(members.event_data.get()).ok()?;
+            Some(Told::Begun(Former {
+                origin: data.former_origin,
+                entries: data.entries,
+                root: hash(&data.root?)?,
+            }))
+        }
+        "journal.rollback_accepted" => {
+            let data: Reason = serde_json::from_str(members.event_data.get()).ok()?;
+            Some(Told::Accepted(Acceptance {
+                user: members.username.into_owned(),
+                time: members.event_time.into_owned(),
+                reason: data.reason,
+            }))
+        }
+        _ => None,
+    }
+}
+
+fn hash(text: &str) -> Option<Hash> {
+    let bytes = STANDARD.decode(text).ok()?;
+    <[u8; 32]>::try_from(bytes).ok().map(Hash::from)
+}
+
+/// What newer generations said, signed, in the order in which they are read: the newest first.
+#[derive(Default)]
+pub(crate) struct Newer(Vec<(u32, u64, Told)>);
+
+impl Newer {
+    pub(crate) fn add(&mut self, generation: u32, told: Vec<(u64, Told)>) {
+        let told = told.into_iter().map(|(seq, told)| (generation, seq, told));
+        self.0.extend(told);
+    }
+
+    /// How this generation was when it was given up, and the words of who accepted that afterwards.
+    pub(crate) fn of(&self, origin: &str) -> Option<(Former, String)> {
+        let former = self.0.iter().find_map(|(generation, _, told)| match told {
+            Told::Begun(former) if former.origin == origin => Some((*generation, former)),
+            _ => None,
+        });
+        let (begun, former) = former?;
+        self.0.iter().find_map(|(generation, seq, told)| match told {
+            Told::Accepted(by) if *generation >= begun => {
+                let words = format!(
+                    "accepted by {} at {}: {} (event journal.rollback_accepted, generation {generation}, seq {seq})",
+                    by.user, by.time, by.reason
+                );
+                Some((former.clone(), words))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// Compares the records with what was accepted, as they come.
+pub(crate) struct AsAccepted {
+    former: Former,
+    tree: Option<Frontier>,
+}
+
+impl AsAccepted {
+    pub(crate) fn new(former: Former) -> Self {
+        Self {
+            former,
+            tree: Some(Frontier::new()),
+        }
+    }
+
+    /// The next record's leaf, if it is known.
+    pub(crate) fn push(&mut self, hash: Option<Hash>) {
+        let pushed = self
+            .tree
+            .as_mut()
+            .zip(hash)
+            .is_some_and(|(tree, hash)| tree.push(hash).is_ok());
+        if !pushed {
+            self.tree = None;
+        }
+    }
+
+    /// Records were passed whose leaves nobody knows.
+    pub(crate) fn lose(&mut self) {
+        self.tree = None;
+    }
+
+    /// Whether all records were those that were accepted.
+    pub(crate) fn holds(&self) -> bool {
+        self.tree
+            .as_ref()
+            .is_some_and(|tree| tree.size() == self.former.entries && tree.root() == self.former.root)
+    }
+}
+
+/// Makes one note of all faults behind the first `before`.
+pub(crate) fn forgive(report: &mut Report, before: (usize, u64), origin: &str, words: &str) {
+    let (listed, more) = before;
+    let count = (report.faults.len() - listed) as u64 + (report.more_faults - more);
+    let Some(first) = report.faults.get(listed).map(ToString::to_string) else {
+        return;
+    };
+    report.faults.truncate(listed);
+    report.more_faults = more;
+    let first = first.trim_start_matches("tampered: ");
+    report.note(format!(
+        "{origin}: {count} differences from what was signed or seen were {words}; the first: {first}"
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acceptance_counts_from_the_generation_on_that_was_begun() {
+        let former = |origin: &str| Former {
+            origin: origin.to_owned(),
+            entries: 0,
+            root: Frontier::new().root(),
+        };
+        let by = Acceptance {
+            user: "auditmon".to_owned(),
+            time: "then".to_owned(),
+            reason: "why".to_owned(),
+        };
+        let mut newer = Newer::default();
+        newer.add(3, vec![(7, Told::Begun(former("h/gen/2")))]);
+        newer.add(2, vec![(0, Told::Begun(former("h"))), (5, Told::Accepted(by))]);
+        assert!(newer.of("h/gen/2").is_none(), "generation 3 was accepted by nobody");
+        let (of, words) = newer.of("h").unwrap();
+        assert!(words.starts_with("accepted by auditmon at then: why"), "{words}");
+        let mut as_accepted = AsAccepted::new(of);
+        assert!(as_accepted.holds());
+        as_accepted.push(Some(Frontier::new().root()));
+        assert!(!as_accepted.holds(), "there is more now");
+        as_accepted.lose();
+        assert!(!as_accepted.holds());
+    }
+}

@@ -1,0 +1,164 @@
+//! A journal that was put back, cut or rewritten while it was stopped: noticed at the start by what sinks remember,
+//! accepted with a reason, and told by `auditmon verify`.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod attacker;
+
+use std::path::{Path, PathBuf};
+
+use attacker::{copy, python, rewrite};
+use auditmon_e2e::{Agent, event};
+use serde_json::Value;
+
+/// An agent whose store lies apart from the data directory, if `apart`.
+fn agent(apart: bool, journal: &str) -> (Agent, tempfile::TempDir) {
+    let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
+    let file = elsewhere.path().join("events.db");
+    let store = match apart {
+        true => format!("sinks: {{store: {{file: {}}}}}\n", file.display()),
+        false => String::new(),
+    };
+    (Agent::builder().config(&(store + journal)).start(), elsewhere)
+}
+
+fn post(agent: &Agent, name: &str, count: usize) {
+    for _ in 0..count {
+        let _ = agent.post(event(name)).expect(201);
+    }
+    let _ = agent.await_events(&format!("?event_name={name}&limit=1000"), count);
+}
+
+fn put_back(agent: &Agent, old: &Path) {
+    std::fs::remove_dir_all(agent.data_dir()).unwrap();
+    copy(old, agent.data_dir());
+}
+
+fn key(agent: &Agent) -> String {
+    let text = std::fs::read_to_string(agent.data_dir().join("keys/log.vkey")).unwrap();
+    text.trim_end().to_owned()
+}
+
+fn told(agent: &Agent, name: &str) -> Vec<Value> {
+    agent.dumped(name)
+}
+
+fn checkpoint(agent: &Agent, generation: u32) -> PathBuf {
+    agent.data_dir().join(format!("journal/{generation}/checkpoint"))
+}
+
+/// What `auditmon verify` and the verifier in Python say of the directory.
+#[track_caller]
+fn both_say(agent: &Agent, code: i32, ours: &str, theirs: &str) {
+    let said = agent.run(&["verify"]);
+    assert_eq!(said.code, code, "{}{}", said.stdout, said.stderr);
+    assert!(said.stdout.contains(ours), "`{ours}` is expected:\n{}", said.stdout);
+    if let Some((found, said)) = python(&[agent.data_dir().to_str().unwrap()]) {
+        assert_eq!(found, code, "{said}");
+        assert!(said.contains(theirs), "`{theirs}` is expected:\n{said}");
+    }
+}
+
+#[test]
+fn the_whole_directory_put_back_to_an_older_copy_is_noticed_by_the_store_elsewhere() {
+    let (mut agent, elsewhere) = agent(true, "");
+    post(&agent, "early", 3);
+    assert_eq!(agent.stop(), 0);
+    let old = elsewhere.path().join("old");
+    copy(agent.data_dir(), &old);
+    let origin = std::fs::read_to_string(agent.data_dir().join("journal/origin")).unwrap();
+    agent.start_again();
+    post(&agent, "late", 5);
+    assert_eq!(agent.stop(), 0);
+    put_back(&agent, &old);
+    let signed = std::fs::read(checkpoint(&agent, 1)).unwrap();
+
+    // The files alone can't tell; the database can.
+    let database = elsewhere.path().join("events.db");
+    let database = database.to_str().unwrap();
+    let _ = agent.run(&["verify", "--database", database]).expect(1);
+
+    agent.start_again();
+    let line = agent.await_log("put back to an older state");
+    assert_eq!(
+        (&line["level"], &line["sink"]),
+        (&"ERROR".into(), &"store".into()),
+        "{line}"
+    );
+    let events = told(&agent, "journal.rollback");
+    let [found] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(
+        (&found["kind"], &found["severity"]),
+        (&"agent".into(), &"critical".into())
+    );
+    let data = &found["event_data"];
+    assert_eq!(
+        (&data["former_origin"], &data["sink"]),
+        (&origin.as_str().into(), &"store".into())
+    );
+    assert!(data["seq"].as_u64() > data["entries"].as_u64(), "{data}");
+    assert!(data["text"].as_str().unwrap().contains("accept-rollback"), "{data}");
+    let name = agent.run(&["keys", "log"]).expect(0).stdout;
+    assert!(name.starts_with(&format!("{origin}/gen/2+")), "{name}");
+    assert_eq!(
+        std::fs::read(checkpoint(&agent, 1)).unwrap(),
+        signed,
+        "nothing contradicts what was signed"
+    );
+    // The store goes on, and keeps what the journal lost.
+    post(&agent, "again", 2);
+    let _ = agent.await_events("?event_name=late&limit=10", 5);
+
+    assert_eq!(agent.stop(), 0);
+    let _ = agent.run(&["verify"]).expect(1);
+    agent.start_again();
+    assert_eq!(told(&agent, "journal.rollback").len(), 1, "told once");
+    let _ = agent
+        .run(&["journal", "accept-rollback", "--reason", "a snapshot was restored"])
+        .expect(0);
+    assert_eq!(agent.stop(), 0);
+    let said = agent.run(&["verify"]).expect(0).stdout;
+    assert!(said.contains("a snapshot was restored"), "{said}");
+}
+
+#[test]
+fn a_tail_of_the_same_size_rewritten_while_stopped_is_noticed_by_the_stores_position() {
+    let (mut agent, _elsewhere) = agent(false, "journal: {checkpoint_interval: 1m}\n");
+    post(&agent, "early", 3);
+    post(&agent, "latest", 1);
+    agent.kill();
+    let seg = agent.data_dir().join("journal/1/seg/00000000000000000000.seg");
+    rewrite(&seg, b"latest", b"LATEST");
+    agent.start_again();
+    let events = told(&agent, "journal.rewritten");
+    let [found] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(found["severity"], "critical");
+    assert_eq!(found["event_data"]["sink"], "store");
+    assert!(agent.data_dir().join("journal/2").exists());
+    assert_eq!(agent.stop(), 0);
+    both_say(&agent, 1, "tampered: ", "tampered: ");
+
+    // Somebody has looked into it.
+    let accept = ["journal", "accept-rollback", "--reason", "ticket 4711: it was a drill"];
+    let _ = agent.run(&accept).expect(0);
+    both_say(&agent, 0, "ticket 4711: it was a drill", "ticket 4711: it was a drill");
+    let said = agent.run(&["verify", "--key", &key(&agent)]).expect(0).stdout;
+    assert!(said.contains("accepted by auditmon at "), "{said}");
+
+    // That accepts what was there then, and nothing that is changed later.
+    rewrite(&seg, b"early", b"EARLY");
+    both_say(&agent, 1, "tampered: ", "tampered: ");
+}
+
+#[test]
+fn a_kill_is_no_rollback() {
+    let (mut agent, _elsewhere) = agent(true, "journal: {checkpoint_interval: 1m}\n");
+    for round in 0..3 {
+        post(&agent, &format!("round{round}"), 3);
+        agent.kill();
+        agent.start_again();
+    }
+    for name in ["journal.rollback", "journal.rewritten"] {
+        assert_eq!(told(&agent, name), Vec::<Value>::new());
+    }
+    assert!(!agent.data_dir().join("journal/2").exists());
+}

@@ -1,0 +1,46 @@
+"""Generations that were given up, and whether somebody accepted that they were: docs/verify.md, "An accepted rollback"."""
+import base64
+import binascii
+
+BEGUN, ACCEPTED = "journal.new_generation", "journal.rollback_accepted"
+
+
+def told(event):
+    """What an agent event says about generations; None if it is about something else."""
+    return event if event["kind"] == "agent" and event["event_name"] in (BEGUN, ACCEPTED) else None
+
+
+def as_given_up(generation, data):
+    """Whether all its records are those over which this root was told."""
+    try:
+        root = base64.b64decode(data.get("root") or "", validate=True)
+    except (binascii.Error, TypeError):
+        return False
+    plain = generation.plain
+    return plain is not None and generation.size == data.get("entries") and plain.root() == root
+
+
+def acceptance(generation, newer):
+    """The signed event by which `generation` was accepted as it is now; `newer` are those after it, oldest first."""
+    begun = False
+    for each in newer:
+        for seq, event in each.told:
+            data = event["event_data"] or {}
+            if seq >= each.held:
+                continue
+            if event["event_name"] == BEGUN and data.get("former_origin") == generation.origin:
+                begun = begun or as_given_up(generation, data)
+            elif event["event_name"] == ACCEPTED and begun:
+                return f"{event['username']} at {event['event_time']}: {data.get('reason')} (seq {seq} of {each.origin})"
+    return None
+
+
+def forgive(generations, report):
+    """Makes notes of the faults of accepted generations; `generations` oldest first."""
+    for number, generation in enumerate(generations):
+        by = generation.lines and acceptance(generation, generations[number + 1:])
+        if by:
+            for line in generation.lines:
+                report.lines.remove(line)
+            first = generation.lines[0].removeprefix("tampered: ")
+            report.note(f"{generation.origin}: {len(generation.lines)} faults were accepted by {by}; the first: {first}")
