@@ -7,6 +7,7 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
+use auditmon_journal::bare::{Core, Submission, Time};
 use auditmon_journal::format::Kind;
 use auditmon_journal::{Gap, GapReason, Options, PauseReason, RealFs, Refused, fsck};
 use common::{Journal, event, files, options, wait_for};
@@ -165,10 +166,15 @@ fn beside_a_sink_that_blocks_one_that_yields_changes_nothing() {
     journal.handle.set_yielding_hold("hook", Some(0));
     journal.handle.set_hold("store", Some(12));
     let text = "x".repeat(900);
+    // What is to go is signed first, so it may be refused for a moment before.
+    wait_for("what only `hook` needs is gone", || {
+        while journal.submit(event(&text)).is_ok() {}
+        journal.handle.status().oldest_payload > 0
+    });
     let refused = (0..100).find_map(|_| journal.submit(event(&text)).err());
     assert_eq!(refused, Some(Refused::SizeLimit));
     let oldest = journal.handle.status().oldest_payload;
-    assert!(oldest > 0 && oldest <= 12, "what only `hook` needs is gone: {oldest}");
+    assert!(oldest <= 12, "the other sink's are left: {oldest}");
     // A name has one hold: the sink now blocks nothing.
     journal.handle.set_yielding_hold("store", Some(12));
     wait_for("room again", || journal.submit(event(&text)).is_ok());
@@ -195,4 +201,68 @@ fn bytes_that_wait_are_estimated() {
     }
     assert_eq!(journal.handle.bytes_from(durable), 0);
     journal.close();
+}
+
+/// A core at its size limit whose oldest segment is sealed and needed by nobody, and the time.
+fn at_its_limit(dir: &Path) -> (Core, Time) {
+    let mut options = options(dir);
+    options.max_size = 40_000;
+    let (writer, _) = auditmon_journal::open(RealFs, options).unwrap();
+    let mut core = writer.into_core();
+    let mut now = Time {
+        wall_ns: common::now_ns(),
+        mono_ns: 1,
+    };
+    let text = "x".repeat(900);
+    for _ in 0..100 {
+        let submission = Submission {
+            records: event(&text),
+            done: Box::new(|_| {}),
+            since_ns: now.mono_ns,
+        };
+        core.commit([submission], now);
+        core.seal_all(now);
+        if core.paused() == Some(PauseReason::SizeLimit) {
+            return (core, now);
+        }
+        now.mono_ns += 1_000_000;
+    }
+    panic!("the limit was never reached");
+}
+
+#[test]
+fn at_the_size_limit_too_nothing_goes_before_it_is_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut core, mut now) = at_its_limit(dir.path());
+    now.mono_ns += 1_000_000_000;
+    core.maintain(now);
+    assert_eq!(files(dir.path(), ".seg")[0], 0, "said, and not signed");
+    assert_eq!(core.paused(), Some(PauseReason::SizeLimit));
+    assert!(core.checkpoint(now));
+    now.mono_ns += 1_000_000_000;
+    core.maintain(now);
+    let signed = core.newest_checkpoint().unwrap().size;
+    let oldest = files(dir.path(), ".seg")[0];
+    assert!(oldest > 0 && oldest < signed, "{oldest} of {signed}");
+    assert_eq!(core.paused(), None);
+    core.close(now);
+}
+
+#[test]
+fn a_signature_that_cannot_be_had_is_not_waited_for_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut core, mut now) = at_its_limit(dir.path());
+    std::fs::create_dir(dir.path().join("journal/1/checkpoint.new")).unwrap();
+    let mut waited = 0;
+    while core.paused().is_some() {
+        assert!(!core.checkpoint(now));
+        now.mono_ns += 1_000_000_000;
+        waited += 1;
+        core.maintain(now);
+        assert!(waited < 20, "for ever");
+    }
+    assert!((4..=7).contains(&waited), "{waited} s");
+    assert!(core.newest_checkpoint().is_none());
+    assert!(files(dir.path(), ".seg")[0] > 0);
+    core.close(now);
 }

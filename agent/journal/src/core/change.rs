@@ -83,6 +83,8 @@ impl Core {
         }
         let segment = Arc::new(Segment::new(first_seq, layout.seg(first_seq), used, size));
         segment.newest_ns.store(self.now.wall_ns, Ordering::Relaxed);
+        // The next one may need room.
+        self.upkeep.retention_ns = self.upkeep.retention_ns.min(self.now.mono_ns);
         self.shared.segments.write().insert(first_seq, Arc::clone(&segment));
         self.active = Some(Active {
             file,

@@ -22,8 +22,15 @@ pub(crate) struct Candidate {
 pub(crate) struct Declared {
     /// Behind the event that says so.
     signed_at: u64,
+    /// When it said so, monotonic ns.
+    since_ns: u64,
     expired: Vec<Candidate>,
 }
+
+/// How long a journal without room waits for the signature under what it said to
+/// be gone. A volume so full that no checkpoint can be written may need the room
+/// for just that.
+const UNSIGNED: Duration = Duration::from_secs(5);
 
 impl Core {
     /// How often retention is looked at.
@@ -31,21 +38,26 @@ impl Core {
         (self.options.keep_age / 16).clamp(Duration::from_secs(1), Duration::from_secs(60))
     }
 
-    /// Removes the payloads that `keep` no longer asks for.
+    /// Removes the payloads that `keep` no longer asks for, and those that would
+    /// leave no room for the next segment: it needn't wait then for a signature.
     pub(crate) fn retain(&mut self) {
-        if !self.remove_declared() {
+        if !self.remove_declared(false) {
             return;
         }
-        let total = self.shared.bytes().0;
+        let (total, leaves) = self.shared.bytes();
+        let room = self.options.max_size.saturating_sub(self.options.segment_size);
+        let room = room.saturating_sub(self.counted_leaves(leaves));
         let oldest_kept = self.now.wall_ns.saturating_sub(duration_ns(self.options.keep_age));
+        let unneeded = self.removable(false).len();
         let mut left = total;
         let mut expired = Vec::new();
-        for candidate in self.removable(false) {
+        for candidate in self.removable(true) {
             let bytes = candidate.segment.bytes.load(Relaxed);
             let newer = left.saturating_sub(bytes);
             let newest_ns = self.newest_ns(&candidate.segment);
             // Whichever keeps less decides.
-            if newer < self.options.keep_size && newest_ns >= oldest_kept {
+            let kept = newer < self.options.keep_size && newest_ns >= oldest_kept;
+            if (kept || expired.len() >= unneeded) && left <= room {
                 break;
             }
             left = newer;
@@ -53,18 +65,20 @@ impl Core {
         }
         if let Some(expired) = self.declare(expired) {
             self.declared = Some(expired);
-            self.remove_declared();
+            self.remove_declared(false);
         }
     }
 
     /// Removes what was declared, once that is signed; false as long as it isn't.
-    fn remove_declared(&mut self) -> bool {
+    /// Where there is no room a signature that can't be had is not waited for.
+    fn remove_declared(&mut self, full: bool) -> bool {
         let signs = !self.shared.keys.lock().is_empty() && !self.shared.tree.lock().is_broken();
         let signed = self.shared.checkpoint().map_or(0, |newest| newest.size);
         let Some(declared) = self.declared.take() else {
             return true;
         };
-        if signs && signed < declared.signed_at {
+        let waited = self.now.mono_ns.saturating_sub(declared.since_ns);
+        if signs && signed < declared.signed_at && !(full && waited >= duration_ns(UNSIGNED)) {
             self.declared = Some(declared);
             self.upkeep.retention_ns = self.upkeep.retention_ns.min(self.now.mono_ns + duration_ns(TICK));
             return false;
@@ -133,14 +147,16 @@ impl Core {
             .collect()
     }
 
-    /// Declares and removes at once: where there is no room, a signature can't be waited for.
+    /// Declares these, and removes them as soon as that is signed; false until then,
+    /// which is to be asked again.
     fn expire(&mut self, expired: Vec<Candidate>) -> bool {
-        let Some(declared) = self.declare(expired) else {
-            return false;
-        };
-        self.remove(&declared.expired);
-        self.counted.expired += 1;
-        true
+        if self.declared.is_none() {
+            let Some(declared) = self.declare(expired) else {
+                return false;
+            };
+            self.declared = Some(declared);
+        }
+        self.remove_declared(true)
     }
 
     /// Says what is to go, and all that has gone before: the event that said
@@ -159,6 +175,7 @@ impl Core {
         let declared = self.append_own(records);
         declared.then_some(Declared {
             signed_at: self.next_seq,
+            since_ns: self.now.mono_ns,
             expired,
         })
     }
