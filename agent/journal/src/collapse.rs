@@ -20,6 +20,8 @@ use crate::tree::read_tile;
 
 /// Leaves read at once.
 const PIECE: usize = 1024;
+/// Segments collapsed by one call.
+const AT_ONCE: usize = 16;
 /// First and last record.
 const HEAD: usize = 16;
 /// Most bytes of a file: a range has at most 126 subtrees.
@@ -196,10 +198,13 @@ pub(crate) fn begin(shared: &Shared, limit: u64) -> bool {
 
 /// Collapses the oldest segments until leaves and tiles take less than `limit`
 /// bytes. What can't be written is tried again when it is looked at again.
+///
+/// So many at a time that sealing doesn't have to wait long for its turn.
 pub(crate) fn run(shared: &Shared, limit: u64) {
-    while shared.bytes().1 >= limit
-        && let Some(candidate) = candidate(shared)
-    {
+    for _ in 0..AT_ONCE {
+        let Some(candidate) = candidate(shared).filter(|_| shared.bytes().1 >= limit) else {
+            break;
+        };
         if collapse(shared, &candidate).is_err() {
             break;
         }
@@ -213,7 +218,9 @@ fn collapse(shared: &Shared, candidate: &Candidate) -> io::Result<()> {
     let Candidate { first, end } = *candidate;
     // One that retention could not remove would get its leaves again.
     gone(fs.remove(&layout.seg(first)))?;
-    let Some(range) = hashes(shared, first, end)? else {
+    let found = hashes(shared, first, end);
+    let Ok(Some(range)) = found else {
+        // One that can't be read must not keep all behind it; a start tries again.
         shared.collapsed.lock().unfit.insert(first);
         return Ok(());
     };

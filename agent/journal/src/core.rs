@@ -423,9 +423,22 @@ impl Core {
     /// Adds something to be told as an agent event.
     pub(crate) fn tell(&mut self, note: AgentNote) {
         // A fault that repeats is told once: what can't be written must not pile up.
-        if self.notes.len() < 64 && !self.notes.contains(&note) {
+        if self.notes.len() < MOST_NOTES && !self.notes.contains(&note) {
             self.notes.push_back(note);
             self.upkeep.tell_now();
+        }
+    }
+
+    /// Tells the last thousand of these in one frame, if it can be written; else one after the other.
+    pub(crate) fn tell_at_once(&mut self, notes: &[AgentNote]) {
+        let notes = &notes[notes.len().saturating_sub(1000)..];
+        let mut records = Records::new();
+        for note in notes {
+            (self.options.agent_event)(note.clone(), &mut records);
+        }
+        if !self.append_own(records) {
+            // The last ones first, should there be too many.
+            notes.iter().rev().for_each(|note| self.tell(note.clone()));
         }
     }
 
@@ -464,6 +477,9 @@ impl Core {
 
 /// Leaves between two looks at how many tiles there are.
 const LEAVES_AT_ONCE: usize = 4096;
+
+/// Most notes that wait to be told.
+const MOST_NOTES: usize = 64;
 
 /// Offset of the first frame of a segment.
 pub(crate) const FIRST_FRAME: u64 = SEGMENT_HEAD as u64;

@@ -121,7 +121,8 @@ impl Layout {
         if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        let first_seq = digits.parse().ok()?;
+        // Beyond that no journal comes, and numbers behind it must not wrap.
+        let first_seq = digits.parse().ok().filter(|seq| *seq < 1 << 62)?;
         match extension {
             "seg" => Some(SegFile::Seg(first_seq)),
             "leaf" => Some(SegFile::Leaf(first_seq)),

@@ -317,7 +317,7 @@ impl Recovery {
             }
             Some(newest) => full = self.settle(newest, &mut core)?,
         }
-        let differs = self.rebuild_tree()?;
+        let differs = self.rebuild_tree(core.active.is_some())?;
         let contradicts = self.remembered.compare(&self.shared, self.end);
         if differs.is_some() || !contradicts.notes.is_empty() {
             let origin = self.shared.origin.clone();
@@ -348,19 +348,31 @@ impl Recovery {
         if full || filled.is_err_and(|error| is_full(&error)) {
             core.pause_for(PauseReason::Reserve);
         }
-        for finding in &self.findings {
-            core.tell(finding.clone());
+        if self.is_new_generation() {
+            // Whole or not there: a start that finds none of it looks at the former again.
+            core.tell_at_once(&self.findings);
+        } else {
+            for finding in &self.findings {
+                core.tell(finding.clone());
+            }
         }
         core.flush_notes();
         Ok(Recovered::Core(Box::new(core), self.findings))
     }
 
+    /// Whether this generation takes the place of another, and must say so.
+    fn is_new_generation(&self) -> bool {
+        let begins = |note: &AgentNote| matches!(note, AgentNote::NewGeneration { .. });
+        self.findings.iter().any(begins)
+    }
+
     /// The tree over what is durable, before anything is appended to it. If its
-    /// records are others than those signed, the checkpoint's size.
-    fn rebuild_tree(&mut self) -> Result<Option<u64>, OpenError> {
+    /// records are others than those signed, the checkpoint's size. The newest
+    /// segment is hashed if it is `gone_on_with`; what is damaged there was told.
+    fn rebuild_tree(&mut self, gone_on_with: bool) -> Result<Option<u64>, OpenError> {
         let newest = self.shared.checkpoint();
         let dir = self.shared.layout.seg_dir();
-        let rebuilt = rebuild::rebuild(&self.shared, newest.as_deref()).map_err(OpenError::io(&dir))?;
+        let rebuilt = rebuild::rebuild(&self.shared, newest.as_deref(), gone_on_with).map_err(OpenError::io(&dir))?;
         // What is missing was told as damage.
         let size = newest.map_or(0, |newest| newest.size);
         Ok((rebuilt == Rebuilt::Differs).then_some(size))

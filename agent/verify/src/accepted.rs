@@ -147,14 +147,16 @@ impl AsAccepted {
     }
 }
 
-/// Makes one note of all faults behind the first `before`.
+/// Makes one note of the faults behind the first `before` that a rollback explains.
 pub(crate) fn forgive(report: &mut Report, before: (usize, u64), origin: &str, words: &str) {
     let (listed, more) = before;
-    let count = (report.faults.len() - listed) as u64 + (report.more_faults - more);
-    let Some(first) = report.faults.get(listed).map(ToString::to_string) else {
+    let found = report.faults.split_off(listed);
+    let (lasting, explained): (Vec<_>, Vec<_>) = found.into_iter().partition(|fault| fault.lasting);
+    report.faults.extend(lasting);
+    let count = explained.len() as u64 + (report.more_faults - more);
+    let Some(first) = explained.first().map(ToString::to_string) else {
         return;
     };
-    report.faults.truncate(listed);
     report.more_faults = more;
     let first = first.trim_start_matches("tampered: ");
     report.note(format!(

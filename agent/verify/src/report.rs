@@ -23,6 +23,9 @@ pub struct Fault {
     pub event_id: Option<[u8; 16]>,
     /// What is wrong.
     pub what: String,
+    /// No rollback explains it, so none that was accepted excuses it.
+    #[serde(skip)]
+    pub(crate) lasting: bool,
 }
 
 fn id_text<S: Serializer>(id: &Option<[u8; 16]>, to: S) -> Result<S::Ok, S::Error> {
@@ -41,7 +44,13 @@ impl Fault {
             last_seq: None,
             event_id: None,
             what: what.into(),
+            lasting: false,
         }
+    }
+
+    /// One that no rollback explains.
+    pub(crate) fn lasting(self) -> Self {
+        Self { lasting: true, ..self }
     }
 
     /// A fault of some records.

@@ -6,6 +6,7 @@ use auditmon_journal::format::{Kind, Prefix};
 use auditmon_merkle::Hash;
 
 use crate::absences::Absences;
+use crate::accepted::Told;
 use crate::report::{CouldNot, Fault, Report};
 use crate::rows::{DbError, Row, RowHeads, Stored};
 use crate::trees::Said;
@@ -74,7 +75,7 @@ impl RowStream {
         }
     }
 
-    /// What the store has of one record.
+    /// What the store has of one record; what its row says about generations, where only that still does.
     pub(crate) fn at(
         &mut self,
         seq: u64,
@@ -83,36 +84,41 @@ impl RowStream {
         said: &mut Said,
         absences: &mut Absences,
         report: &mut Report,
-    ) {
+    ) -> Option<Told> {
         self.skip(seq);
         if self.next.as_ref().is_some_and(|row| row.seq == seq) {
-            if let Some(row) = self.advance() {
-                report.counts.rows += 1;
-                self.row(row, prefix, said, absences, report);
-            }
-            return;
+            let row = self.advance()?;
+            report.counts.rows += 1;
+            return self.row(row, prefix, said, absences, report);
         }
-        let Some(prefix) = prefix.filter(|prefix| prefix.kind != Kind::State) else {
-            return;
-        };
+        let prefix = prefix.filter(|prefix| prefix.kind != Kind::State)?;
         if seq >= self.stored.seq || erased || self.failed.is_some() {
-            return;
+            return None;
         }
         if self.heads.older_than_all(&self.stored, seq, prefix) {
             self.pruned += 1;
         } else {
             absences.no_row(seq, prefix.event_id);
         }
+        None
     }
 
-    fn row(&self, row: Row, prefix: Option<&Prefix>, said: &mut Said, absences: &mut Absences, report: &mut Report) {
+    fn row(
+        &self,
+        row: Row,
+        prefix: Option<&Prefix>,
+        said: &mut Said,
+        absences: &mut Absences,
+        report: &mut Report,
+    ) -> Option<Told> {
         let seq = row.seq;
         if prefix.is_some_and(|prefix| prefix.kind == Kind::State) {
             let what = "a row where the journal has no event: it was added";
-            return report.fault(Fault::at(&self.place, seq, seq, row.id, what));
+            report.fault(Fault::at(&self.place, seq, seq, row.id, what));
+            return None;
         }
         if let Some(what) = row.wrong {
-            report.fault(Fault::at(&self.place, seq, seq, row.id, what));
+            report.fault(Fault::at(&self.place, seq, seq, row.id, what).lasting());
         }
         let known: Option<Hash> = said.hashes[0].or(said.hashes[1]).or(said.hashes[2]);
         // What declared an absence may have expired in the journal and still be a row.
@@ -121,8 +127,12 @@ impl RowStream {
         {
             absences.declare(seq, declaration);
         }
+        let told = row
+            .told
+            .filter(|_| known.is_some() && known == row.hash && said.hashes[0].is_none());
         said.hashes[3] = row.hash;
         said.ids[3] = row.id;
+        told
     }
 
     /// The journal is over.
@@ -152,7 +162,7 @@ impl RowStream {
         }
         for (first, last) in absences.explain_rows().silent {
             let what = "the journal has the event and the store has no row of it: it was removed";
-            report.fault(Fault::at(&self.place, first, last, absences.id(first), what));
+            report.fault(Fault::at(&self.place, first, last, absences.id(first), what).lasting());
         }
         if self.pruned > 0 {
             report.unseen(format!(

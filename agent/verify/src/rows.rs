@@ -8,6 +8,7 @@ use auditmon_merkle::{Hash, leaf_hash};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::accepted::{Told, tells};
 use crate::event::{Declaration, declares, id_has_time, kind_of, kind_word, members, parse_uuid, time_ns};
 
 /// Bits of a place that hold the seq.
@@ -36,6 +37,8 @@ pub(crate) struct Row {
     /// What is wrong with it alone.
     pub(crate) wrong: Option<String>,
     pub(crate) declares: Option<Declaration>,
+    /// What it says about generations.
+    pub(crate) told: Option<Told>,
 }
 
 /// How far the store is in one origin.
@@ -404,6 +407,7 @@ fn read_row(row: &rusqlite::Row<'_>, stored: &Stored) -> Result<(Row, Option<Kin
         id: None,
         wrong: None,
         declares: None,
+        told: None,
     };
     let kind = text(row, 13).and_then(kind_of);
     let (Some(salt), Some(canonical)) = (blob(row, 1), blob(row, 2)) else {
@@ -456,6 +460,7 @@ fn read_row(row: &rusqlite::Row<'_>, stored: &Stored) -> Result<(Row, Option<Kin
         let leaf = leaf(&prefix.encode(), &commitment(&salt, canonical));
         found.hash = Some(leaf_hash(&leaf));
         found.declares = declares(&prefix, canonical);
+        found.told = tells(&prefix, canonical);
     }
     Ok((found, kind, bytes))
 }

@@ -27,8 +27,8 @@ pub(crate) struct Declared {
     expired: Vec<Candidate>,
 }
 
-/// How long a journal without room waits for the signature under what it said to
-/// be gone. A volume so full that no checkpoint can be written may need the room
+/// How long a journal without room waits at least for the signature under what it
+/// said to be gone; two intervals of checkpoints if that is longer. A volume so full that no checkpoint can be written may need the room
 /// for just that.
 const UNSIGNED: Duration = Duration::from_secs(5);
 
@@ -78,7 +78,8 @@ impl Core {
             return true;
         };
         let waited = self.now.mono_ns.saturating_sub(declared.since_ns);
-        if signs && signed < declared.signed_at && !(full && waited >= duration_ns(UNSIGNED)) {
+        let patience = UNSIGNED.max(self.options.checkpoint_interval * 2);
+        if signs && signed < declared.signed_at && !(full && waited >= duration_ns(patience)) {
             self.declared = Some(declared);
             self.upkeep.retention_ns = self.upkeep.retention_ns.min(self.now.mono_ns + duration_ns(TICK));
             return false;

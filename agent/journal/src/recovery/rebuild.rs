@@ -12,7 +12,7 @@ use crate::collapse;
 use crate::core::FIRST_FRAME;
 use crate::format::{LEAF, RecordIter, leaf_hash};
 use crate::fs::read_full_at;
-use crate::scan::{FrameReader, hop, walk_pieces};
+use crate::scan::{Finder, FrameReader, Probe, hop, walk_pieces};
 use crate::shared::{Located, Segment, Shared};
 use crate::tree::{MOST, Tree, read_tile, write_tiles};
 
@@ -31,14 +31,22 @@ pub(super) enum Rebuilt {
 }
 
 /// Builds the tree over all records that are durable, and puts it in its place.
-pub(super) fn rebuild(shared: &Shared, newest: Option<&SignedCheckpoint>) -> io::Result<Rebuilt> {
+/// The newest segment is read for it if it is `gone_on_with`.
+pub(super) fn rebuild(shared: &Shared, newest: Option<&SignedCheckpoint>, gone_on_with: bool) -> io::Result<Rebuilt> {
     let end = shared.durable();
-    let mut build = Build::new(shared, resume(shared, stored_end(shared, newest).min(end)), newest);
+    let mut build = Build::new(
+        shared,
+        resume(shared, stored_end(shared, newest, gone_on_with).min(end)),
+        newest,
+    );
     build.run(end)?;
     if build.differs && build.began > 0 {
         // Tiles have no checksum: only leaves and records can tell that it was them.
-        build = Build::new(shared, collapse::resume(shared, end), newest);
+        let signed = newest.map_or(end, |newest| newest.size.min(end));
+        build = Build::new(shared, collapse::resume(shared, signed), newest);
         build.run(end)?;
+        // Where a leaf is missing on the way there, what tiles say stands.
+        build.differs |= build.seq < signed;
     }
     let rebuilt = match (build.differs, build.seq < end) {
         (true, _) => Rebuilt::Differs,
@@ -57,12 +65,13 @@ pub(super) fn rebuild(shared: &Shared, newest: Option<&SignedCheckpoint>) -> io:
 /// confirms: at least as far as segments are sealed, and from there on as far as
 /// none is missing. What lags behind in sealing need not be hashed for a start;
 /// the newest segment is.
-fn stored_end(shared: &Shared, newest: Option<&SignedCheckpoint>) -> u64 {
+fn stored_end(shared: &Shared, newest: Option<&SignedCheckpoint>, gone_on_with: bool) -> u64 {
     let sealed = sealed_end(shared);
     // Not beyond the checkpoint, or its root could not be compared.
     let Some(newest) = newest else { return sealed };
     let active = shared.segments.read().keys().next_back().copied();
-    let limit = active.unwrap_or(0).min(newest.size);
+    let active = if gone_on_with { active.unwrap_or(0) } else { u64::MAX };
+    let limit = active.min(newest.size);
     let width = u64::from(TILE_WIDTH);
     let mut end = sealed.min(newest.size) / width * width;
     while end + width <= limit
@@ -91,6 +100,8 @@ pub(crate) fn make_again(shared: &Shared, end: u64) -> io::Result<()> {
     };
     let tiler = resume(shared, first);
     let mut build = Build::new(shared, tiler, None);
+    // The writer's tiles may be among them.
+    let _one = shared.tile_writer.lock();
     build.run(end)?;
     build.write();
     if let Some(error) = build.unwritten {
@@ -221,9 +232,15 @@ impl<'a> Build<'a> {
         let segment: Arc<Segment> = segment;
         let file = self.shared.fs.open_read(&segment.path)?;
         let size = file.size()?;
-        // What lies before is in the tree already.
-        let (offset, mut seq) = hop(&*file, FIRST_FRAME, segment.first_seq, self.seq)?;
-        let mut frames = FrameReader::new(file, size);
+        // What lies before is in the tree already, also where it can't be read any more.
+        let (mut offset, mut seq) = hop(&*file, FIRST_FRAME, segment.first_seq, self.seq)?;
+        let mut frames = FrameReader::new(Arc::clone(&file), size);
+        if seq < self.seq && !matches!(frames.probe(offset)?, Probe::Frame(head) if head.first_seq == seq) {
+            let mut finder = Finder::new(file, offset, size);
+            if let Some((at, head)) = finder.find(offset + 1, seq..self.seq + 1)? {
+                (offset, seq) = (at, head.first_seq);
+            }
+        }
         walk_pieces(&mut frames, offset, seq, end_seq, |records| {
             for record in RecordIter::new(records).flatten() {
                 if seq == self.seq {

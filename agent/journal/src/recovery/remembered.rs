@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::tree::MOST_GENERATIONS;
 use crate::format::Position;
 use crate::layout::generation_of;
 use crate::options::AgentNote;
@@ -50,6 +51,10 @@ impl Remembered {
             let Some((_, current)) = own.filter(|(own, _)| *own == base) else {
                 continue;
             };
+            // What a number that no journal reaches stands in can't be told; its sink can't be served, and says so.
+            if generation >= MOST_GENERATIONS {
+                continue;
+            }
             let ahead = generation > current || (generation == current && position.seq > end);
             let note = if ahead {
                 AgentNote::PositionAhead {

@@ -1,15 +1,22 @@
 //! Directories and the origin: made once, found ever after.
 
+use std::io;
 use std::path::Path;
 
 use auditmon_merkle::check_name;
 
+use crate::core::FIRST_FRAME;
+use crate::format::{Kind, RecordIter};
 use crate::fs::{Fs, read_small, replace};
 use crate::layout::{Layout, SegFile, generation_origin};
 use crate::options::{OpenError, Options};
+use crate::scan::{FrameReader, Probe};
 
 /// Longest text of an origin: a host name and 17 bytes, with room to spare.
 const MAX_ORIGIN: usize = 512;
+
+/// More generations than this no journal has had.
+pub(super) const MOST_GENERATIONS: u32 = 1_000_000;
 
 /// A generation's place.
 pub(super) struct Place {
@@ -29,24 +36,62 @@ pub(super) fn prepare(fs: &dyn Fs, options: &mut Options) -> Result<Place, OpenE
     let names = fs.list(&journal).map_err(OpenError::io(&journal))?;
     let mut generations: Vec<u32> = names.iter().filter_map(|name| Layout::parse_generation(name)).collect();
     generations.sort_unstable();
-    // One without a segment was about to be begun: the one before is looked at again.
-    let begun = generations.iter().rev().find(|generation| {
-        let names = fs.list(&Layout::new(&options.dir, **generation).seg_dir());
-        names.is_ok_and(|names| {
-            names
-                .iter()
-                .any(|name| matches!(Layout::parse_seg(name), Some(SegFile::Seg(_))))
-        })
-    });
+    let begun = generations
+        .iter()
+        .rev()
+        .find(|generation| **generation > 1 && has_begun(fs, &Layout::new(&options.dir, **generation)));
     let generation = begun.copied().unwrap_or(1);
     let origin = origin(fs, &journal, options)?;
     place(fs, options, origin, generation)
 }
 
+/// Whether a generation behind the first has said that it took the place of another, which is its first event. If
+/// not, the one before is looked at again.
+fn has_begun(fs: &dyn Fs, layout: &Layout) -> bool {
+    let names = fs.list(&layout.seg_dir()).unwrap_or_default();
+    let segments = names.iter().filter_map(|name| match Layout::parse_seg(name) {
+        Some(SegFile::Seg(first) | SegFile::Leaf(first) | SegFile::Sub(first)) => Some(first),
+        _ => None,
+    });
+    match segments.max() {
+        None => false,
+        // What can't be read is no sign that nothing was there.
+        Some(0) => has_event(fs, &layout.seg(0)).unwrap_or(true),
+        Some(_) => true,
+    }
+}
+
+/// Whether a segment has anything but what sources remember.
+fn has_event(fs: &dyn Fs, path: &Path) -> io::Result<bool> {
+    let file = fs.open_read(path)?;
+    let size = file.size()?;
+    let mut frames = FrameReader::new(file, size);
+    let mut offset = FIRST_FRAME;
+    loop {
+        match frames.probe(offset)? {
+            Probe::Frame(head) => {
+                let mut records = RecordIter::new(frames.records(offset, &head)?).flatten();
+                if records.any(|record| record.prefix.kind != Kind::State) {
+                    return Ok(true);
+                }
+                offset += head.len() as u64;
+            }
+            Probe::Zero | Probe::End => return Ok(false),
+            Probe::Bad => return Ok(true),
+        }
+    }
+}
+
 /// Begins the generation behind another one, and behind any that was `named`.
 pub(super) fn begin(fs: &dyn Fs, options: &Options, before: &Place, named: u32) -> Result<Place, OpenError> {
-    let number = before.generation.max(named).saturating_add(1);
-    place(fs, options, before.base.clone(), number)
+    // One that nobody can have begun is no reason to go there: it could not be passed.
+    let named = if named < MOST_GENERATIONS { named } else { 0 };
+    place(
+        fs,
+        options,
+        before.base.clone(),
+        before.generation.max(named).saturating_add(1),
+    )
 }
 
 fn place(fs: &dyn Fs, options: &Options, base: String, generation: u32) -> Result<Place, OpenError> {

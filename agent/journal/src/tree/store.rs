@@ -48,12 +48,12 @@ pub(crate) fn write(fs: &dyn Fs, layout: &Layout, tiles: &[NewTile]) -> io::Resu
     for some in tiles.chunks(AT_ONCE) {
         let mut files = Vec::with_capacity(some.len());
         for (tile, bytes) in some {
-            // A start finds the newest again that an earlier run has written.
+            let path = layout.tile(*tile);
+            make_dirs(fs, &root, &path, &mut dirs)?;
+            // A start finds the newest again that an earlier run has written, its directory perhaps not synced.
             if read(fs, layout, *tile).is_ok_and(|held| held.is_some_and(|held| held == bytes[..])) {
                 continue;
             }
-            let path = layout.tile(*tile);
-            make_dirs(fs, &root, &path, &mut dirs)?;
             // Beside, because whoever reads the directory must never see half a tile.
             let mut beside = path.clone().into_os_string();
             beside.push(".new");

@@ -114,7 +114,8 @@ impl Check<'_> {
         let expired = self.absences.explain_expired(covered);
         for (first, last) in expired.silent {
             let what = "the payloads are gone, and no retention event says so";
-            self.report.fault(Fault::at(self.place("seg"), first, last, None, what));
+            self.report
+                .fault(Fault::at(self.place("seg"), first, last, None, what).lasting());
         }
         for (first, last) in &expired.declared {
             self.report.note(format!(
@@ -136,7 +137,8 @@ impl Check<'_> {
             let name = Generation::seg_name(self.segment_of(first));
             let what = "in erased form, and no erasure event says so";
             let id = self.absences.id(first);
-            self.report.fault(Fault::at(self.place(name), first, last, id, what));
+            self.report
+                .fault(Fault::at(self.place(name), first, last, id, what).lasting());
         }
         for (first, last) in &erased.declared {
             self.report

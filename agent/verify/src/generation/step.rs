@@ -42,7 +42,8 @@ impl Check<'_> {
         }
         let erased = record.is_some_and(|record| record.payload().is_none());
         if let Some(mut rows) = self.rows.take() {
-            rows.at(seq, prefix.as_ref(), erased, &mut said, &mut self.absences, self.report);
+            let told = rows.at(seq, prefix.as_ref(), erased, &mut said, &mut self.absences, self.report);
+            self.told.extend(told.map(|told| (seq, told)));
             self.rows = Some(rows);
         }
         self.trees.push(seq, self.segment, &said);
