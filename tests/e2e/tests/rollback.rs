@@ -5,6 +5,7 @@
 mod attacker;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use attacker::{copy, python, rewrite};
 use auditmon_e2e::{Agent, event};
@@ -117,6 +118,14 @@ fn the_whole_directory_put_back_to_an_older_copy_is_noticed_by_the_store_elsewhe
         .expect(0);
     assert_eq!(agent.stop(), 0);
     let said = agent.run(&["verify"]).expect(0).stdout;
+    assert!(said.contains("a snapshot was restored"), "{said}");
+
+    // A row that is removed later is no part of that.
+    let sql = "DELETE FROM events WHERE place = (SELECT place FROM events WHERE event_name = 'early' ORDER BY place LIMIT 1 OFFSET 1)";
+    let file = elsewhere.path().join("events.db");
+    assert!(Command::new("sqlite3").arg(&file).arg(sql).status().unwrap().success());
+    let said = agent.run(&["verify"]).expect(1).stdout;
+    assert!(said.contains("the store has no row of it"), "{said}");
     assert!(said.contains("a snapshot was restored"), "{said}");
 }
 
