@@ -104,6 +104,9 @@ fn text(status: &Value) -> String {
         if let Some(sink) = status["sinks"].get(name) {
             let _ = write!(out, "  {} behind", sink["lag_entries"]);
         }
+        if let Some(letters) = plugin["dead_letters"].as_u64().filter(|letters| *letters > 0) {
+            let _ = write!(out, "  {letters} refused for good (auditmon dlq list {name})");
+        }
         if let Some(reason) = plugin["reason"].as_str() {
             let _ = write!(out, "  {}", clean(reason));
         }
@@ -156,9 +159,10 @@ mod tests {
                 "checkpoint": {"entries": 11, "age_seconds": 2}},
             "plugins": {
                 "kernel": {"state": "failed", "reason": "no\u{1b}[31m capability", "since": "x"},
-                "webhook.siem": {"state": "ok", "reason": null, "since": "x"},
+                "store": {"state": "ok", "reason": null, "since": "x", "dead_letters": 0},
+                "webhook.siem": {"state": "ok", "reason": null, "since": "x", "dead_letters": 7},
             },
-            "sinks": {"webhook.siem": {"lag_entries": 3}},
+            "sinks": {"store": {"lag_entries": 0}, "webhook.siem": {"lag_entries": 3}},
             "pending_restart": ["http.listen"],
             "last_reload": {"error": null},
         });
@@ -168,7 +172,8 @@ mod tests {
             "auditmon 0.1.0, pid 7, since 2026-01-01T00:00:00Z\n\
              journal h/1: 12 records, 11 signed 2 s ago, 3.0 GiB free\n\n\
              kernel        failed    no [31m capability\n\
-             webhook.siem  ok        3 behind\n\n\
+             store         ok        0 behind\n\
+             webhook.siem  ok        3 behind  7 refused for good (auditmon dlq list webhook.siem)\n\n\
              needs a restart of the agent: http.listen\n"
         );
     }
