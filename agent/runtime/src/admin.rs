@@ -48,7 +48,7 @@ const HEAD: Duration = Duration::from_secs(5);
 /// What the agent does when it is asked to.
 #[async_trait]
 pub trait Commands: Send + Sync + 'static {
-    /// What `auditmon status` shows.
+    /// What `auditmon status` shows. May wait for the disk.
     fn status(&self) -> serde_json::Value;
     /// Reads the configuration again.
     async fn reload(&self) -> Reloaded;
@@ -212,7 +212,11 @@ fn router(admin: Admin, stop: CancellationToken) -> Router {
 }
 
 async fn status(State(admin): State<Arc<Admin>>) -> Response {
-    Json(admin.commands.status()).into_response()
+    let commands = Arc::clone(&admin.commands);
+    match tokio::task::spawn_blocking(move || commands.status()).await {
+        Ok(status) => Json(status).into_response(),
+        Err(error) => failed(error),
+    }
 }
 
 async fn reload(State(admin): State<Arc<Admin>>) -> Response {

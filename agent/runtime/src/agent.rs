@@ -156,17 +156,12 @@ impl Agent {
         start::start(setup).await
     }
 
-    /// How everything is.
+    /// How everything is. Reads files: may wait for the disk.
     #[must_use]
     pub fn status(&self) -> Status {
         let inner = &self.0;
-        status::status(
-            inner.version,
-            inner.since,
-            &inner.parts,
-            &inner.view,
-            &inner.reloads.lock(),
-        )
+        let reloads = inner.reloads.lock().clone();
+        status::status(inner.version, inner.since, &inner.parts, &inner.view, &reloads)
     }
 
     /// Ends it in order: sources hand over what they hold, the journal is closed, sinks deliver what is left; all

@@ -211,6 +211,25 @@ pub fn sinks(data_dir: &Path) -> io::Result<Vec<String>> {
 /// # Errors
 /// A file can't be read, or what `each` returned.
 pub fn list(data_dir: &Path, sink: &str, mut each: impl FnMut(Option<Letter<'_>>) -> io::Result<()>) -> io::Result<()> {
+    all_lines(data_dir, sink, |line| each(Letter::parse(line)))
+}
+
+/// How many letters of a sink wait, those that are being handed over again included; a line that is none counts, too.
+/// Reads the files, which are 64 MiB at most, and as much again in a replay.
+///
+/// # Errors
+/// A file can't be read.
+pub(crate) fn count(data_dir: &Path, sink: &str) -> io::Result<u64> {
+    let mut letters = 0;
+    all_lines(data_dir, sink, |_| {
+        letters += 1;
+        Ok(())
+    })?;
+    Ok(letters)
+}
+
+/// Calls `each` with every line of a sink's files, the oldest first.
+fn all_lines(data_dir: &Path, sink: &str, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let dir = dir(data_dir);
     let replaying = find_replaying(&dir, sink)?;
     let files = replaying
@@ -218,7 +237,7 @@ pub fn list(data_dir: &Path, sink: &str, mut each: impl FnMut(Option<Letter<'_>>
         .chain([(older(&dir, sink), 0), (current(&dir, sink), 0)]);
     for (path, offset) in files {
         lines(&path, offset, |line, _| {
-            each(Letter::parse(line))?;
+            each(line)?;
             Ok(true)
         })?;
     }

@@ -37,7 +37,7 @@ impl Registries {
         merge(std::iter::once(&self.own).chain(&plugins).map(Registry::gather))
     }
 
-    /// The same in Prometheus' text format.
+    /// The same in Prometheus' text format 0.0.4.
     pub(crate) fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut out = Vec::with_capacity(16 << 10);
         TextEncoder::new().encode(&self.gather(), &mut out)?;

@@ -27,6 +27,7 @@
 //! | `tls`, `prefix` | certificates of a listener, followed while it runs; the path under which a proxy shows the agent |
 //! | `routes` | the agent's own routes: probes, metrics, reading events |
 //! | `telemetry` | metrics of process, journal, plugins and HTTP |
+//! | `expose`, `openmetrics` | `/metrics`: all registries as one, in the format that the client wants |
 
 pub mod accounts;
 pub mod admin;
@@ -46,6 +47,7 @@ mod lookup;
 mod mounts;
 mod notes;
 pub mod offline;
+mod openmetrics;
 mod parts;
 mod plan;
 mod plugins;

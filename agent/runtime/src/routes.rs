@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::notes::pause_word;
 use crate::parts::Parts;
 use crate::protect::Protect;
-use crate::{status, tlog};
+use crate::{openmetrics, status, tlog};
 
 /// What the routes look at.
 #[derive(Clone)]
@@ -85,12 +85,16 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     {
         return refused;
     }
-    match shared.parts.registries.text() {
-        Ok(text) => (
-            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-            text,
-        )
-            .into_response(),
+    let shown = |kind, text| ([(header::CONTENT_TYPE, kind), (header::VARY, "accept")], text).into_response();
+    let registries = &shared.parts.registries;
+    if openmetrics::is_wanted(&headers) {
+        return shown(
+            openmetrics::CONTENT_TYPE,
+            openmetrics::encode(&registries.gather()).into_bytes(),
+        );
+    }
+    match registries.text() {
+        Ok(text) => shown("text/plain; version=0.0.4; charset=utf-8", text),
         Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics", error.to_string()).into_response(),
     }
 }

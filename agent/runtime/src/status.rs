@@ -7,6 +7,7 @@ use auditmon_core::time::{self, Nanos};
 use auditmon_journal::Handle;
 use serde::Serialize;
 
+use crate::dead_letters;
 use crate::notes::pause_word;
 use crate::parts::Parts;
 use crate::plugins::View;
@@ -49,6 +50,9 @@ pub struct PluginStatus {
     pub next_start: Option<Nanos>,
     /// Whether it stays down until the configuration is loaded again.
     pub given_up: bool,
+    /// Of a sink: events that its other side refused for good, and that wait to be replayed. `None` if their files can't
+    /// be read, and of what is no sink or off.
+    pub dead_letters: Option<u64>,
 }
 
 /// How the journal is.
@@ -116,7 +120,7 @@ pub(crate) fn journal(journal: &Handle) -> JournalStatus {
     }
 }
 
-/// All of it.
+/// All of it. Reads the dead letters' files.
 pub(crate) fn status(version: &'static str, since: Nanos, parts: &Parts, view: &View, reloads: &Reloads) -> Status {
     let view = view.lock().clone();
     let durable = parts.journal.durable();
@@ -135,6 +139,9 @@ pub(crate) fn status(version: &'static str, since: Nanos, parts: &Parts, view: &
             restarts: counts.restarts,
             next_start: counts.next,
             given_up: counts.given_up,
+            dead_letters: seen
+                .filter(|seen| seen.kind == "sink")
+                .and_then(|_| dead_letters::count(&parts.data_dir, name).ok()),
         };
         (name, status)
     };

@@ -104,6 +104,9 @@ fn text(status: &Value) -> String {
         if let Some(sink) = status["sinks"].get(name) {
             let _ = write!(out, "  {} behind", sink["lag_entries"]);
         }
+        if let Some(letters) = plugin["dead_letters"].as_u64().filter(|letters| *letters > 0) {
+            let _ = write!(out, "  {letters} refused for good (auditmon dlq list {name})");
+        }
         if let Some(reason) = plugin["reason"].as_str() {
             let _ = write!(out, "  {}", clean(reason));
         }
@@ -112,13 +115,27 @@ fn text(status: &Value) -> String {
     for path in status["pending_restart"].as_array().into_iter().flatten() {
         let _ = write!(out, "\nneeds a restart of the agent: {}", path.as_str().unwrap_or("-"));
     }
-    if let Some(error) = status["last_reload"]["error"].as_str() {
-        let _ = write!(out, "\nthe last reload failed: {}", clean(error));
+    let reload = &status["last_reload"];
+    if reload.is_object() {
+        let _ = write!(out, "\nlast reload {}: {}", word(reload, "at"), result(reload));
     }
     if !out.ends_with('\n') {
         out.push('\n');
     }
     out
+}
+
+/// How a reload went.
+fn result(reload: &Value) -> String {
+    match (
+        reload["error"].as_str(),
+        reload["changed"].as_array().map_or(0, Vec::len),
+    ) {
+        (Some(error), _) => format!("failed: {}", clean(error)),
+        (None, 0) => "ok, nothing changed".to_owned(),
+        (None, 1) => "ok, 1 key changed".to_owned(),
+        (None, changed) => format!("ok, {changed} keys changed"),
+    }
 }
 
 /// What the newest checkpoint covers.
@@ -149,6 +166,20 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn how_a_reload_went_is_one_line() {
+        for (reload, says) in [
+            (json!({"changed": ["a"], "error": null}), "ok, 1 key changed"),
+            (json!({"changed": ["a", "b"], "error": null}), "ok, 2 keys changed"),
+            (
+                json!({"changed": ["a"], "error": "f:1:1: x\nf:2:1: y"}),
+                "failed: f:1:1: x f:2:1: y",
+            ),
+        ] {
+            assert_eq!(super::result(&reload), says);
+        }
+    }
+
+    #[test]
     fn a_status_is_readable() {
         let status = json!({
             "version": "0.1.0", "pid": 7, "since": "2026-01-01T00:00:00Z",
@@ -156,11 +187,12 @@ mod tests {
                 "checkpoint": {"entries": 11, "age_seconds": 2}},
             "plugins": {
                 "kernel": {"state": "failed", "reason": "no\u{1b}[31m capability", "since": "x"},
-                "webhook.siem": {"state": "ok", "reason": null, "since": "x"},
+                "store": {"state": "ok", "reason": null, "since": "x", "dead_letters": 0},
+                "webhook.siem": {"state": "ok", "reason": null, "since": "x", "dead_letters": 7},
             },
-            "sinks": {"webhook.siem": {"lag_entries": 3}},
+            "sinks": {"store": {"lag_entries": 0}, "webhook.siem": {"lag_entries": 3}},
             "pending_restart": ["http.listen"],
-            "last_reload": {"error": null},
+            "last_reload": {"at": "2026-01-02T00:00:00Z", "ok": true, "changed": [], "error": null},
         });
         let text = super::text(&status);
         assert_eq!(
@@ -168,8 +200,10 @@ mod tests {
             "auditmon 0.1.0, pid 7, since 2026-01-01T00:00:00Z\n\
              journal h/1: 12 records, 11 signed 2 s ago, 3.0 GiB free\n\n\
              kernel        failed    no [31m capability\n\
-             webhook.siem  ok        3 behind\n\n\
-             needs a restart of the agent: http.listen\n"
+             store         ok        0 behind\n\
+             webhook.siem  ok        3 behind  7 refused for good (auditmon dlq list webhook.siem)\n\n\
+             needs a restart of the agent: http.listen\n\
+             last reload 2026-01-02T00:00:00Z: ok, nothing changed\n"
         );
     }
 }

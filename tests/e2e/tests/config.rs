@@ -227,7 +227,12 @@ fn check_warns_of_what_may_surprise() {
 
     use std::os::unix::fs::PermissionsExt as _;
     let file = agent.dir().join("auditmon.yaml");
-    fs::write(&file, "http: {insecure: true, max_connections: 1000000}\n").unwrap();
+    fs::write(
+        &file,
+        "http: {insecure: true, max_connections: 1000000}\nsources:\n  immudb:\n    enabled: true\n    servers:\n      \
+         - {address: \"127.0.0.1:3322\"}\n      - {address: \"db.example.com\"}\n",
+    )
+    .unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
     let output = agent.run(&["check"]).expect(0);
     let lines: Vec<&str> = output.stderr.lines().collect();
@@ -236,6 +241,7 @@ fn check_warns_of_what_may_surprise() {
         "environment AUDITMON_HTP_LISTEN: unknown variable, it has no effect, did you mean `AUDITMON_HTTP_LISTEN`?",
         "auditmon.yaml: others may write to it",
         "http.max_connections: 1000000 connections need",
+        "auditmon.yaml:6:10: sources.immudb.servers[0].address: is this host: who can change the server's data here",
     ] {
         let found = lines
             .iter()
@@ -244,6 +250,7 @@ fn check_warns_of_what_may_surprise() {
         assert!(found || says.contains("max_connections"), "{says}: {}", output.stderr);
     }
     assert!(!output.stderr.contains("SERVICE_HOST"), "{}", output.stderr);
+    assert!(!output.stderr.contains("servers[1]"), "{}", output.stderr);
 }
 
 #[test]

@@ -88,6 +88,18 @@ fn four_sinks_that_do_everything_wrong_harm_nobody() {
     eventually("a tenth is refused", PATIENCE, || {
         (agent.metric(refused).unwrap() >= (total / 10) as f64).then_some(())
     });
+    // It is well, and status tells of it all the same.
+    let letters = eventually("status tells of each that was refused", PATIENCE, || {
+        let status = agent.run(&["status", "--json"]).stdout;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        assert_eq!(status["plugins"]["store"]["dead_letters"], 0);
+        let letters = status["plugins"]["demosinks.refuses"]["dead_letters"].as_u64();
+        letters.filter(|letters| agent.metric(refused) == Some(*letters as f64))
+    });
+    let text = agent.run(&["status"]).stdout;
+    let says = format!("{letters} refused for good (auditmon dlq list demosinks.refuses)");
+    let told = |line: &str| line.starts_with("demosinks.refuses ") && line.ends_with(&says);
+    assert!(text.lines().any(told), "{text}");
     let restarts = agent.metric("auditmon_plugin_restarts_total{plugin=\"demosinks.panics\"}");
     assert!(restarts.unwrap() >= 1.0);
 

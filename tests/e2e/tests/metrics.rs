@@ -321,3 +321,73 @@ fn names_follow_the_rules() {
         assert!(series.len() <= 100, "{name} has {} series", series.len());
     }
 }
+
+/// OpenMetrics as the specification wants it, with the families as Prometheus' text names them.
+fn openmetrics(text: &str) -> (BTreeMap<String, String>, BTreeSet<String>) {
+    let body = text.strip_suffix("# EOF\n").expect("it ends with # EOF");
+    let (mut kinds, mut series, mut now) = (BTreeMap::new(), BTreeSet::new(), (String::new(), String::new()));
+    for line in body.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            now = (name.to_owned(), kind.to_owned());
+            let counter = if kind == "counter" { "_total" } else { "" };
+            assert!(!name.ends_with("_total"), "{line}");
+            let before = kinds.insert(format!("{name}{counter}"), kind.to_owned());
+            assert_eq!(before, None, "{name} has two families");
+        } else if let Some(rest) = line.strip_prefix("# HELP ") {
+            assert_eq!(rest.split(' ').next(), Some(now.0.as_str()), "{line}");
+        } else {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let ends: &[&str] = match now.1.as_str() {
+                "counter" => &["_total"],
+                "gauge" => &[""],
+                "histogram" => &["_bucket", "_sum", "_count"],
+                kind => panic!("{kind}"),
+            };
+            let of_family = name.strip_prefix(&now.0).is_some_and(|end| ends.contains(&end));
+            assert!(of_family, "{line} stands below {}", now.0);
+            let (labels, value) = line.rsplit_once(' ').unwrap();
+            let _: f64 = value.parse().unwrap();
+            series.insert(labels.to_owned());
+        }
+    }
+    (kinds, series)
+}
+
+#[test]
+fn who_asks_for_openmetrics_gets_the_same_series_so() {
+    let (agent, text) = everything();
+    let ask = |accept: &str| {
+        let request = request("GET", "/metrics").header("accept", accept);
+        request.send(agent.listen()).expect(200)
+    };
+    // What Prometheus sends.
+    let answer = ask(
+        "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
+         text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+    );
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(answer.header("content-type"), Some(kind));
+    let (kinds, series) = openmetrics(&answer.text());
+    let (shown, _, _) = page(&text);
+    let shown: BTreeMap<_, _> = shown.into_iter().map(|(name, family)| (name, family.kind)).collect();
+    assert_eq!(kinds, shown);
+    // Bounds alone are written otherwise, and what happened meanwhile can only have added some.
+    for line in text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.contains("le=\""))
+    {
+        let labels = line.rsplit_once(' ').unwrap().0;
+        assert!(series.contains(labels), "{labels}");
+    }
+    for accept in [
+        "text/plain",
+        "*/*",
+        "application/openmetrics-text;q=0.1,text/plain;q=0.2",
+    ] {
+        let answer = ask(accept);
+        let kind = "text/plain; version=0.0.4; charset=utf-8";
+        assert_eq!(answer.header("content-type"), Some(kind), "{accept}");
+        assert!(!answer.text().contains("# EOF"));
+    }
+}

@@ -11,6 +11,15 @@ fn start(config: &str) -> Agent {
     Agent::builder().test_plugins().config(config).start()
 }
 
+/// The line of `auditmon status` about the last reload, which `--json` has, too.
+fn last_reload(agent: &Agent) -> Option<String> {
+    let status: Value = serde_json::from_str(&agent.run(&["status", "--json"]).stdout).unwrap();
+    let text = agent.run(&["status"]).stdout;
+    let start = format!("last reload {}: ", status["last_reload"]["at"].as_str()?);
+    let line = text.lines().find_map(|line| line.strip_prefix(&start));
+    Some(line.unwrap_or_else(|| panic!("no line `{start}`: {text}")).to_owned())
+}
+
 /// When each plugin came into its state.
 fn since(agent: &Agent, plugins: &[&str]) -> Vec<Value> {
     plugins.iter().map(|name| agent.plugin(name)["since"].clone()).collect()
@@ -47,6 +56,7 @@ fn a_bad_file_changes_nothing() {
         agent.metric(SUCCESS_TIME),
     );
     assert_eq!(agent.metric(SUCCESSFUL), Some(1.0));
+    assert_eq!(last_reload(&agent), None);
     for (bad, says) in [
         (
             "sources: {demosource: {enabled: true, evry: 1s}}\nhttp: {protect: [metrics]}\n",
@@ -71,9 +81,14 @@ fn a_bad_file_changes_nothing() {
         assert_eq!(agent.metric(SUCCESSFUL), Some(0.0));
         assert_eq!(agent.metric(SUCCESS_TIME), loaded);
     }
-    assert_eq!(since(&agent, &["demosource", "store", "web"]), before);
     // Commands read the file, too.
     agent.rewrite(good);
+    let failed = last_reload(&agent).unwrap();
+    assert!(
+        failed.starts_with("failed: ") && failed.contains("auditmon.yaml:"),
+        "{failed}"
+    );
+    assert_eq!(since(&agent, &["demosource", "store", "web"]), before);
     counts_on(&agent);
     let told = agent.dumped("agent.reload");
     assert_eq!(told.len(), 3);
@@ -84,6 +99,7 @@ fn a_bad_file_changes_nothing() {
     // And the file that works again is taken.
     let (changed, pending) = agent.reload_with(good);
     assert_eq!((changed.as_str(), pending.as_str()), ("", ""));
+    assert_eq!(last_reload(&agent).unwrap(), "ok, nothing changed");
     assert_eq!(agent.metric(SUCCESSFUL), Some(1.0));
     assert_eq!(agent.dumped("agent.reload").len(), 3, "nothing has changed");
     assert!(agent.metric(SUCCESS_TIME) > loaded);
@@ -112,6 +128,7 @@ fn one_that_changes_a_sink_disturbs_nobody_else() {
 
     let (changed, pending) = agent.reload_with(&config("two"));
     assert_eq!((changed.as_str(), pending.as_str()), ("sinks.demosink.file", ""));
+    assert_eq!(last_reload(&agent).unwrap(), "ok, 1 key changed");
 
     raw.send(&body.as_bytes()[10..]).unwrap();
     assert_eq!(raw.answer().unwrap().status, 201);

@@ -32,6 +32,7 @@ fn seqs(data_dir: &Path) -> Vec<Option<u64>> {
         Ok(())
     })
     .unwrap();
+    assert_eq!(count(data_dir, "hook.a").unwrap(), seqs.len() as u64);
     seqs
 }
 
