@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use auditmon_e2e::{Agent, PATIENCE, event, eventually};
@@ -160,40 +161,48 @@ fn a_stop_signs_all_and_the_next_start_extends_it() {
     verify_consistency(&old, &new.head(), &proof).unwrap();
 }
 
-/// Go's own code, where it is installed (Debian: golang, golang-golang-x-mod-dev).
-#[test]
-fn go_reads_it_and_agrees() {
+/// Builds the program that reads a log with Go's own packages. Needs a Go in PATH, from wherever it is, and Debian's
+/// golang-golang-x-mod-dev; `None`, and said so, if one is missing.
+fn go_checker(dir: &Path) -> Option<PathBuf> {
     const SOURCES: &str = "/usr/share/gocode";
-    let modules = std::path::Path::new(SOURCES).join("src/golang.org/x/mod/sumdb/tlog");
-    let dir = tempfile::tempdir().unwrap();
-    let checker = dir.path().join("check");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tlog/check.go");
+    let given = std::env::var_os("AUDITMON_GO_MODULE");
+    if given.is_none() && !Path::new(SOURCES).join("src/golang.org/x/mod/sumdb/tlog").is_dir() {
+        eprintln!("SKIPPED: go_reads_it_and_agrees: golang.org/x/mod is not in {SOURCES} (golang-golang-x-mod-dev)");
+        return None;
+    }
+    let checker = dir.join("check");
     let mut build = Command::new("go");
     build
-        .arg("build")
-        .arg("-o")
+        .args(["build", "-o"])
         .arg(&checker)
-        .arg(source)
-        .env("GOCACHE", dir.path().join("cache"));
-    if let Some(path) = std::env::var_os("AUDITMON_GO_MODULE") {
-        // A module that requires golang.org/x/mod, for machines with another Go.
-        build.current_dir(path);
-    } else if modules.is_dir() {
-        build.env("GO111MODULE", "off").env("GOPATH", SOURCES);
-    } else {
-        eprintln!("skipped: golang.org/x/mod is not in {SOURCES}");
-        return;
-    }
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tlog/check.go"))
+        .env("GOCACHE", dir.join("cache"))
+        .env("GOENV", "off")
+        .env("GOFLAGS", "")
+        .env("GOTOOLCHAIN", "local")
+        .env("GOPROXY", "off");
+    match given {
+        // A module that requires golang.org/x/mod, where the package is not to be had.
+        Some(path) => build.current_dir(path),
+        None => build.env("GO111MODULE", "off").env("GOPATH", SOURCES).current_dir(dir),
+    };
     match build.output() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("skipped: there is no go");
-            return;
+            eprintln!("SKIPPED: go_reads_it_and_agrees: there is no go in PATH (golang-go)");
+            None
         }
         built => {
             let built = built.unwrap();
             assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+            Some(checker)
         }
     }
+}
+
+#[test]
+fn go_reads_it_and_agrees() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(checker) = go_checker(dir.path()) else { return };
     let agent = Agent::start();
     let log_key = key(&agent);
     post(&agent, 270);
