@@ -104,7 +104,8 @@ def verify(data_dir, key_text=None, against=None):
     for number in numbers:
         origin = origin_of(match["base"], number)
         rows = store.rows(origin) if store else ()
-        generations[origin] = Generation(journal, number, origin, key, report, rows, number == numbers[-1])
+        stored = store.stored(origin) if store else None
+        generations[origin] = Generation(journal, number, origin, key, report, rows, number == numbers[-1], stored)
     expect_positions(data_dir, generations, positions, report)
     if against:
         expect_against(against, key, generations, report)
