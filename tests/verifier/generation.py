@@ -32,7 +32,7 @@ def tile_name(level, number):
 
 
 class Generation:
-    def __init__(self, journal, number, origin, key, report, rows, newest=True, stored=None):
+    def __init__(self, journal, number, origin, key, report, rows, newest=True, stored=None, former=(), given=True):
         self.number, self.origin, self.key, self.report, self.newest = number, origin, key, report, newest
         self.dir, self.place = journal / str(number), f"journal/{number}"
         self.trees = [merkle.Frontier(self.check_node)]     # a second one from where a leaf file or tile says otherwise
@@ -47,6 +47,8 @@ class Generation:
         self.rows, self.unchecked_rows = iter(rows), 0
         self.row = next(self.rows, None)
         self.stored = stored                # how far the store is
+        self.former, self.given = former, given     # keys of before a rotation; whether the key is from elsewhere
+        self.own = False                    # the key has signed one of the older checkpoints
         self.rowless, self.never_stored = [], []    # [first, last, id]: events without a row; ranges that say why
         self.memory = memory.Memory()
         self.tile_cache, self.tiles = {}, {}
@@ -85,7 +87,14 @@ class Generation:
 
     def add_checkpoint(self, place, each):
         try:
-            checkpoint = note.checkpoint(each, self.key)
+            checkpoint, own = note.older_checkpoint(each, self.key, self.former)
+            if place.endswith("checkpoint"):
+                if self.given and not own:
+                    raise Bad("is signed by a former key only, not by the one given")
+            elif self.own and not own:
+                raise Bad("is signed by a former key only, behind one that the key has signed")
+            else:
+                self.own = self.own or own
             if checkpoint.origin != self.origin:
                 raise Bad(f"is of origin {checkpoint.origin}")
             self.wanted.setdefault(checkpoint.size, []).append((place, checkpoint.root))

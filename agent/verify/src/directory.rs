@@ -106,13 +106,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         let newest = at + 1 == found.len();
         let own = |head: &(u32, Head)| head.0 == generation.number;
         let given: Vec<Head> = heads.extract_if(.., |head| own(head)).map(|(_, head)| head).collect();
-        let heads = Heads::load(
-            generation,
-            keys.verifier(&generation.origin),
-            given,
-            running && newest,
-            &mut report,
-        )?;
+        let heads = Heads::load(generation, &keys, given, running && newest, &mut report)?;
         let remembered = remembered
             .iter()
             .filter(|(number, _)| *number == generation.number)
