@@ -38,11 +38,26 @@ def read_key(data_dir, text, newest, report):
         report.note("the key is the directory's own: who could replace it could sign another history; give --key")
         return own
     key = note.Key.parse(text)
-    if own and own.public != key.public:
+    former = data_dir / "keys/log.old.vkey"
+    if own and own.public != key.public and not (former.exists() and text.strip() in former.read_text().split()):
         report.tampered("keys/log.vkey", "is another key than the one given")
     if not key.for_origin(newest):
         report.tampered("journal/origin", f"{newest} is not the origin of the key given")
     return key
+
+
+def former_keys(data_dir, key, generations, report):
+    """Keys of before a rotation: docs/verify.md, "After a rotation"."""
+    path, found = data_dir / "keys/log.old.vkey", []
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        try:
+            each = note.Key.parse(line)
+            if each.name not in generations:
+                raise CannotCheck(f"is named {each.name}")
+            found.append(each)
+        except CannotCheck as error:
+            report.tampered("keys/log.old.vkey", str(error))
+    return [each for each in found if each.public != key.public]
 
 
 def expect_positions(data_dir, generations, positions, report):
@@ -101,10 +116,13 @@ def verify(data_dir, key_text=None, against=None):
     database = data_dir / "events.db"
     store = Store(str(database)) if database.exists() else None
     generations = {}
+    former = former_keys(data_dir, key, [origin_of(match["base"], number) for number in numbers], report)
     for number in numbers:
         origin = origin_of(match["base"], number)
         rows = store.rows(origin) if store else ()
-        generations[origin] = Generation(journal, number, origin, key, report, rows, number == numbers[-1])
+        stored = store.stored(origin) if store else None
+        generations[origin] = Generation(journal, number, origin, key, report, rows, number == numbers[-1], stored,
+                                         former, bool(key_text))
     expect_positions(data_dir, generations, positions, report)
     if against:
         expect_against(against, key, generations, report)

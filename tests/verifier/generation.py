@@ -7,6 +7,7 @@ from pathlib import Path
 
 import accepted
 import canonical
+import memory
 import merkle
 import note
 import segment
@@ -31,7 +32,7 @@ def tile_name(level, number):
 
 
 class Generation:
-    def __init__(self, journal, number, origin, key, report, rows, newest=True):
+    def __init__(self, journal, number, origin, key, report, rows, newest=True, stored=None, former=(), given=True):
         self.number, self.origin, self.key, self.report, self.newest = number, origin, key, report, newest
         self.dir, self.place = journal / str(number), f"journal/{number}"
         self.trees = [merkle.Frontier(self.check_node)]     # a second one from where a leaf file or tile says otherwise
@@ -45,6 +46,11 @@ class Generation:
         self.plain = merkle.Frontier()      # over the leaves as they are; None if one is not there
         self.rows, self.unchecked_rows = iter(rows), 0
         self.row = next(self.rows, None)
+        self.stored = stored                # how far the store is
+        self.former, self.given = former, given     # keys of before a rotation; whether the key is from elsewhere
+        self.own = False                    # the key has signed one of the older checkpoints
+        self.rowless, self.never_stored = [], []    # [first, last, id]: events without a row; ranges that say why
+        self.memory = memory.Memory()
         self.tile_cache, self.tiles = {}, {}
         for path in sorted((self.dir / "tile").rglob("*")):
             name = path.relative_to(self.dir / "tile").as_posix()
@@ -81,7 +87,14 @@ class Generation:
 
     def add_checkpoint(self, place, each):
         try:
-            checkpoint = note.checkpoint(each, self.key)
+            checkpoint, own = note.older_checkpoint(each, self.key, self.former)
+            if place.endswith("checkpoint"):
+                if self.given and not own:
+                    raise Bad("is signed by a former key only, not by the one given")
+            elif self.own and not own:
+                raise Bad("is signed by a former key only, behind one that the key has signed")
+            else:
+                self.own = self.own or own
             if checkpoint.origin != self.origin:
                 raise Bad(f"is of origin {checkpoint.origin}")
             self.wanted.setdefault(checkpoint.size, []).append((place, checkpoint.root))
@@ -148,6 +161,7 @@ class Generation:
             return self.missing(first, end or first, place)
         self.absent.append((first, stop - 1, place, None))
         self.plain = None
+        self.memory.forget()
         if self.whole:
             for height, hash_ in zip(heights, hashes):
                 self.check_below(height, self.trees[0].size >> height, hash_)
@@ -168,8 +182,11 @@ class Generation:
             self.report.note(f"{place}.seg is not sealed: it has no leaf file")
         leaf_of = dict(enumerate(leaves, first)).get
         if "seg" in kinds:
+            self.memory.begin()
             for frame in self.frames(kinds["seg"].read_bytes(), first, end, f"{place}.seg", "leaf" in kinds):
                 self.missing(self.size, frame.first, f"{place}.seg", leaf_of)
+                for seq, prefix, what in self.memory.frame(frame, first):
+                    self.report.tampered(f"{place}.seg", what, seq, event=prefix and segment.event_id(prefix))
                 for seq, record in enumerate(frame.records, frame.first):
                     self.record(seq, record, leaf_of(seq), f"{place}.seg")
             if leaves and first + len(leaves) < self.size:
@@ -245,15 +262,17 @@ class Generation:
             self.absent.append((seq, seq, place, id_))
         elif event and event["kind"] == "agent":
             self.declare(seq, event)
+            self.never_stored += store.never_stored(event)
             if accepted.told(event):
                 self.told.append((seq, event))
         self.records += 1
-        self.grow(seq, merkle.leaf_hash(leaf), leaf, listed and merkle.leaf_hash(listed))
+        self.grow(seq, merkle.leaf_hash(leaf), leaf, listed and merkle.leaf_hash(listed), record.erased)
 
     def missing(self, first, end, place, leaf_of=lambda seq: None):
         """Records that are not there: their leaves come from the leaf file or, as hashes, from tiles."""
         if first >= end:
             return
+        self.memory.forget()
         self.absent.append((first, end - 1, place, None))
         lost = None
         for seq in range(first, end):
@@ -274,12 +293,12 @@ class Generation:
         if lost is not None and not self.report.known(self.place + "/", lost, end):
             self.report.tampered(place, "neither record nor leaf", lost, end - 1)
 
-    def grow(self, seq, hash_, leaf=None, other=None):
+    def grow(self, seq, hash_, leaf=None, other=None, erased=False):
         self.size = seq + 1
         for place, want, what in self.expected.pop(seq, ()):
             if want != hash_:
                 self.report.tampered(place, what, seq, event=leaf and segment.event_id(leaf))
-        self.check_rows(seq, leaf)
+        self.check_rows(seq, leaf, erased)
         if leaf and self.plain:
             self.plain.append(hash_)
         else:
@@ -294,16 +313,35 @@ class Generation:
             tree.append(other or hash_)
         self.check_roots()
 
-    def check_rows(self, seq, leaf):
+    def check_rows(self, seq, leaf, erased):
+        had = False
         while self.row and self.row["seq"] <= seq:
+            had = had or self.row["seq"] == seq
             if self.row["seq"] < seq or not leaf:
                 self.unchecked_rows += 1
             else:
                 try:
-                    store.check_row(self.row, leaf)
+                    event = store.check_row(self.row, leaf)
+                    if event and event["kind"] == "agent":      # it may be in the journal no more
+                        self.never_stored += store.never_stored(event)
                 except Bad as error:
                     self.report.tampered(f"events.db, {self.origin}", str(error), seq, event=segment.event_id(leaf))
             self.row = next(self.rows, None)
+        if leaf and self.stored and not had and not erased and self.stored.lacks(seq, leaf):
+            if self.rowless and self.rowless[-1][1] == seq - 1:
+                self.rowless[-1][1] = seq
+            else:
+                self.rowless.append([seq, seq, segment.event_id(leaf)])
+
+    def check_rowless(self):
+        declared = merge(self.never_stored)
+        for first, last, id_ in self.rowless:
+            for a, b in uncovered(first, last, declared):
+                self.report.tampered(f"events.db, {self.origin}", "an event of the journal has no row: it was removed",
+                                     a, b, id_ if a == b == first else None)
+        if self.stored and self.stored.deleted:
+            self.report.note(f"events.db, {self.origin}: {self.stored.deleted} events are older than every row of "
+                             "their kind; whether retention deleted them cannot be seen")
 
     def declare(self, seq, event):
         """Notes what an agent event declares gone."""
@@ -413,6 +451,7 @@ class Generation:
         while self.row:
             self.report.tampered(f"events.db, {self.origin}", f"the journal ends at {self.size}", self.row["seq"])
             self.row = next(self.rows, None)
+        self.check_rowless()
         if self.unchecked_rows:
             self.report.note(f"{self.unchecked_rows} rows of events.db have no leaf to compare with")
         if self.ended and self.newest and 0 < self.covered < self.size:

@@ -75,6 +75,10 @@ def notes(data):
     return found, text[pos:]
 
 
+class Unsigned(Bad):
+    """Only other keys have signed it."""
+
+
 def checkpoint(note, key):
     """The checkpoint in a note that `key` (under the name of the note's origin) has signed. Raises Bad."""
     text, signatures = note
@@ -103,5 +107,18 @@ def checkpoint(note, key):
             raise Bad("the signature is wrong") from None
         signed = True
     if not signed:
-        raise Bad("not signed by the known key")
+        raise Unsigned("not signed by the known key")
     return result
+
+
+def older_checkpoint(note, key, former):
+    """The same, where a former key may have signed instead; also whether `key` has."""
+    try:
+        return checkpoint(note, key), True
+    except Unsigned:
+        for each in former:
+            try:
+                return checkpoint(note, each), False
+            except Unsigned:
+                pass
+        raise

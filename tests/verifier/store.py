@@ -8,9 +8,10 @@ import urllib.parse
 
 import canonical
 from report import Bad, CannotCheck
-from segment import PREFIX, check_event, commit
+from segment import PREFIX, check_event, commit, kind
 
 NEEDED = {"origin", "seq", "event_id", "canonical", "salt"}
+SEQ_BITS = 48
 
 
 class Store:
@@ -55,14 +56,64 @@ class Store:
             f"SELECT {names} FROM events WHERE origin = CAST(? AS TEXT) ORDER BY seq", (origin,))
         return (dict(zip(self.columns, row)) for row in rows)
 
+    def stored(self, origin):
+        """How far the store is in this journal; None if it says nothing of it."""
+        try:
+            found = self.connection.execute(
+                "SELECT number, seq FROM position WHERE origin = CAST(? AS TEXT)", (origin,)).fetchone()
+        except sqlite3.OperationalError:
+            return None
+        if not found:
+            return None
+        oldest = {}
+        for name in canonical.KINDS.values():
+            oldest[name] = self.connection.execute(
+                "SELECT received_time_ns, place FROM events WHERE kind = CAST(? AS TEXT)"
+                " ORDER BY received_time_ns, place LIMIT 1", (name,)).fetchone()
+        return Stored(*found, oldest)
+
+
+class Stored:
+    """Which rows there must be: docs/store.md, section of that name."""
+
+    def __init__(self, number, seq, oldest):
+        self.number, self.seq, self.oldest = number, seq, oldest
+        self.deleted = 0            # events without a row that are older than every row of their kind
+
+    def lacks(self, seq, leaf):
+        """Whether the event of this leaf, which has no row, must have one."""
+        if kind(leaf) == canonical.STATE or seq >= self.seq:
+            return False
+        oldest = self.oldest.get(canonical.KINDS.get(kind(leaf)))
+        received = PREFIX.unpack(leaf[:34])[2]
+        if oldest is None or (received, self.number << SEQ_BITS | seq) < oldest:
+            self.deleted += 1
+            return False
+        return True
+
+
+def never_stored(event):
+    """Ranges of seqs that the store never gets or has deleted, as an event of the agent says."""
+    data = event["event_data"] or {}
+    if (event["kind"], event["event_source"]) != ("agent", "agent"):
+        return []
+    if event["event_name"] == "journal.erasure":
+        pairs = [[data.get("seq"), data.get("seq")]]
+    elif event["event_name"] == "sink.gap" and data.get("sink") == "store":
+        pairs = data.get("ranges")
+    else:
+        return []
+    return [tuple(pair) for pair in pairs if isinstance(pair, list) and len(pair) == 2
+            and all(type(seq) is int for seq in pair)] if isinstance(pairs, list) else []
+
 
 def check_row(row, leaf):
-    """Raises Bad unless the row is the event of this leaf."""
+    """Returns the event; raises Bad unless the row is the event of this leaf. None where only the place is left."""
     _, id_, received, _, _ = PREFIX.unpack(leaf[:34])
     if row["canonical"] is None:        # only the place of an erased event is left
         if row["event_id"] not in (id_, canonical.id_text(id_).encode()):
             raise Bad("event_id differs from the journal")
-        return
+        return None
     payload, salt = bytes(row["canonical"]), bytes(row["salt"] or b"")
     if len(salt) != 16 or commit(salt, payload) != leaf[34:]:
         raise Bad("canonical bytes and salt are not those of the journal")
@@ -87,6 +138,7 @@ def check_row(row, leaf):
             same = True
         if not same:
             raise Bad(f"column {name} differs from the canonical bytes")
+    return event
 
 
 def _rfc3339(nanoseconds):

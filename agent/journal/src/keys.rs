@@ -14,7 +14,10 @@ const PRIVATE: &str = "log.key";
 const PUBLIC: &str = "log.vkey";
 /// The one before, while both sign.
 const FORMER: &str = "log.old.key";
+/// All before, a line each, the newest last: they signed checkpoints that are still here.
 const FORMER_PUBLIC: &str = "log.old.vkey";
+/// More than the lines of any number of keys that somebody makes.
+const MAX_FORMER: usize = 64 << 10;
 
 /// Why there is no key, or it can't be changed.
 #[derive(Debug, Error)]
@@ -57,15 +60,20 @@ pub(crate) fn prepare(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut 
     fs.create_dir(&dir)
         .and_then(|()| fs.sync_dir(layout.data()))
         .map_err(io)?;
-    let public = [PUBLIC, FORMER_PUBLIC].map(|name| read_public(fs, layout, name));
+    let public = read_public(fs, layout);
     let former = read_private(fs, layout, FORMER)?;
     let (signer, made) = match read_private(fs, layout, PRIVATE)? {
         Some(signer) => (renamed(&signer, origin)?, false),
         None => (make(fs, layout, origin, entropy)?, true),
     };
-    show(fs, layout, PUBLIC, &signer, public[0].as_ref()).map_err(io)?;
+    // Of a key that was lost the public half is left.
+    if let Some(lost) = public.as_ref().filter(|_| made) {
+        keep_former(fs, layout, lost).map_err(io)?;
+    }
+    show(fs, layout, &signer, public.as_ref()).map_err(io)?;
     let mut known = vec![signer.verifier()];
-    known.extend(public.into_iter().flatten().filter(|key| key.vkey().name() == origin));
+    let former_public = read_former(fs, layout).into_iter().chain(public);
+    known.extend(former_public.filter(|key| key.vkey().name() == origin));
     let mut signers = vec![signer];
     if let Some(former) = former {
         let former = renamed(&former, origin)?;
@@ -92,10 +100,10 @@ pub(crate) fn rotate(fs: &dyn Fs, layout: &Layout, signers: &[Ed25519Signer]) ->
     };
     // The former one first: at no time is a key lost.
     write_private(fs, layout, FORMER, former)?;
-    show(fs, layout, FORMER_PUBLIC, former, None).map_err(io)?;
+    keep_former(fs, layout, &former.verifier()).map_err(io)?;
     let mut entropy: Entropy = Box::new(crate::options::system_entropy);
     let new = make(fs, layout, former.name(), &mut entropy)?;
-    show(fs, layout, PUBLIC, &new, None).map_err(io)?;
+    show(fs, layout, &new, None).map_err(io)?;
     Ok(vec![new, former.clone()])
 }
 
@@ -115,18 +123,30 @@ pub(crate) fn finish(fs: &dyn Fs, layout: &Layout, signers: &[Ed25519Signer]) ->
 }
 
 /// Writes the public half where it isn't there.
-fn show(
-    fs: &dyn Fs,
-    layout: &Layout,
-    name: &str,
-    signer: &Ed25519Signer,
-    there: Option<&Ed25519Verifier>,
-) -> io::Result<()> {
+fn show(fs: &dyn Fs, layout: &Layout, signer: &Ed25519Signer, there: Option<&Ed25519Verifier>) -> io::Result<()> {
     let vkey = signer.verifier().vkey();
     if there.is_some_and(|there| there.vkey() == vkey) {
         return Ok(());
     }
-    replace_public(fs, layout, name, format!("{vkey}\n").as_bytes())
+    replace_public(fs, layout, PUBLIC, format!("{vkey}\n").as_bytes())
+}
+
+/// Adds the public half of a key that signs no more, or soon no more.
+fn keep_former(fs: &dyn Fs, layout: &Layout, key: &Ed25519Verifier) -> io::Result<()> {
+    let mut all = read_former(fs, layout);
+    if all.iter().any(|there| there.vkey() == key.vkey()) {
+        return Ok(());
+    }
+    all.push(key.clone());
+    let text: String = all.iter().map(|key| format!("{}\n", key.vkey())).collect();
+    replace_public(fs, layout, FORMER_PUBLIC, text.as_bytes())
+}
+
+/// Lines that are no keys are left out.
+fn read_former(fs: &dyn Fs, layout: &Layout) -> Vec<Ed25519Verifier> {
+    let bytes = read_small(fs, &layout.keys().join(FORMER_PUBLIC), MAX_FORMER).unwrap_or_default();
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
 fn renamed(signer: &Ed25519Signer, origin: &str) -> Result<Ed25519Signer, KeyFault> {
@@ -153,8 +173,8 @@ fn read_private(fs: &dyn Fs, layout: &Layout, name: &str) -> Result<Option<Ed255
 }
 
 /// What can't be read is made anew.
-fn read_public(fs: &dyn Fs, layout: &Layout, name: &str) -> Option<Ed25519Verifier> {
-    let bytes = read_small(fs, &layout.keys().join(name), MAX_KEY_TEXT).ok()?;
+fn read_public(fs: &dyn Fs, layout: &Layout) -> Option<Ed25519Verifier> {
+    let bytes = read_small(fs, &layout.keys().join(PUBLIC), MAX_KEY_TEXT).ok()?;
     std::str::from_utf8(&bytes).ok()?.trim_end_matches('\n').parse().ok()
 }
 

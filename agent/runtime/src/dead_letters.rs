@@ -78,7 +78,8 @@ fn find_replaying(dir: &Path, sink: &str) -> io::Result<Option<(PathBuf, u64)>> 
     Ok(None)
 }
 
-/// A refused event.
+/// A refused event. Behind its members a line has `crc`, the CRC32C in hex of all before; only `auditmon verify`
+/// compares it.
 #[derive(Debug, Deserialize)]
 pub struct Letter<'a> {
     /// Its place in the journal.
@@ -107,6 +108,7 @@ impl<'a> Letter<'a> {
 
     /// Appends the letter of an event, with a line feed.
     fn write(origin: &str, event: &Event<'_>, reason: &str, out: &mut Vec<u8>) {
+        let begin = out.len();
         // Writing to a vector cannot fail.
         let _ = write!(out, "{{\"seq\":{},\"origin\":", event.seq);
         write_str(origin, out);
@@ -118,7 +120,9 @@ impl<'a> Letter<'a> {
         time::write_nanos(event.received, out);
         let _ = write!(out, "\",\"salt\":\"{}\",\"event\":", hex::encode(event.salt));
         out.extend_from_slice(event.canonical);
-        out.extend_from_slice(b"}\n");
+        // The leaf tells of the event alone; this of the reason, too.
+        let crc = crc32c::crc32c(out.get(begin..).unwrap_or_default());
+        let _ = writeln!(out, ",\"crc\":\"{crc:08x}\"}}");
     }
 
     /// The record as the journal had it; `None` if the letter was changed to what is no event.

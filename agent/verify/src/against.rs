@@ -1,10 +1,10 @@
 //! What is given to compare a journal with: earlier checkpoints, or proofs, which have one.
 
-use auditmon_merkle::{Checkpoint, Ed25519Verifier, EventProof, Note, TlogProof, TreeHead, event_proof};
+use auditmon_merkle::{Checkpoint, EventProof, Note, TlogProof, TreeHead, event_proof};
 use auditmon_merkle::{leaf_hash, split_checkpoints};
 
 use crate::files::Generation;
-use crate::heads::{Head, open};
+use crate::heads::{Head, open_older};
 use crate::keys::Keys;
 use crate::report::{CouldNot, Fault, Report};
 
@@ -57,9 +57,9 @@ pub(crate) fn heads(
             report.fault(Fault::of("journal/origin", what));
             continue;
         };
-        let key: Option<Ed25519Verifier> = keys.verifier(&generation.origin);
-        match open(&note, &generation.origin, key.as_ref()) {
-            Ok(tree) => heads.push((
+        let (key, former) = (keys.verifier(&generation.origin), keys.former(&generation.origin));
+        match open_older(&note, &generation.origin, key.as_ref(), &former) {
+            Ok((tree, _)) => heads.push((
                 generation.number,
                 Head {
                     tree,

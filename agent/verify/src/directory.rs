@@ -13,6 +13,7 @@ use crate::files::{Generation, generations, names, read, read_text};
 use crate::generation::{Check, Outcome, Remembered, Setting};
 use crate::heads::{Head, Heads};
 use crate::keys::{Keys, VKEY};
+use crate::letters;
 use crate::report::{CouldNot, Fault, Report};
 use crate::row_stream::{Part, RowStream};
 use crate::rows::{Database, DbError, Row, Stored};
@@ -90,6 +91,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
     if let Some(database) = &database {
         remember_stored(database, &found, &mut remembered, &mut report);
     }
+    let letters = letters::read(request.data_dir, &found, &mut report)?;
     let total = found.iter().map(size_of).sum();
     let done = Cell::new(0);
     let progress = |bytes: u64| {
@@ -106,13 +108,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         let newest = at + 1 == found.len();
         let own = |head: &(u32, Head)| head.0 == generation.number;
         let given: Vec<Head> = heads.extract_if(.., |head| own(head)).map(|(_, head)| head).collect();
-        let heads = Heads::load(
-            generation,
-            keys.verifier(&generation.origin),
-            given,
-            running && newest,
-            &mut report,
-        )?;
+        let heads = Heads::load(generation, &keys, given, running && newest, &mut report)?;
         let remembered = remembered
             .iter()
             .filter(|(number, _)| *number == generation.number)
@@ -123,6 +119,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
             newest,
             running: running && newest,
             signs: keys.is_there(),
+            letters: &letters,
             progress: &progress,
         };
         let (former, words) = newer.of(&generation.origin).unzip();

@@ -11,6 +11,7 @@ use crate::absences::Absences;
 use crate::accepted::{AsAccepted, Told};
 use crate::files::{Generation, Parts};
 use crate::heads::{Head, Heads};
+use crate::letters::{Letter, Letters};
 use crate::memory::Memory;
 use crate::report::{CouldNot, Fault, Report};
 use crate::row_stream::RowStream;
@@ -52,6 +53,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) running: bool,
     /// There is a key, so the agent signs.
     pub(crate) signs: bool,
+    pub(crate) letters: &'a Letters,
     pub(crate) progress: &'a dyn Fn(u64),
 }
 
@@ -66,6 +68,9 @@ pub(crate) struct Check<'a> {
     rows: Option<RowStream>,
     /// The one with the smallest seq last.
     remembered: Vec<Remembered>,
+    /// Dead letters of it, the one with the smallest seq last, and those that nothing can be compared with.
+    letters: &'a [Letter],
+    unseen_letters: u64,
     /// The next record.
     seq: u64,
     /// First seq of the segment.
@@ -105,7 +110,6 @@ impl<'a> Check<'a> {
         Self {
             tiles: Tiles::new(setting.generation.dir.clone()),
             covered: heads.newest.unwrap_or(0),
-            setting,
             report,
             heads,
             trees: Trees::new(),
@@ -113,6 +117,9 @@ impl<'a> Check<'a> {
             absences: Absences::default(),
             rows,
             remembered,
+            letters: setting.letters.of(setting.generation.number),
+            unseen_letters: 0,
+            setting,
             seq: 0,
             segment: 0,
             good: None,

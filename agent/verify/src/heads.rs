@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read as _};
 use auditmon_merkle::{Checkpoint, CheckpointError, Ed25519Verifier, MAX_NOTE, Note, NoteError, TreeHead};
 
 use crate::files::{Generation, read_text};
+use crate::keys::Keys;
 use crate::report::{CouldNot, Fault, Report};
 
 /// What begins a signature line.
@@ -18,12 +19,33 @@ pub(crate) struct Head {
     pub(crate) place: String,
 }
 
+/// What is said of a note that other keys signed.
+const UNKNOWN: &str = "not signed with the journal's key";
+
+/// Reads a checkpoint that one of the former keys may have signed; whether the journal's key did.
+pub(crate) fn open_older(
+    note: &str,
+    origin: &str,
+    key: Option<&Ed25519Verifier>,
+    former: &[Ed25519Verifier],
+) -> Result<(TreeHead, bool), String> {
+    let opened = open(note, origin, key).map(|tree| (tree, true));
+    if !opened.as_ref().is_err_and(|what| what == UNKNOWN) {
+        return opened;
+    }
+    let by_former = former.iter().map(|key| open(note, origin, Some(key)));
+    let known = by_former
+        .into_iter()
+        .find(|opened| !opened.as_ref().is_err_and(|what| what == UNKNOWN));
+    known.map_or(opened, |tree| Ok((tree?, false)))
+}
+
 /// Reads a signed checkpoint of a journal; says what is wrong with it.
 pub(crate) fn open(note: &str, origin: &str, key: Option<&Ed25519Verifier>) -> Result<TreeHead, String> {
     let checkpoint = match key {
         Some(key) => Checkpoint::open(note, &[key]).map_err(|error| match error {
             CheckpointError::Note(NoteError::Forged { .. }) => "its signature doesn't fit its text".to_owned(),
-            CheckpointError::Note(NoteError::Unknown) => "not signed with the journal's key".to_owned(),
+            CheckpointError::Note(NoteError::Unknown) => UNKNOWN.to_owned(),
             other => says(&other),
         })?,
         None => {
@@ -103,6 +125,11 @@ impl Older {
 pub(crate) struct Heads {
     origin: String,
     key: Option<Ed25519Verifier>,
+    former: Vec<Ed25519Verifier>,
+    /// The newest checkpoint may be a former key's: nobody gave the key.
+    trusting: bool,
+    /// The journal's key has signed one of the older ones.
+    own: bool,
     place: String,
     older: Option<Older>,
     next: Option<Head>,
@@ -120,7 +147,7 @@ pub(crate) struct Heads {
 impl Heads {
     pub(crate) fn load(
         generation: &Generation,
-        key: Option<Ed25519Verifier>,
+        keys: &Keys,
         given: Vec<Head>,
         running: bool,
         report: &mut Report,
@@ -130,7 +157,10 @@ impl Heads {
         let mut heads = Self {
             origin: generation.origin.clone(),
             any: older.is_some(),
-            key,
+            key: keys.verifier(&generation.origin),
+            former: keys.former(&generation.origin),
+            trusting: !keys.given(),
+            own: false,
             place,
             older,
             next: None,
@@ -156,6 +186,9 @@ impl Heads {
         Self {
             origin: String::new(),
             key: None,
+            former: Vec::new(),
+            trusting: false,
+            own: false,
             place: String::new(),
             older: None,
             next: None,
@@ -178,8 +211,12 @@ impl Heads {
         let Some(text) = text else { return Ok(()) };
         self.any = true;
         self.text.clone_from(&text);
-        match open(&text, &self.origin, self.key.as_ref()) {
-            Ok(tree) => {
+        match open_older(&text, &self.origin, self.key.as_ref(), &self.former) {
+            Ok((_, false)) if !self.trusting => {
+                let what = "signed with a former key only: not by the key given";
+                report.fault(Fault::of(place, what));
+            }
+            Ok((tree, _)) => {
                 self.newest = self.newest.max(Some(tree.size));
                 self.single.push(Head { tree, place });
                 self.single.sort_by_key(|head| std::cmp::Reverse(head.tree.size));
@@ -223,9 +260,12 @@ impl Heads {
                 break;
             }
             let mut fault = |what: String| report.fault(Fault::of(&self.place, format!("checkpoint {number}: {what}")));
-            match open(&text, &self.origin, self.key.as_ref()) {
+            match open_older(&text, &self.origin, self.key.as_ref(), &self.former) {
                 Err(what) => fault(what),
-                Ok(tree) => match older.last {
+                Ok((_, false)) if self.own => {
+                    fault("signed with a former key only, behind one of the journal's key".to_owned())
+                }
+                Ok((tree, own)) => match older.last {
                     Some(last) if tree.size < last.size => {
                         fault(format!("of size {}, behind one of size {}", tree.size, last.size));
                     }
@@ -237,6 +277,7 @@ impl Heads {
                     }
                     _ => {
                         older.last = Some(tree);
+                        self.own |= own;
                         if self.newest.is_some_and(|newest| tree.size > newest) {
                             report.fault(Fault::of(
                                 self.place.trim_end_matches('s'),

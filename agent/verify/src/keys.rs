@@ -10,10 +10,14 @@ use crate::report::{CouldNot, Fault, Report};
 /// Where the directory keeps the public key.
 pub(crate) const VKEY: &str = "keys/log.vkey";
 const PRIVATE: &str = "keys/log.key";
+/// Public keys of before, a line each.
+const FORMER: &str = "keys/log.old.vkey";
 
 /// The journal's public key, under the name of each generation.
 pub(crate) struct Keys {
     public: Option<[u8; 32]>,
+    /// Those of before it was rotated, by the directory.
+    former: Vec<[u8; 32]>,
     /// It came from outside the directory.
     given: bool,
 }
@@ -41,6 +45,18 @@ impl Keys {
         if let Some(own) = own.as_ref().filter(|own| !is_ours(own)) {
             report.fault(Fault::of(VKEY, format!("the key of another journal, `{}`", own.name())));
         }
+        let mut former = Vec::new();
+        for line in read(FORMER)
+            .map_err(|error| CouldNot::new(FORMER, error))?
+            .unwrap_or_default()
+            .lines()
+        {
+            match line.parse::<Ed25519Verifier>() {
+                Ok(key) if is_ours(&key) => former.extend(material(&key)),
+                Ok(key) => report.fault(Fault::of(FORMER, format!("a key of another journal, `{}`", key.name()))),
+                Err(error) => report.fault(Fault::of(FORMER, format!("not the keys that the agent wrote: {error}"))),
+            }
+        }
         if let Some(given) = given.filter(|given| !is_ours(given)) {
             let origin = generations.last().map_or("", |last| &last.origin);
             report.fault(Fault::of(
@@ -53,6 +69,7 @@ impl Keys {
         }
         if let (Some(own), Some(given)) = (&own, given)
             && material(own) != material(given)
+            && !former.iter().any(|key| material(given) == Some(*key))
         {
             report.fault(Fault::of(VKEY, "not the key given: it was exchanged"));
         }
@@ -67,6 +84,7 @@ impl Keys {
         let used = given.or(own.as_ref());
         Ok(Self {
             public: used.and_then(material),
+            former,
             given: given.is_some(),
         })
     }
@@ -74,6 +92,13 @@ impl Keys {
     /// The key of a generation; its name is the origin.
     pub(crate) fn verifier(&self, origin: &str) -> Option<Ed25519Verifier> {
         Ed25519Verifier::new(origin, self.public.as_ref()?).ok()
+    }
+
+    /// Keys that have signed older checkpoints of a generation. They came with the directory: who could write there could
+    /// put his own, so they say nothing of what the journal's key has not signed later.
+    pub(crate) fn former(&self, origin: &str) -> Vec<Ed25519Verifier> {
+        let other = self.former.iter().filter(|key| Some(**key) != self.public);
+        other.filter_map(|key| Ed25519Verifier::new(origin, key).ok()).collect()
     }
 
     /// Whether the key came from outside the directory.

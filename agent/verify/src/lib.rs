@@ -1,7 +1,7 @@
 //! What proves that nothing was changed, checked; and proofs of single events, made.
 //!
 //! [`verify`] reads a data directory by the page of the journal's format: frames and their checksums, commitments,
-//! leaves, tiles, the tree, each signed checkpoint, what is declared absent, the store's rows, sinks' positions. It
+//! leaves, tiles, the tree, each signed checkpoint, what is declared absent, the store's rows, sinks' positions, dead letters. It
 //! shares with the writer the parsers of single records and frames, and nothing of what it did with them. It works
 //! beside a running agent and changes no file. [`check_proofs`] needs a file and a key. [`prove`] makes such a file.
 //!
@@ -18,6 +18,7 @@
 //! | `memory` | what sources remember and segments repeat |
 //! | `absences` | what is gone, and what was said about it |
 //! | `rows`, `row_stream` | rows of the store and how they meet the journal |
+//! | `letters` | dead letters |
 //! | `against` | what is given to compare with: checkpoints and proofs |
 //! | `event` | canonical bytes |
 //! | `files` | names in a data directory |
@@ -35,6 +36,7 @@ mod generation;
 mod heads;
 mod keys;
 mod leaf_source;
+mod letters;
 mod memory;
 mod proofs;
 mod prove;

@@ -127,6 +127,8 @@ pub struct Counts {
     pub checkpoints: u64,
     /// Rows of the store.
     pub rows: u64,
+    /// Dead letters that were compared with their leaves.
+    pub letters: u64,
 }
 
 impl Report {
@@ -171,10 +173,13 @@ impl fmt::Display for Report {
             writeln!(f, "not seen: {text}")?;
         }
         let counts = &self.counts;
-        let read = format!(
+        let mut read = format!(
             "{} records, {} checkpoints, {} rows",
             counts.records, counts.checkpoints, counts.rows
         );
+        if counts.letters > 0 {
+            read += &format!(", {} dead letters", counts.letters);
+        }
         if !self.holds() {
             let faults = self.faults.len() as u64 + self.more_faults;
             return writeln!(f, "tampered: {faults} faults in {read}");

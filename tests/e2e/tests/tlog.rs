@@ -1,6 +1,8 @@
 //! `/tlog/`: the journal as others check it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod attacker;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -231,6 +233,27 @@ fn go_reads_it_and_agrees() {
     assert!(said.starts_with(&format!("{} of ", lines.lines().count())), "{said}");
 }
 
+/// Waits until the newest checkpoint is signed by the key that the journal has now.
+fn signed_by_its_key(agent: &Agent) {
+    let key = key(agent);
+    eventually("signed by the new key", PATIENCE, || {
+        Checkpoint::open(&agent.get("/tlog/checkpoint").text(), &[&key]).ok()
+    });
+}
+
+/// Both verifiers say that everything holds, with the journal's key and without.
+#[track_caller]
+fn verified(agent: &Agent) {
+    let vkey = agent.run(&["keys", "log"]).expect(0).stdout;
+    let dir = agent.data_dir().to_str().unwrap();
+    for given in [vec![], vec!["--key", vkey.trim_end()]] {
+        let _ = agent.run(&[&["verify"], &given[..]].concat()).expect(0);
+        if let Some((code, said)) = attacker::python(&[&[dir], &given[..]].concat()) {
+            assert_eq!(code, 0, "{said}");
+        }
+    }
+}
+
 #[test]
 fn a_key_is_rotated_beside_an_agent_and_without_one() {
     let mut agent = Agent::start();
@@ -259,6 +282,21 @@ fn a_key_is_rotated_beside_an_agent_and_without_one() {
     for name in ["journal.key_rotated", "journal.key_rotation_finished"] {
         assert_eq!(agent.dumped(name).len(), 1, "{name}");
     }
+    // What only former keys signed is no tampering; once more, and after the key was lost.
+    let _ = rotate(&agent, &[]).expect(0);
+    let _ = rotate(&agent, &["--finish"]).expect(0);
+    signed_by_its_key(&agent);
+    verified(&agent);
+    agent.stop();
+    std::fs::remove_file(agent.data_dir().join("keys/log.key")).unwrap();
+    agent.start_again();
+    assert_eq!(agent.dumped("journal.key_lost").len(), 1);
+    signed_by_its_key(&agent);
+    let former = std::fs::read_to_string(agent.data_dir().join("keys/log.old.vkey")).unwrap();
+    assert_eq!(former.lines().count(), 3, "{former}");
+    verified(&agent);
+    agent.stop();
+    verified(&agent);
 }
 
 #[test]

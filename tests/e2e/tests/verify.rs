@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "the verifier's own tests use the rest")]
+#[path = "../../../agent/verify/tests/it/model.rs"]
+mod model;
+
 use auditmon_e2e::{Agent, binary};
+use auditmon_journal::format::Kind;
 use serde_json::Value;
 
 /// The command without configuration, environment and data directory.
@@ -14,6 +19,49 @@ fn alone(arguments: &[&str]) -> std::process::Output {
         .env("HOME", "/nonexistent")
         .output()
         .unwrap()
+}
+
+#[test]
+fn a_bar_is_drawn_on_a_terminal_and_nowhere_else() {
+    // So large that it takes many times as long as a bar is waited for.
+    let mut model = model::Model::new();
+    for n in 0..60_000 {
+        model.event(Kind::Application, "login", "alice", serde_json::json!({"n": n}));
+    }
+    model.sign();
+    let dir = model::Dir::of(&model);
+    let path = dir.path().to_str().unwrap();
+    let elsewhere = alone(&["verify", "--data-dir", path]);
+    let said = String::from_utf8(elsewhere.stdout).unwrap();
+    assert!(said.contains("holds: 60000 records"), "{said}");
+    let silent = String::from_utf8(elsewhere.stderr).unwrap();
+    assert!(!silent.contains('\r') && !silent.contains("MiB"), "{silent}");
+
+    let command = format!("{} verify --data-dir {path}", binary().display());
+    let terminal = std::process::Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .stdin(std::process::Stdio::null())
+        .output();
+    let output = match terminal {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("SKIPPED: a_bar_is_drawn_on_a_terminal: there is no script (bsdutils)");
+            return;
+        }
+        output => output.unwrap(),
+    };
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}");
+    let (bars, rest) = said.split_once("\r\x1b[K").unwrap_or_else(|| panic!("no bar: {said}"));
+    assert!(
+        bars.contains("\r[") && bars.contains(" %  ") && bars.ends_with(" MiB"),
+        "{bars:?}"
+    );
+    assert!(
+        rest.contains("holds: 60000 records") && !rest.contains("MiB"),
+        "{rest:?}"
+    );
 }
 
 #[test]

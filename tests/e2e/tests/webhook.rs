@@ -64,6 +64,21 @@ fn what_is_refused_for_good_is_kept_listed_and_handed_over_again() {
     assert_eq!(letter["sink"], "webhook.siem");
     assert_eq!(letter["event"]["event_name"], "bad");
     assert!(letter["reason"].as_str().unwrap().contains("422"), "{letter}");
+    // It is compared with the journal once that is signed, and one that was changed is found.
+    eventually("compared", PATIENCE, || {
+        let report: serde_json::Value =
+            serde_json::from_str(&agent.run(&["verify", "--json"]).expect(0).stdout).ok()?;
+        (report["counts"]["letters"] == 1).then_some(())
+    });
+    let file = agent.data_dir().join("dlq/webhook.siem.jsonl");
+    let text = std::fs::read_to_string(&file).unwrap();
+    for (was, is) in [("422", "400"), ("\"bad\"", "\"sad\"")] {
+        std::fs::write(&file, text.replace(was, is)).unwrap();
+        let output = agent.run(&["verify"]).expect(1);
+        let seq = format!("tampered: dlq/webhook.siem.jsonl: seq {}", letter["seq"]);
+        assert!(output.stdout.contains(&seq), "{}", output.stdout);
+    }
+    std::fs::write(&file, &text).unwrap();
     let output = agent.run(&["dlq", "replay", "webhook.none"]).expect(2);
     assert!(output.stderr.contains("only of webhook.siem"), "{}", output.stderr);
     *mended.lock().unwrap() = true;

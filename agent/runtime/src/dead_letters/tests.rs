@@ -68,6 +68,7 @@ fn a_letter_is_one_line_that_only_its_owner_reads() {
         "received_time",
         "salt",
         "event",
+        "crc",
     ] {
         assert!(names.contains(&name), "{name}");
     }
@@ -80,6 +81,23 @@ fn a_letter_is_one_line_that_only_its_owner_reads() {
         "canonical"
     );
     assert_eq!(sinks(dir.path()).unwrap(), ["hook.a"]);
+}
+
+#[test]
+fn letters_of_before_the_checksum_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut letters = DeadLetters::new(dir.path(), "hook.a");
+    refuse(&mut letters, &events(7, 2));
+    let path = dir.path().join("dlq/hook.a.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let old: String = text
+        .lines()
+        .map(|line| format!("{}}}\n", line.rsplit_once(",\"crc\":").unwrap().0))
+        .collect();
+    std::fs::write(&path, old).unwrap();
+    assert_eq!(seqs(dir.path()), [Some(7), Some(8)]);
+    assert_eq!(request_replay(dir.path(), "hook.a", &[]).unwrap(), 2);
+    assert_eq!(chunks(&mut letters, 10), [[7, 8]]);
 }
 
 #[test]

@@ -42,6 +42,7 @@ impl Check<'_> {
                     .fault(Fault::at(&remembered.place, end, remembered.seq - 1, None, what));
             }
         }
+        self.letters_left(end, running);
         if let Some(rows) = self.rows.take() {
             rows.finish(end, running, &self.absences, self.report)?;
         }

@@ -5,6 +5,7 @@ use auditmon_merkle::{TILE_WIDTH, TileId, leaf_hash};
 
 use super::Check;
 use crate::files::Generation;
+use crate::letters::Letter;
 use crate::report::{CouldNot, Fault};
 use crate::tiles::TileFile;
 use crate::trees::{Said, Verdict, Witness};
@@ -66,6 +67,7 @@ impl Check<'_> {
             }
             self.remembered.pop();
         }
+        self.compare_letters(seq, &said);
         self.seq += 1;
         self.report.counts.records += 1;
         if self.seq.is_multiple_of(u64::from(TILE_WIDTH) * u64::from(TILE_WIDTH)) {
@@ -75,6 +77,58 @@ impl Check<'_> {
             self.compare_roots()?;
         }
         Ok(())
+    }
+
+    /// Dead letters of a record, by the leaf that each says its event has.
+    fn compare_letters(&mut self, seq: u64, said: &Said) {
+        while let Some((letter, rest)) = self.letters.split_last()
+            && letter.seq <= seq
+        {
+            self.letters = rest;
+            // The row only counts where the journal has nothing.
+            let [own @ .., row] = &said.hashes;
+            let known = match own.iter().all(Option::is_none) {
+                true => std::slice::from_ref(row),
+                false => own,
+            };
+            if letter.seq < seq || known.iter().all(Option::is_none) {
+                self.unseen_letters += 1;
+                continue;
+            }
+            self.report.counts.letters += 1;
+            if !known.contains(&Some(letter.hash)) {
+                let id = said.ids.iter().flatten().next().copied();
+                self.letter_fault(*letter, id, "not the event that the journal has");
+            }
+        }
+    }
+
+    fn letter_fault(&mut self, letter: Letter, id: Option<[u8; 16]>, what: &str) {
+        let place = self.setting.letters.files.get(usize::from(letter.file));
+        let place = place.map_or("dlq", String::as_str);
+        let what = format!("line {}: {what}", letter.line);
+        self.report.fault(Fault::at(place, letter.seq, letter.seq, id, what));
+    }
+
+    /// Dead letters that are left when the journal, of `end` records, is over.
+    pub(super) fn letters_left(&mut self, end: u64, running: bool) {
+        for letter in std::mem::take(&mut self.letters) {
+            if letter.seq < end {
+                self.unseen_letters += 1;
+            } else if !running {
+                self.letter_fault(
+                    *letter,
+                    None,
+                    "the journal hasn't this event: it was cut off or put back",
+                );
+            }
+        }
+        if self.unseen_letters > 0 {
+            self.report.unseen(format!(
+                "{}: whether {} dead letters are as they were: of their records not even a leaf is left",
+                self.setting.generation.origin, self.unseen_letters
+            ));
+        }
     }
 
     /// Tiles above level 0, as they fill up.

@@ -4,7 +4,9 @@
 
 mod flips;
 mod journal;
+mod letters;
 mod model;
 mod proofs;
+mod rotation;
 mod rows;
 mod tampering;

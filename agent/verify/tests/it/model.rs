@@ -58,6 +58,8 @@ pub struct Seg {
     pub frames: Vec<(bool, Vec<Rec>)>,
     /// Only its leaves are left.
     pub expired: bool,
+    /// Only hashes over many of its records are left.
+    pub collapsed: bool,
 }
 
 impl Seg {
@@ -79,9 +81,13 @@ pub struct Model {
     /// The store's position, if there is one.
     pub stored: Option<Position>,
     pub positions: BTreeMap<String, Position>,
+    /// Dead letters: a file's name, and its lines.
+    pub letters: BTreeMap<String, String>,
     /// The newest segment is cut behind a mark; else it was killed.
     pub ended: bool,
     pub key: Ed25519Signer,
+    /// Keys of before.
+    pub former: Vec<Ed25519Signer>,
     /// What sources remember, by key.
     states: BTreeMap<Vec<u8>, Vec<u8>>,
     made: u64,
@@ -102,8 +108,10 @@ impl Model {
             rows: BTreeMap::new(),
             stored: None,
             positions: BTreeMap::new(),
+            letters: BTreeMap::new(),
             ended: true,
             key: Ed25519Signer::from_seed(ORIGIN, &[1; 32]).unwrap(),
+            former: Vec::new(),
             states: BTreeMap::new(),
             made: 0,
         }
@@ -234,7 +242,7 @@ impl Model {
         self.segs.push(Seg {
             first,
             frames,
-            expired: false,
+            ..Seg::default()
         });
     }
 
@@ -252,6 +260,13 @@ impl Model {
         self.notes.push(checkpoint.sign(&[&self.key]).unwrap());
     }
 
+    /// A new key signs from now on.
+    pub fn rotate(&mut self) {
+        let seed = [11 + self.former.len() as u8; 32];
+        let new = Ed25519Signer::from_seed(ORIGIN, &seed).unwrap();
+        self.former.push(std::mem::replace(&mut self.key, new));
+    }
+
     /// A position behind all records.
     pub fn position(&self) -> Position {
         let seq = self.size();
@@ -267,6 +282,26 @@ impl Model {
         let events = self.records().filter(|(_, rec)| rec.prefix.kind != Kind::State);
         self.rows = events.map(|(seq, rec)| (seq, rec.clone())).collect();
         self.stored = Some(self.position());
+    }
+
+    /// A dead letter of a record, with its line feed.
+    pub fn letter(&self, seq: u64) -> String {
+        let rec = self.rec(seq);
+        let event = String::from_utf8(rec.payload.clone()).unwrap();
+        let nanos = rec.prefix.received_ns - BEGIN;
+        assert!(nanos < 60_000_000_000);
+        let time = format!(
+            "2026-01-01T00:00:{:02}.{:09}Z",
+            nanos / 1_000_000_000,
+            nanos % 1_000_000_000
+        );
+        let line = format!(
+            "{{\"seq\":{seq},\"origin\":\"{ORIGIN}\",\"event_id\":\"{}\",\"reason\":\"422 No\",\
+             \"time\":\"2026-01-01T00:01:00.000Z\",\"received_time\":\"{time}\",\"salt\":\"{:032x}\",\"event\":{event}",
+            rec.id(),
+            u128::from_be_bytes(rec.salt)
+        );
+        with_crc(&line)
     }
 
     pub fn vkey(&self) -> String {
@@ -292,19 +327,30 @@ impl Model {
             format!("{}\n", *self.key.private_text()).as_bytes(),
         );
         put(dir.join("keys/log.vkey"), format!("{}\n", self.vkey()).as_bytes());
+        if !self.former.is_empty() {
+            let lines = self.former.iter().map(|key| format!("{}\n", key.verifier().vkey()));
+            put(dir.join("keys/log.old.vkey"), lines.collect::<String>().as_bytes());
+        }
         for (name, position) in &self.positions {
             put(dir.join("positions").join(name), &position.encode());
+        }
+        for (name, lines) in &self.letters {
+            put(dir.join("dlq").join(name), lines.as_bytes());
         }
         let mut tree = Tiler::new();
         let newest = self.segs.len() - 1;
         for (at, seg) in self.segs.iter().enumerate() {
             let path = |ending: &str| generation.join(format!("seg/{:020}.{ending}", seg.first));
-            if !seg.expired {
+            if seg.collapsed {
+                let _ = std::fs::remove_file(path("seg"));
+                let _ = std::fs::remove_file(path("leaf"));
+                put(path("sub"), &sub_bytes(seg));
+            } else if !seg.expired {
                 put(path("seg"), &self.segment_bytes(seg, at == newest));
             } else {
                 let _ = std::fs::remove_file(path("seg"));
             }
-            if at < newest && !(leave.leaves && path("leaf").exists()) {
+            if at < newest && !seg.collapsed && !(leave.leaves && path("leaf").exists()) {
                 let leaves: Vec<u8> = seg.records().flat_map(Rec::leaf).collect();
                 put(path("leaf"), &leaves);
             }
@@ -373,6 +419,32 @@ impl Model {
         tx.commit().unwrap();
         db.close().unwrap();
     }
+}
+
+/// What a segment collapses to.
+pub fn sub_bytes(seg: &Seg) -> Vec<u8> {
+    let mut range = auditmon_merkle::Range::new(seg.first);
+    for rec in seg.records() {
+        range.push(rec.hash()).unwrap();
+    }
+    let mut bytes = [seg.first.to_be_bytes(), (seg.end() - 1).to_be_bytes()].concat();
+    for (_, hash) in range.subtrees() {
+        bytes.extend(hash.as_bytes());
+    }
+    bytes
+}
+
+/// Ends the line of a dead letter.
+pub fn with_crc(line: &str) -> String {
+    let mut crc = !0_u32;
+    for byte in line.bytes() {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            // CRC32C, lowest bit first.
+            crc = (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+        }
+    }
+    format!("{line},\"crc\":\"{:08x}\"}}\n", !crc)
 }
 
 /// Brings the store's counts up to what its rows are.

@@ -5,7 +5,7 @@ use auditmon_merkle::split_checkpoints;
 use auditmon_verify::{ProveError, ProveRequest, prove};
 use serde_json::json;
 
-use crate::model::{Dir, Leave, Model, canonical, leaf_file, seg};
+use crate::model::{Dir, Leave, Model, canonical, leaf_file, seg, sub_bytes};
 
 /// Of a segment in the middle, an event.
 const EVENT: u64 = 300;
@@ -534,14 +534,7 @@ fn subtrees_stand_for_a_collapsed_segment() {
     model.stored = None;
     model.segs[0].expired = true;
     let mut dir = Dir::of(&model);
-    let mut range = auditmon_merkle::Range::new(0);
-    for rec in model.segs[0].records() {
-        range.push(rec.hash()).unwrap();
-    }
-    let mut bytes = [0_u64.to_be_bytes(), 253_u64.to_be_bytes()].concat();
-    for (_, hash) in range.subtrees() {
-        bytes.extend(hash.as_bytes());
-    }
+    let bytes = sub_bytes(&model.segs[0]);
     let sub = dir.file(&leaf_file(0).replace(".leaf", ".sub"));
     std::fs::write(&sub, &bytes).unwrap();
     std::fs::remove_file(dir.file(&leaf_file(0))).unwrap();
