@@ -234,6 +234,10 @@ pub trait EventReader: Send + Sync + 'static {
     async fn get(&self, id: Uuid) -> Result<Found, ReadError>;
     /// Seq up to which it has stored this journal: each event below is here, or was. 0 if it has nothing of it.
     async fn position(&self, origin: &str) -> Result<u64, ReadError>;
+    /// Whether files of its own may still have what it deleted because it was erased.
+    fn has_remains(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

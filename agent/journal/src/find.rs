@@ -32,6 +32,8 @@ pub struct Place {
     pub seq: u64,
     /// When it was received, in ns since the Unix epoch.
     pub received_ns: u64,
+    /// What it is.
+    pub kind: Kind,
 }
 
 /// What [`Handle::find_event`](crate::Handle::find_event) came to.
@@ -276,6 +278,7 @@ impl Look<'_> {
         (prefix.event_id == *self.id && prefix.kind != Kind::State).then_some(Place {
             seq,
             received_ns: prefix.received_ns,
+            kind: prefix.kind,
         })
     }
 }

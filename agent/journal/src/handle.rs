@@ -113,6 +113,11 @@ impl Handle {
         self.shared.checkpoint()
     }
 
+    /// Whether checkpoints can be signed: there is a key, and no record is missing from the tree.
+    pub fn signs(&self) -> bool {
+        !self.shared.keys.lock().is_empty() && !self.shared.tree.lock().is_broken()
+    }
+
     /// A tile of the tree that the newest checkpoint covers, full or partial;
     /// `None` if that tree has none of this width. May read from disk.
     ///

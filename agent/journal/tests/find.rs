@@ -49,7 +49,14 @@ fn write(journal: &Journal, times: impl IntoIterator<Item = u64>) -> Vec<(u64, P
             push(&mut records, id(millis, 1), millis);
             let seq = journal.submit(records).unwrap().first_seq;
             let received_ns = received(millis);
-            (millis, Place { seq, received_ns })
+            (
+                millis,
+                Place {
+                    seq,
+                    received_ns,
+                    kind: Kind::Application,
+                },
+            )
         })
         .collect()
 }
@@ -126,6 +133,7 @@ fn each_of_a_frame_has_its_own_place() {
         let place = Place {
             seq: first + u64::from(n),
             received_ns: received(T0),
+            kind: Kind::Application,
         };
         assert_eq!(find(&journal.handle, &id(T0, n)), Search::Found(place));
     }

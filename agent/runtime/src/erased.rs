@@ -1,16 +1,34 @@
 //! Events that were erased since the start, or are about to be: what of them is in memory is handed over to no sink
 //! any more, and becomes no dead letter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use auditmon_core::subscription::Events;
+use auditmon_core::subscription::{Event, Events};
 use parking_lot::RwLock;
 use uuid::Uuid;
 
-/// Their places in the journal, with their ids.
+/// Who they are.
 pub(crate) struct ErasedEvents {
     origin: String,
-    events: RwLock<BTreeMap<u64, Uuid>>,
+    events: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Places in this journal, with their ids.
+    places: BTreeMap<u64, Uuid>,
+    /// Of other journals, or of which only dead letters know.
+    ids: BTreeSet<Uuid>,
+}
+
+impl Known {
+    fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.ids.is_empty()
+    }
+
+    fn has(&self, own: bool, event: &Event<'_>) -> bool {
+        own && self.places.contains_key(&event.seq) || self.ids.contains(&event.id)
+    }
 }
 
 impl ErasedEvents {
@@ -23,28 +41,37 @@ impl ErasedEvents {
     }
 
     pub(crate) fn add(&self, seq: u64, id: Uuid) {
-        self.events.write().insert(seq, id);
+        self.events.write().places.insert(seq, id);
     }
 
-    /// Whether the event of this journal at this place is one of them.
-    pub(crate) fn has(&self, origin: &str, seq: u64) -> bool {
-        let events = self.events.read();
-        !events.is_empty() && origin == self.origin && events.contains_key(&seq)
+    /// One whose place in this journal isn't known, or that has none.
+    pub(crate) fn add_id(&self, id: Uuid) {
+        self.events.write().ids.insert(id);
+    }
+
+    /// Whether the event at this place is one of them.
+    pub(crate) fn has(&self, events: &Events, seq: u64) -> bool {
+        let erased = self.events.read();
+        let own = events.origin() == self.origin;
+        !erased.is_empty() && events.get(seq).is_some_and(|event| erased.has(own, &event))
     }
 
     /// Whether a line has the id of one of them.
     pub(crate) fn is_named_in(&self, line: &[u8]) -> bool {
-        self.events.read().values().any(|id| names(line, id))
+        let erased = self.events.read();
+        let mut ids = erased.places.values().chain(&erased.ids);
+        ids.any(|id| names(line, id))
     }
 
     /// Without those that were erased; `None` if none was.
     pub(crate) fn without(&self, events: &Events) -> Option<Events> {
         let erased = self.events.read();
-        if erased.is_empty() || events.origin() != self.origin || !events.iter().any(|e| erased.contains_key(&e.seq)) {
+        let own = events.origin() == self.origin;
+        if erased.is_empty() || !events.iter().any(|event| erased.has(own, &event)) {
             return None;
         }
-        let places = events.iter().map(|event| event.seq);
-        let left: Vec<u64> = places.filter(|seq| !erased.contains_key(seq)).collect();
+        let left = events.iter().filter(|event| !erased.has(own, event));
+        let left: Vec<u64> = left.map(|event| event.seq).collect();
         Some(events.select(&left))
     }
 }

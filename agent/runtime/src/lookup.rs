@@ -116,6 +116,10 @@ impl EventReader for Lookup {
     async fn position(&self, origin: &str) -> Result<u64, ReadError> {
         self.store.position(origin).await
     }
+
+    fn has_remains(&self) -> bool {
+        self.store.has_remains()
+    }
 }
 
 #[cfg(test)]

@@ -52,6 +52,11 @@ impl StoreReader {
         }
     }
 
+    /// See [`EventReader::has_remains`].
+    pub(crate) fn has_remains(&self) -> bool {
+        self.current().is_ok_and(|reader| reader.has_remains())
+    }
+
     fn current(&self) -> Result<Arc<dyn EventReader>, ReadError> {
         let current = self.0.current.read().as_ref().map(|(_, reader)| reader.clone());
         current.ok_or_else(|| ReadError::Store("it is not at work; /healthz says why".to_owned()))

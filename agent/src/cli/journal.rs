@@ -105,13 +105,15 @@ fn erase(context: &Context, event_id: &str, reason: &str) -> Result<ExitCode, Fa
     let path = format!("/journal/erase?{query}");
     let asked = small_runtime()?.block_on(admin::ask_json::<Erasure>(&context.data_dir, Method::POST, &path))?;
     let erasure = asked.ok_or_else(|| admin::none_runs(&context.data_dir))?;
-    let seq = erasure.seq;
+    let letters = erasure.letters;
     eprintln!(
-        "auditmon: event {id}: seq {seq}: {}",
-        match (erasure.before, erasure.letters) {
-            (true, _) => "nothing of it was left: it was erased before, or removed by retention".to_owned(),
-            (false, 0) => "erased".to_owned(),
-            (false, letters) => format!("erased, and taken out of the dead letters ({letters})"),
+        "auditmon: event {id}: {}",
+        match erasure.seq {
+            None => format!("taken out of the dead letters ({letters})"),
+            Some(seq) if erasure.before =>
+                format!("seq {seq}: nothing of it was left: it was erased before, or removed by retention"),
+            Some(seq) if letters == 0 => format!("seq {seq}: erased"),
+            Some(seq) => format!("seq {seq}: erased, and taken out of the dead letters ({letters})"),
         }
     );
     for note in erasure.notes {

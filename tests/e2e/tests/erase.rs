@@ -327,3 +327,121 @@ fn who_verifies_beside_it_is_never_misled() {
     let verified: Value = serde_json::from_str(&verified.stdout).unwrap();
     assert_eq!(verified["counts"]["erased"], 8);
 }
+
+/// Fills segments until that is true.
+fn fill(agent: &Agent, mut until: impl FnMut() -> bool) {
+    let filler =
+        json!({"event_name": "filler", "username": "carol", "event_data": {"long": "x".repeat(20_000)}}).to_string();
+    eventually("enough is written", PATIENCE, || {
+        let _ = agent.post(filler.clone()).expect(201);
+        until().then_some(())
+    });
+}
+
+/// Changes a byte of the marker in the journal.
+fn damage(agent: &Agent, marker: &str) {
+    let segment = files_with(&agent.data_dir().join("journal"), marker).remove(0);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes
+        .windows(marker.len())
+        .position(|window| window == marker.as_bytes());
+    bytes[at.unwrap()] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+}
+
+#[test]
+fn a_store_that_was_off_loses_the_row_even_if_the_declaration_has_expired() {
+    let on = "journal: {segment_size: 64KiB, keep: {age: 1s}}\n";
+    let mut agent = Agent::builder().config(on).start();
+    let marker = "unmistakable-2b8d";
+    let id = post(&agent, "secret", marker);
+    let _ = agent.await_events("?event_name=secret", 1);
+    assert_eq!(agent.stop(), 0);
+    agent.rewrite(&format!("{on}sinks: {{store: {{enabled: false}}}}\n"));
+    agent.start_again();
+    for _ in 0..2 {
+        let output = agent.run(&["journal", "erase", &id, "--reason", "why"]).expect(0);
+        assert!(output.stderr.contains(": erased\n"), "{}", output.stderr);
+        assert!(output.stderr.contains("no store is at work"), "{}", output.stderr);
+    }
+    // What said so goes, and the store will not be told of it.
+    fill(&agent, || {
+        !agent.run(&["journal", "dump"]).stdout.contains("journal.erasure")
+    });
+    let again = agent.run(&["journal", "erase", UNKNOWN, "--reason", "why"]).expect(1);
+    assert!(again.stderr.contains("the store is off"), "{}", again.stderr);
+    assert_eq!(agent.stop(), 0);
+    assert_eq!(names(&files_with(agent.data_dir(), marker)), ["events.db"]);
+    agent.rewrite(on);
+    agent.start_again();
+    eventually("the row is gone", PATIENCE, || {
+        files_with(agent.data_dir(), marker).is_empty().then_some(())
+    });
+}
+
+#[test]
+fn what_is_damaged_is_not_called_gone() {
+    let agent = Agent::builder().config("journal: {segment_size: 64KiB}\n").start();
+    let marker = "unmistakable-c04e";
+    let id = post(&agent, "secret", marker);
+    fill(&agent, || sealed(&agent) > 0);
+    let segment = files_with(&agent.data_dir().join("journal"), marker).remove(0);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes
+        .windows(marker.len())
+        .position(|window| window == marker.as_bytes());
+    bytes[at.unwrap()] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    // The second time its row is gone, too.
+    for _ in 0..2 {
+        let output = agent.run(&["journal", "erase", &id, "--reason", "why"]).expect(0);
+        assert!(output.stderr.contains("the record can't be read"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn what_can_not_be_signed_is_not_declared() {
+    let mut agent = Agent::start();
+    let marker = "unmistakable-77aa";
+    let _ = post(&agent, "damaged", marker);
+    let id = post(&agent, "one", "two");
+    let _ = agent.await_events("?event_name=one", 1);
+    agent.kill();
+    // Without it and its leaf there is no tree.
+    damage(&agent, marker);
+    agent.start_again();
+    let refused = agent.run(&["journal", "erase", &id, "--reason", "why"]).expect(1);
+    assert!(
+        refused.stderr.contains("no checkpoint can be signed"),
+        "{}",
+        refused.stderr
+    );
+    let _ = agent.get(&format!("/api/v1/events/{id}")).expect(200);
+    let told = agent.run(&["journal", "dump"]).stdout;
+    assert!(!told.contains("journal.erasure"));
+}
+
+#[test]
+fn a_letter_of_what_nobody_knows_any_more_is_taken_out() {
+    let receiver = Receiver::start(|_| 422_u16);
+    let mut agent = Agent::builder().config(&config(&receiver)).start();
+    let id = post(&agent, "secret", "marker");
+    let list = |agent: &Agent| agent.run(&["dlq", "list"]).stdout;
+    eventually("it is a dead letter", PATIENCE, || {
+        list(&agent).contains(&id).then_some(())
+    });
+    assert_eq!(agent.stop(), 0);
+    // As one of an event whose row and leaf are gone.
+    let path = agent.data_dir().join("dlq/webhook.siem.jsonl");
+    let letters = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, letters.replace(&id, UNKNOWN)).unwrap();
+    agent.start_again();
+    let output = agent.run(&["journal", "erase", UNKNOWN, "--reason", "why"]).expect(0);
+    assert!(
+        output.stderr.contains("taken out of the dead letters (1)"),
+        "{}",
+        output.stderr
+    );
+    assert!(!list(&agent).contains(UNKNOWN));
+    let _ = agent.run(&["journal", "erase", UNKNOWN, "--reason", "why"]).expect(1);
+}

@@ -2,9 +2,11 @@
 //! crash can't come between the two.
 //!
 //! What was deleted is overwritten in the pages of the file (`secure_delete`), but the write-ahead log still has the
-//! pages as they were: it is emptied afterwards, by itself or once nobody reads it any more.
+//! pages as they were: it is emptied afterwards, and after each start, as soon as nobody reads it any more. A task of
+//! its own does that: a write that takes too long is given up, and this must not be.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use auditmon_core::Kind;
@@ -15,6 +17,7 @@ use auditmon_journal::format::source_hash;
 use serde::Deserialize;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
+use tokio::sync::Notify;
 
 use crate::database::{BUSY, Database};
 use crate::rows::place;
@@ -27,6 +30,25 @@ const SHORT: Duration = Duration::from_millis(250);
 
 /// The event that says so.
 const ERASURE: &str = "journal.erasure";
+
+/// The write-ahead log, as far as erasing goes.
+#[derive(Default)]
+pub(crate) struct Log {
+    has_remains: AtomicBool,
+    told: Notify,
+}
+
+impl Log {
+    /// It may have what was deleted; for whoever holds the writing connection, before the commit.
+    pub(crate) fn taint(&self) {
+        self.has_remains.store(true, Ordering::Release);
+        self.told.notify_one();
+    }
+
+    pub(crate) fn has_remains(&self) -> bool {
+        self.has_remains.load(Ordering::Acquire)
+    }
+}
 
 /// What it says; the rest is for people.
 #[derive(Deserialize)]
@@ -78,7 +100,7 @@ pub(crate) async fn delete(
 }
 
 /// Moves the write-ahead log into the file and empties it; false while somebody reads what is in it.
-pub(crate) async fn empty_log(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+async fn empty_log(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     // Whoever reads long, such as a backup, must not hold up the rows to come.
     patience(connection, SHORT).await?;
     let busy: Result<i64, _> = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -96,22 +118,28 @@ async fn patience(connection: &mut SqliteConnection, time: Duration) -> Result<(
     Ok(())
 }
 
-/// Tries again until the log is empty.
-pub(crate) async fn empty_log_later(database: Arc<Database>) {
+/// Empties the log whenever it may have what was deleted, until aborted.
+pub(crate) async fn keep_empty(database: Arc<Database>, log: Arc<Log>) {
     loop {
-        tokio::time::sleep(PAUSE).await;
-        match empty(&database).await {
-            Ok(true) => return,
-            Ok(false) => {}
-            // The driver of the sink meets the same fault and reports it.
-            Err(error) => tracing::debug!("after an erasure: {error}"),
+        log.told.notified().await;
+        while log.has_remains() {
+            match empty(&database, &log).await {
+                Ok(true) => break,
+                Ok(false) => {}
+                // The driver of the sink meets the same fault and reports it.
+                Err(error) => tracing::debug!("after an erasure: {error}"),
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
-async fn empty(database: &Database) -> Result<bool, PluginError> {
+async fn empty(database: &Database, log: &Log) -> Result<bool, PluginError> {
     let mut writer = database.writer().await?;
-    empty_log(&mut writer)
+    let emptied = empty_log(&mut writer)
         .await
-        .map_err(|error| database.fault("cleaned after an erasure", &error))
+        .map_err(|error| database.fault("cleaned after an erasure", &error))?;
+    // Nothing was committed since: the connection is held.
+    log.has_remains.fetch_and(!emptied, Ordering::AcqRel);
+    Ok(emptied)
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::cursor::{Cursor, Order};
 use crate::database::{INTERRUPT, code, options};
+use crate::erasure::Log;
 use crate::plan::{From, Path, Wanted};
 use crate::rows::SEQ_BITS;
 
@@ -32,6 +33,7 @@ pub(crate) struct Reader {
     file: PathBuf,
     pool: SqlitePool,
     time_limit: Duration,
+    log: Arc<Log>,
 }
 
 /// Stops a statement at its time limit, or when nobody waits for it any more.
@@ -62,7 +64,13 @@ impl Reader {
             file: file.to_owned(),
             pool,
             time_limit,
+            log: Arc::default(),
         }
+    }
+
+    /// What whoever deletes tells of.
+    pub(crate) fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.log)
     }
 
     pub(crate) async fn close(&self) {
@@ -221,5 +229,9 @@ impl EventReader for Reader {
             .await
             .map_err(|error| self.fault(&error))?;
         Ok(seq.map_or(0, i64::unsigned_abs))
+    }
+
+    fn has_remains(&self) -> bool {
+        self.log.has_remains()
     }
 }

@@ -14,7 +14,8 @@ pub(crate) async fn remembered(file: &Path) -> Result<Vec<Position>, PluginError
         return Ok(Vec::new());
     }
     let read = async {
-        let mut connection = options(file).create_if_missing(false).connect().await?;
+        // Commands of root's ask, too: the file is the agent's, and so is what a kill left in its log.
+        let mut connection = options(file).read_only(true).create_if_missing(false).connect().await?;
         let is_store: bool = sqlx::query_scalar(
             "SELECT count(*) = 2 FROM sqlite_schema WHERE type = 'table' AND name IN ('events', 'position')",
         )

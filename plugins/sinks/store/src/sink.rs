@@ -17,7 +17,7 @@ use sqlx::{Connection as _, Row as _};
 
 use crate::config::Retention;
 use crate::database::Database;
-use crate::erasure;
+use crate::erasure::{self, Log};
 use crate::metrics::{KINDS, Metrics};
 use crate::reader::Reader;
 use crate::retention;
@@ -33,6 +33,7 @@ pub(crate) struct Store {
     pruning: Option<tokio::task::AbortHandle>,
     /// Empties the log after an erasure; ends with the sink.
     emptying: Option<tokio::task::AbortHandle>,
+    log: Arc<Log>,
 }
 
 impl Store {
@@ -54,6 +55,7 @@ impl Store {
         let reader = Arc::new(Reader::new(database.file()));
         Ok(Self {
             database,
+            log: reader.log(),
             reader,
             retention,
             metrics,
@@ -78,6 +80,15 @@ impl Store {
         }
     }
 
+    fn begin_emptying(&mut self) {
+        if self.emptying.as_ref().is_none_or(tokio::task::AbortHandle::is_finished) {
+            let run = erasure::keep_empty(Arc::clone(&self.database), Arc::clone(&self.log));
+            self.emptying = Some(tokio::spawn(run).abort_handle());
+        }
+        // A kill may have come between an erasure and the emptying.
+        self.log.taint();
+    }
+
     fn end_tasks(&mut self) {
         for task in [self.pruning.take(), self.emptying.take()].into_iter().flatten() {
             task.abort();
@@ -87,17 +98,8 @@ impl Store {
     async fn store(&mut self, events: &Events, end: &Position) -> Result<(), PluginError> {
         let mut writer = self.database.writer().await?;
         let _timer = self.metrics.insert_seconds.start_timer();
-        let stored = store(&mut writer, events, end).await;
-        let emptied = match &stored {
-            // Committed: that the log can't be emptied now keeps nothing from being stored.
-            Ok(stored) if stored.deleted > 0 => erasure::empty_log(&mut writer).await.unwrap_or(false),
-            _ => true,
-        };
+        let stored = store(&mut writer, events, end, &self.log).await;
         drop(writer);
-        if !emptied && self.emptying.as_ref().is_none_or(tokio::task::AbortHandle::is_finished) {
-            let later = erasure::empty_log_later(Arc::clone(&self.database));
-            self.emptying = Some(tokio::spawn(later).abort_handle());
-        }
         match stored {
             Ok(Stored { rows, deleted }) => {
                 let signed = |count| i64::try_from(count).unwrap_or(0);
@@ -137,6 +139,7 @@ impl Sink for Store {
         match position {
             Ok(position) => {
                 self.begin_pruning();
+                self.begin_emptying();
                 Ok(Start::Own(position))
             }
             Err(error) => {
@@ -213,7 +216,12 @@ struct Stored {
 
 /// Stores what is new of a batch, deletes what it says was erased, and moves the position to its end. A dropped
 /// future takes the transaction back.
-async fn store(connection: &mut SqliteConnection, events: &Events, end: &Position) -> Result<Stored, Failed> {
+async fn store(
+    connection: &mut SqliteConnection,
+    events: &Events,
+    end: &Position,
+    log: &Log,
+) -> Result<Stored, Failed> {
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
     let (number, from) = place_of(&mut tx, events.origin()).await?;
     if end.seq <= from {
@@ -250,6 +258,10 @@ async fn store(connection: &mut SqliteConnection, events: &Events, end: &Positio
     .bind(end.leaf_hash.as_slice())
     .execute(&mut *tx)
     .await?;
+    if deleted > 0 {
+        // Before the commit: behind it this future may be given up.
+        log.taint();
+    }
     tx.commit().await?;
     Ok(Stored {
         rows: events_new.len() as u64,

@@ -96,7 +96,7 @@ impl Life {
     /// Puts refused events into the dead-letter file.
     pub(super) fn keep_refused(&mut self, events: &Events, refused: &[RefusedEvent]) -> Result<(), PluginError> {
         let Some(last) = refused.last() else { return Ok(()) };
-        let erased = |seq| self.driver.hot.erased.has(events.origin(), seq);
+        let erased = |seq| self.driver.hot.erased.has(events, seq);
         let dropped = self.letters.append(events, refused, erased).map_err(|error| {
             PluginError::transient(format!(
                 "refused events can't be written to the dead-letter file: {error}"

@@ -85,6 +85,20 @@ async fn what_is_refused_after_it_was_erased_becomes_no_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_by_its_id_alone_becomes_no_letter_either() {
+    let agent = Agent::new();
+    agent.emit(4).await;
+    let hot = Arc::clone(&agent.hot);
+    let sink = Fake::new(Keeps::Cursor, move |events| {
+        hot.erased.add_id(events.get(1).unwrap().id);
+        Act::Refuse(events.iter().map(|event| event.seq).collect())
+    });
+    let mut life = agent.life("s", delivery(), sink);
+    life.step_for_test().await;
+    assert_eq!(letters(&agent), [0, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_memory_has_of_it_is_read_anew() {
     let agent = Agent::new();
     agent.emit(3).await;

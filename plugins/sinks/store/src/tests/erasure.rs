@@ -1,5 +1,7 @@
 //! What the journal says was erased.
 
+use std::task::Poll;
+
 use auditmon_core::event::{Data, Draft, Kind};
 use auditmon_core::plugin::Sink as _;
 use auditmon_core::reader::Found;
@@ -69,7 +71,10 @@ async fn the_row_goes_with_the_event_that_says_so_and_leaves_no_bytes() {
     assert_eq!(place.metric("auditmon_store_rows", None), 10.0);
     let found = store.reader().get(id.parse().unwrap()).await.unwrap();
     assert!(matches!(found, Found::Missing));
-    assert!(!is_anywhere(&place), "neither in the file nor in its log");
+    eventually("neither in the file nor in its log", || {
+        (!is_anywhere(&place)).then_some(())
+    })
+    .await;
     // It comes again, as after a crash.
     store.write(&journal.events(0)).await.unwrap();
     assert_eq!(place.number("SELECT count(*) FROM events"), 10);
@@ -91,9 +96,69 @@ async fn a_reader_in_the_way_delays_the_emptying_of_the_log() {
     .await;
     store.write(&journal.events(10)).await.unwrap();
     assert!(is_anywhere(&place), "the reader still needs it");
+    assert!(store.reader().has_remains());
     drop(reader);
-    eventually("it is gone", || (!is_anywhere(&place)).then_some(())).await;
+    eventually("it is gone", || (!store.reader().has_remains()).then_some(())).await;
+    assert!(!is_anywhere(&place));
     Box::new(store).close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_given_up_leaves_nothing_in_the_log() {
+    let (journal, place) = (Journal::new(), Place::new());
+    let id = secret(&journal).await;
+    let mut store = place.with(&[&journal]).await;
+    eventually("the start has emptied it", || {
+        (!store.reader().has_remains()).then_some(())
+    })
+    .await;
+    let said = serde_json::json!({"seq": 3, "event_id": id});
+    say(&journal, None, Kind::Agent, said).await;
+    let events = journal.events(10);
+    // Who reads keeps the log from being emptied.
+    let reading = place.sqlite();
+    reading.execute_batch("BEGIN; SELECT count(*) FROM events").unwrap();
+    let mut write = store.write(&events);
+    // Given up as soon as the row has gone.
+    let gone = || place.number("SELECT count(*) FROM events WHERE seq = 3") == 0;
+    while !gone() {
+        let _ = std::future::poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx).is_ready())).await;
+        tokio::task::yield_now().await;
+    }
+    drop(write);
+    drop(reading);
+    eventually("it is emptied", || (!is_anywhere(&place)).then_some(())).await;
+    drop(store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_kill_left_in_the_log_goes_with_the_next_start() {
+    let (journal, place, after) = (Journal::new(), Place::new(), Place::new());
+    let _ = secret(&journal).await;
+    let store = place.with(&[&journal]).await;
+    eventually("the start has emptied it", || {
+        (!store.reader().has_remains()).then_some(())
+    })
+    .await;
+    place
+        .sqlite()
+        .execute_batch("PRAGMA secure_delete = ON; DELETE FROM events WHERE seq = 3")
+        .unwrap();
+    let log = |place: &Place| place.file().with_file_name("events.db-wal");
+    for (from, to) in [(place.file(), after.file()), (log(&place), log(&after))] {
+        std::fs::copy(from, to).unwrap();
+    }
+    assert!(is_anywhere(&after));
+    // Whoever only asks leaves it as it is.
+    let length = log(&after).metadata().unwrap().len();
+    let found = crate::remembered::remembered(&after.file()).await.unwrap();
+    assert_eq!((found.len(), found[0].seq), (1, 10));
+    assert_eq!(log(&after).metadata().unwrap().len(), length);
+    let mut again = after.build().await.unwrap();
+    again.start(journal.handle.origin()).await.unwrap();
+    eventually("it is gone", || (!is_anywhere(&after)).then_some(())).await;
+    Box::new(again).close().await.unwrap();
+    drop(store);
 }
 
 #[tokio::test(flavor = "multi_thread")]
