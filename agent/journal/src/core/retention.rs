@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::Core;
 use super::upkeep::duration_ns;
-use super::{Core, TICK};
 use crate::fault::Fault;
 use crate::format::{LEAF, PREFIX, Prefix};
 use crate::fs::read_full_at;
@@ -26,6 +26,9 @@ pub(crate) struct Declared {
     since_ns: u64,
     expired: Vec<Candidate>,
 }
+
+/// How often it is looked whether what is to go is signed.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// How long a journal without room waits at least for the signature under what it
 /// said to be gone; two intervals of checkpoints if that is longer. A volume so full that no checkpoint can be written may need the room
@@ -81,7 +84,8 @@ impl Core {
         let patience = UNSIGNED.max(self.options.checkpoint_interval * 2);
         if signs && signed < declared.signed_at && !(full && waited >= duration_ns(patience)) {
             self.declared = Some(declared);
-            self.upkeep.retention_ns = self.upkeep.retention_ns.min(self.now.mono_ns + duration_ns(TICK));
+            let soon = self.now.mono_ns + duration_ns(LOOK);
+            self.upkeep.retention_ns = self.upkeep.retention_ns.min(soon);
             return false;
         }
         self.remove(&declared.expired);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::retention::LOOK;
 use super::{Core, Done, Refused, TICK, Time};
 use crate::collapse;
 use crate::fault::Fault;
@@ -187,7 +188,7 @@ impl Core {
 
     /// Refuses submissions from now on.
     pub(crate) fn pause_for(&mut self, reason: PauseReason) {
-        self.pause.retry_ns = self.now.mono_ns + duration_ns(TICK);
+        self.pause.retry_ns = self.next_retry();
         if self.pause.reason == Some(reason) {
             return;
         }
@@ -248,6 +249,12 @@ impl Core {
         }
     }
 
+    /// When a pause is looked at again: soon, if what makes room is to be signed first.
+    fn next_retry(&self) -> u64 {
+        let pace = if self.declared.is_some() { LOOK } else { TICK };
+        self.now.mono_ns + duration_ns(pace)
+    }
+
     fn look_at_pause(&mut self) {
         let give_up = duration_ns(self.options.give_up);
         self.pause.give_up_before(self.now.mono_ns.saturating_sub(give_up));
@@ -257,7 +264,7 @@ impl Core {
         if self.now.mono_ns < self.pause.retry_ns {
             return;
         }
-        self.pause.retry_ns = self.now.mono_ns + duration_ns(TICK);
+        self.pause.retry_ns = self.next_retry();
         match reason {
             PauseReason::SyncFailed => return self.mend(),
             PauseReason::Reserve => {

@@ -51,6 +51,8 @@ pub(super) fn options(dir: &Path) -> Options {
     Options {
         segment_size: 64 << 10,
         reserve: 0,
+        // What goes at the size limit is signed first.
+        checkpoint_interval: Duration::from_millis(20),
         ..Options::new(dir, "h", Box::new(note))
     }
 }
