@@ -507,7 +507,9 @@ fn every_call_may_fail() {
         .iter()
         .filter(|(_, call)| call.file.starts_with("positions/"))
         .count();
-    println!("writes of positions: {positions} (no sink of this configuration keeps its position in a file)");
+    println!(
+        "writes of positions: {positions} (no sink of this configuration keeps its position in a file; see sink_positions)"
+    );
     for phase in [Phase::Create, Phase::Recover, Phase::Journal, Phase::Seal, Phase::Sign] {
         let count = calls.iter().filter(|(of, _)| *of == phase).count();
         println!("  {phase:?}: {count}");
