@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -200,6 +201,53 @@ fn a_full_disk_costs_no_event_and_no_hand() {
     );
     assert_eq!(agent.stop(), 0);
     agent.fsck();
+}
+
+/// What another program leaves no room for isn't the store's turn either, and readers need a file of its own.
+#[test]
+fn a_disk_that_is_full_to_the_last_byte_can_be_read() {
+    if !is_root("tmpfs::full_to_the_last_byte") {
+        return;
+    }
+    let place = place();
+    let volume = Volume::mount(&place.path().join("volume"), "400m");
+    let config = "journal: {reserve: 4MiB}\n";
+    let agent = Agent::builder().config(config).data_dir(volume.0.join("data")).start();
+    let mut fill = Fill::default();
+    let _ = agent.post(r#"{"event_name":"early","username":"early"}"#).expect(201);
+    let rows = |username: &str| {
+        let rows = agent.rows(&format!("SELECT count(*) FROM events WHERE username = '{username}'"));
+        rows[0][0].as_u64().unwrap()
+    };
+    // Nobody has read through the agent yet, so that no reader keeps open what it will need.
+    eventually("the store has it", PATIENCE, || (rows("early") == 1).then_some(()));
+
+    // As the other programs of a host do, faster than any reserve. The journal's segment has its room already.
+    let filler = volume.0.join("filler");
+    fill_up(&filler);
+    fill.until_full(&agent);
+    eventually("the store says so", Duration::from_secs(30), || {
+        fill_up(&filler);
+        let status = agent.run(&["status"]).stdout;
+        let store = status.lines().find(|line| line.starts_with("store"))?.to_owned();
+        store.contains("the disk is full").then_some(())
+    });
+    fill_up(&filler);
+    can_read(&agent);
+    not_ready(&agent);
+
+    std::fs::remove_file(&filler).unwrap();
+    let expected = fill.accepted.len() as u64;
+    eventually("the store has all", PATIENCE, || (rows("u") == expected).then_some(()));
+    agent.fsck();
+}
+
+/// Appends to `file` until not a byte fits.
+fn fill_up(file: &Path) {
+    let mut file = std::fs::File::options().append(true).create(true).open(file).unwrap();
+    for size in [1 << 20, 4 << 10] {
+        while file.write_all(&vec![1; size]).is_ok() {}
+    }
 }
 
 #[test]

@@ -23,10 +23,8 @@ const MIGRATIONS: [(i64, &str, &str); 1] = [(
 /// How long a write waits for another process that holds the file, such as sqlite3 with an open transaction.
 pub(crate) const BUSY: Duration = Duration::from_secs(5);
 
-/// `auto_vacuum` can only be chosen before the first table. The WAL is checkpointed every 32 MiB: each
-/// checkpoint writes a page once, however often it was changed.
-const SETTINGS: &str = "PRAGMA auto_vacuum = INCREMENTAL;
-    PRAGMA journal_mode = WAL;
+/// The WAL is checkpointed every 32 MiB: each checkpoint writes a page once, however often it was changed.
+const SETTINGS: &str = "PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     PRAGMA secure_delete = ON;
     PRAGMA cache_size = -16384;
@@ -67,10 +65,32 @@ impl Database {
     /// Closes the writing connection; the next writer opens it anew.
     pub(crate) async fn close(&self) {
         if let Some(connection) = self.writer.lock().await.take() {
-            // What matters was committed; a close that fails leaves a WAL that the next start reads.
-            if let Err(error) = connection.close().await {
-                tracing::debug!(%error, "closing the store");
+            close(connection).await;
+        }
+    }
+
+    /// What an error of the writing connection means, in words that name the file. The next writer has another one:
+    /// whatever state it is in goes with it.
+    pub(crate) async fn failed(&self, doing: &str, error: &sqlx::Error) -> PluginError {
+        if code(error) == Some(FULL) {
+            self.replace().await;
+        } else {
+            self.close().await;
+        }
+        self.fault(doing, error)
+    }
+
+    /// Opens another connection before this one is closed: the last one takes SQLite's shared memory file along, on a
+    /// full disk there is no room for another, and without it nobody could read.
+    async fn replace(&self) {
+        let mut writer = self.writer.lock().await;
+        match open(&self.file).await {
+            Ok(new) => {
+                if let Some(old) = writer.replace(new) {
+                    close(old).await;
+                }
             }
+            Err(error) => tracing::debug!("{error}"),
         }
     }
 
@@ -88,11 +108,19 @@ pub(crate) fn options(file: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// What matters was committed; a close that fails leaves a WAL that the next start reads.
+async fn close(connection: SqliteConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "closing the store");
+    }
+}
+
 async fn open(file: &Path) -> Result<SqliteConnection, PluginError> {
     create(file)?;
     let opening = |error: sqlx::Error| fault(file, "opened", &error);
     let mut connection = options(file).connect().await.map_err(opening)?;
     refuse_foreign(file, &mut connection).await?;
+    choose_vacuum(&mut connection).await.map_err(opening)?;
     sqlx::raw_sql(SETTINGS)
         .execute(&mut connection)
         .await
@@ -114,6 +142,20 @@ fn create(file: &Path) -> Result<(), PluginError> {
             })
         }
     }
+}
+
+/// Can only be chosen before the first table, and is written each time it is said: on a full disk it couldn't be.
+async fn choose_vacuum(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    const INCREMENTAL: i64 = 2;
+    let chosen: i64 = sqlx::query_scalar("PRAGMA auto_vacuum")
+        .fetch_one(&mut *connection)
+        .await?;
+    if chosen != INCREMENTAL {
+        sqlx::raw_sql("PRAGMA auto_vacuum = INCREMENTAL")
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// A database with other tables is somebody else's, and stays as it is.
@@ -171,13 +213,23 @@ async fn migrate(file: &Path, connection: &mut SqliteConnection) -> Result<(), P
 
 /// SQLite's primary result code, if it is SQLite that failed.
 pub(crate) fn code(error: &sqlx::Error) -> Option<u32> {
-    error
-        .as_database_error()?
-        .code()?
-        .parse::<u32>()
-        .ok()
-        .map(|extended| extended & 0xff)
+    extended_code(error).map(primary)
 }
+
+fn extended_code(error: &sqlx::Error) -> Option<u32> {
+    error.as_database_error()?.code()?.parse().ok()
+}
+
+fn primary(extended: u32) -> u32 {
+    match extended {
+        // IOERR_SHMSIZE: the index of the WAL can't grow. SQLite has no other word for a full disk there.
+        4874 => FULL,
+        extended => extended & 0xff,
+    }
+}
+
+/// No room for it.
+const FULL: u32 = 13;
 
 /// Interrupted by a progress handler.
 pub(crate) const INTERRUPT: u32 = 9;
@@ -189,7 +241,7 @@ pub(crate) fn fault(file: &Path, doing: &str, error: &sqlx::Error) -> PluginErro
             false,
             "another process holds a lock on it for longer than 5 s".to_owned(),
         ),
-        Some(13) => (false, "the disk is full".to_owned()),
+        Some(FULL) => (false, "the disk is full".to_owned()),
         Some(10) => (false, format!("the disk failed: {error}")),
         Some(8) => (true, "it is read-only for the agent's user".to_owned()),
         Some(3 | 14 | 23) => (
@@ -218,5 +270,18 @@ pub(crate) fn fault(file: &Path, doing: &str, error: &sqlx::Error) -> PluginErro
         PluginError::Permanent(message)
     } else {
         PluginError::Transient(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_cannot_grow_is_a_full_disk() {
+        // https://www.sqlite.org/rescode.html#ioerr_shmsize
+        assert_eq!(primary(4874), FULL);
+        assert_eq!(primary(778), 10, "IOERR_WRITE stays a fault of the disk");
+        assert_eq!(primary(FULL), FULL);
     }
 }

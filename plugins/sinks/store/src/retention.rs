@@ -92,10 +92,7 @@ async fn in_turn(database: &Database, step: Step<'_>) -> Result<u64, PluginError
             tokio::time::sleep(took.min(Duration::from_secs(1))).await;
             Ok(done)
         }
-        Err(error) => {
-            database.close().await;
-            Err(database.fault("pruned", &error))
-        }
+        Err(error) => Err(database.failed("pruned", &error).await),
     }
 }
 

@@ -110,11 +110,7 @@ impl Store {
                 "{}: {message}",
                 self.database.file().display()
             ))),
-            Err(Failed::Database(error)) => {
-                // The next attempt opens the file anew: whatever state the connection is in goes with it.
-                self.database.close().await;
-                Err(self.database.fault("written", &error))
-            }
+            Err(Failed::Database(error)) => Err(self.database.failed("written", &error).await),
         }
     }
 }
@@ -142,10 +138,7 @@ impl Sink for Store {
                 self.begin_emptying();
                 Ok(Start::Own(position))
             }
-            Err(error) => {
-                self.database.close().await;
-                Err(self.database.fault("read", &error))
-            }
+            Err(error) => Err(self.database.failed("read", &error).await),
         }
     }
 
