@@ -14,6 +14,7 @@ pub mod inspect;
 
 mod checkpoint;
 mod collapse;
+mod commitments;
 mod core;
 mod dump;
 mod erase;

@@ -37,6 +37,7 @@ pub struct Records {
     /// Where the first state record begins.
     states_at: usize,
     leaf_hashes: Vec<[u8; 32]>,
+    commitments: Vec<[u8; 32]>,
 }
 
 impl Records {
@@ -169,8 +170,9 @@ impl Records {
         let length = (self.bytes.len() - start - 4) as u32;
         self.bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
         let payload = &self.bytes[start + RECORD_HEAD..];
-        let leaf = leaf(&prefix, &commitment(&salt, payload));
-        self.leaf_hashes.push(leaf_hash(&leaf));
+        let commitment = commitment(&salt, payload);
+        self.leaf_hashes.push(leaf_hash(&leaf(&prefix, &commitment)));
+        self.commitments.push(commitment);
         debug_assert_eq!(RECORD_HEAD, 5 + PREFIX + SALT);
         Ok(())
     }
@@ -213,6 +215,11 @@ impl Records {
         &self.leaf_hashes
     }
 
+    /// SHA-256 of every record's salt and payload, in order.
+    pub(crate) fn commitments(&self) -> &[[u8; 32]] {
+        &self.commitments
+    }
+
     /// Whether there is no record.
     pub fn is_empty(&self) -> bool {
         self.records() == 0
@@ -222,6 +229,7 @@ impl Records {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.leaf_hashes.clear();
+        self.commitments.clear();
         self.events = 0;
         self.states = 0;
     }

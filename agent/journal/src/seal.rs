@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 
 use crate::find::Span;
-use crate::format::{LEAF, RecordIter};
+use crate::format::{LEAF, RecordIter, leaf};
 use crate::fs::{FsFile, write_all_at};
 use crate::layout::Layout;
 use crate::recovery::make_tiles_again;
@@ -78,11 +78,16 @@ impl SealJob {
         let mut span = Span::EMPTY;
         let mut frames = FrameReader::new(file.clone(), size);
         let first_frame = crate::core::FIRST_FRAME;
+        // Of this segment, and what is still there of those before it, which have their leaves.
+        let held = shared.commitments.lock().take_below(self.end_seq);
+        let mut seq = self.first_seq;
         let stop = walk_pieces(&mut frames, first_frame, self.first_seq, self.end_seq, |records| {
             for record in RecordIter::new(records).flatten() {
                 newest_ns = newest_ns.max(record.prefix.received_ns);
                 span.include(&record.prefix.event_id);
-                leaves.push(&record.leaf())?;
+                let commitment = held.get(seq).unwrap_or_else(|| record.commitment());
+                leaves.push(&leaf(&record.prefix.encode(), &commitment))?;
+                seq += 1;
             }
             Ok(())
         })?;

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::checkpoint::{Alarm, SignedCheckpoint};
 use crate::collapse::Collapsed;
+use crate::commitments::Commitments;
 use crate::find::Span;
 use crate::fs::Fs;
 use crate::layout::Layout;
@@ -147,6 +148,8 @@ pub(crate) struct Shared {
     pub(crate) paused: Mutex<Option<PauseReason>>,
     /// Over the records that are on disk.
     pub(crate) tree: Mutex<Tree>,
+    /// Of records that are on disk in segments that aren't sealed.
+    pub(crate) commitments: Mutex<Commitments>,
     /// Held while tiles are written.
     pub(crate) tile_writer: Mutex<()>,
     /// The newest checkpoint that is on disk.
@@ -173,6 +176,7 @@ impl Shared {
             metrics: Mutex::default(),
             paused: Mutex::default(),
             tree: Mutex::new(Tree::new(Tiler::new())),
+            commitments: Mutex::default(),
             tile_writer: Mutex::default(),
             checkpoint: RwLock::default(),
             keys: Mutex::default(),

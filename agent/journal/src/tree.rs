@@ -29,12 +29,15 @@ pub(crate) struct Tree {
     /// A leaf is missing, or is another one than a checkpoint says: nothing is
     /// appended or signed any more.
     broken: bool,
+    /// Records covered when this run began: tiles that were full then may be on disk.
+    began: u64,
 }
 
 impl Tree {
     /// The tree of `tiler`; its full tiles are on disk.
     pub(crate) fn new(tiler: Tiler) -> Self {
         Self {
+            began: 0,
             tiler,
             full: BTreeMap::new(),
             lost: 0..0,
@@ -45,6 +48,16 @@ impl Tree {
     /// Records covered.
     pub(crate) fn size(&self) -> u64 {
         self.tiler.size()
+    }
+
+    /// From here on tiles that fill can't be on disk yet.
+    pub(crate) fn begin(&mut self) {
+        self.began = self.size();
+    }
+
+    /// Records covered when this run began.
+    pub(crate) fn began(&self) -> u64 {
+        self.began
     }
 
     /// Whether it can't be gone on with.

@@ -174,11 +174,15 @@ impl<'a> Record<'a> {
 
     /// The record's entry in the Merkle tree; the same before and after erasure.
     pub fn leaf(&self) -> [u8; LEAF] {
-        let commitment = match &self.body {
+        leaf(&self.prefix.encode(), &self.commitment())
+    }
+
+    /// SHA-256 of salt and payload.
+    pub fn commitment(&self) -> [u8; 32] {
+        match &self.body {
             Body::Whole { salt, payload } => commitment(salt, payload),
             Body::Erased { commitment } => *commitment,
-        };
-        leaf(&self.prefix.encode(), &commitment)
+        }
     }
 }
 

@@ -57,6 +57,7 @@ pub(super) fn rebuild(shared: &Shared, newest: Option<&SignedCheckpoint>, gone_o
     if rebuilt != Rebuilt::Whole {
         tree.break_off();
     }
+    tree.begin();
     *shared.tree.lock() = tree;
     Ok(rebuilt)
 }
@@ -265,7 +266,7 @@ impl<'a> Build<'a> {
     /// are on disk, so that on a full one they can wait.
     fn write(&mut self) {
         let tiles = self.tree.unstored(self.seq, usize::MAX);
-        match write_tiles(&*self.shared.fs, &self.shared.layout, &tiles) {
+        match write_tiles(&*self.shared.fs, &self.shared.layout, &tiles, u64::MAX) {
             Ok(()) => self.tree.stored(&tiles),
             Err(error) => {
                 self.tree.give_up();

@@ -23,25 +23,28 @@ pub(crate) fn store(shared: &Shared, end: u64, left: usize) -> io::Result<()> {
     while most > 0 {
         // Two threads may write; the same tile only one.
         let _one = shared.tile_writer.lock();
+        let began;
         let tiles = {
             let tree = shared.tree.lock();
             if tree.pending() <= left {
                 return Ok(());
             }
+            began = tree.began();
             tree.unstored(end, AT_ONCE.min(most))
         };
         if tiles.is_empty() {
             return Ok(());
         }
-        write(&*shared.fs, &shared.layout, &tiles)?;
+        write(&*shared.fs, &shared.layout, &tiles, began)?;
         shared.tree.lock().stored(&tiles);
         most -= tiles.len();
     }
     Ok(())
 }
 
-/// Writes full tiles; all are on disk when this returns.
-pub(crate) fn write(fs: &dyn Fs, layout: &Layout, tiles: &[NewTile]) -> io::Result<()> {
+/// Writes full tiles; all are on disk when this returns. Those of the first `began` leaves may be there already,
+/// and stay if they are the same.
+pub(crate) fn write(fs: &dyn Fs, layout: &Layout, tiles: &[NewTile], began: u64) -> io::Result<()> {
     let root = layout.generation_dir();
     let mut dirs = BTreeSet::new();
     // All of them are written before the first is synced: what a file system does for that it does for many at once.
@@ -51,7 +54,9 @@ pub(crate) fn write(fs: &dyn Fs, layout: &Layout, tiles: &[NewTile]) -> io::Resu
             let path = layout.tile(*tile);
             make_dirs(fs, &root, &path, &mut dirs)?;
             // A start finds the newest again that an earlier run has written, its directory perhaps not synced.
-            if read(fs, layout, *tile).is_ok_and(|held| held.is_some_and(|held| held == bytes[..])) {
+            if tile.leaves().end <= began
+                && read(fs, layout, *tile).is_ok_and(|held| held.is_some_and(|held| held == bytes[..]))
+            {
                 continue;
             }
             // Beside, because whoever reads the directory must never see half a tile.
