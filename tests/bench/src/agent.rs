@@ -72,10 +72,16 @@ impl Place {
 
     /// Starts the agent and waits until it is ready.
     pub fn start(&self) -> Result<Agent, Fault> {
+        self.start_without(&[])
+    }
+
+    /// The same with these plugins turned off.
+    pub fn start_without(&self, plugins: &[&str]) -> Result<Agent, Fault> {
         let begin = Instant::now();
         let mut child = self
             .prepare()
             .arg("run")
+            .args(plugins.iter().flat_map(|plugin| ["--disable", plugin]))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;

@@ -20,7 +20,7 @@ use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto, sockopt};
 
 use crate::agent::{Agent, Metrics, Place, shares};
 use crate::table::{Table, number};
-use crate::{Bench, Fault};
+use crate::{Bench, Fault, plugins};
 
 const LOCK: &str = "/tmp/auditmon-kernel.lock";
 const RULE: &str = "-a always,exit -F arch=b64 -S execve,execveat -k auditmon-bench";
@@ -72,7 +72,9 @@ pub fn run(bench: &Bench, table: &mut Table) -> Result<(), Fault> {
         ),
     );
     kernel.restore();
-    storm(bench, table, &seconds, bare.records as f64 / bare.events as f64)
+    storm(bench, table, &seconds, bare.records as f64 / bare.events as f64)?;
+    kernel.restore();
+    plugins::kernel(bench, table)
 }
 
 fn place(bench: &Bench, store: bool) -> Result<Place, Fault> {

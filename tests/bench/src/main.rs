@@ -14,6 +14,7 @@ mod idle;
 mod kernel;
 mod limits;
 mod load;
+mod plugins;
 mod sinks;
 mod table;
 
@@ -30,13 +31,14 @@ type Fault = Box<dyn std::error::Error>;
 type Part = fn(&Bench, &mut Table) -> Result<(), Fault>;
 
 /// Parts by name, in the order in which they run.
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("limits", limits::run),
     ("acks", http::acks),
     ("ndjson", http::ndjson),
     ("idle", idle::run),
     ("backlog", backlog::run),
     ("sinks", sinks::run),
+    ("plugins", plugins::run),
     ("kernel", kernel::run),
 ];
 
