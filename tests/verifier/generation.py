@@ -325,6 +325,8 @@ class Generation:
                     event = store.check_row(self.row, leaf)
                     if event and event["kind"] == "agent":      # it may be in the journal no more
                         self.never_stored += store.never_stored(event)
+                        if accepted.told(event) and not (self.told and self.told[-1][0] == seq):
+                            self.told.append((seq, event))
                 except Bad as error:
                     self.report.tampered(f"events.db, {self.origin}", str(error), seq, event=segment.event_id(leaf))
             self.row = next(self.rows, None)

@@ -221,6 +221,18 @@ fn an_acceptance_counts_where_leaves_were_collapsed() {
     both_say(&agent, 1, "tampered: ", "tampered: ");
     std::fs::write(&sub, &good).unwrap();
     both_say(&agent, 0, "ticket 4712", "ticket 4712");
+
+    // Retention takes what says so from the journal; the store's rows are left.
+    let first = files(&agent, 2, ".seg")[0].clone();
+    let text = std::fs::read_to_string(agent.dir().join("auditmon.yaml")).unwrap();
+    assert!(text.contains("320KiB"));
+    // Leaves stay.
+    agent.rewrite(&text.replace("320KiB", "64MiB"));
+    agent.start_again();
+    fill(&agent, "its payload goes", || files(&agent, 2, ".seg")[0] > first);
+    assert_eq!(agent.stop(), 0);
+    assert_eq!(files(&agent, 2, ".leaf")[0][..20], first[..20]);
+    both_say(&agent, 0, "ticket 4712", "ticket 4712");
 }
 
 #[test]
