@@ -7,7 +7,8 @@ BEGUN, ACCEPTED = "journal.new_generation", "journal.rollback_accepted"
 
 def told(event):
     """What an agent event says about generations; None if it is about something else."""
-    return event if event["kind"] == "agent" and event["event_name"] in (BEGUN, ACCEPTED) else None
+    own = (event["kind"], event["event_source"]) == ("agent", "agent")
+    return event if own and event["event_name"] in (BEGUN, ACCEPTED) else None
 
 
 def as_given_up(generation, data):

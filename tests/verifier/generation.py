@@ -43,7 +43,7 @@ class Generation:
         self.held = 0               # the largest checkpoint that holds
         self.ended = False          # an orderly stop: the newest segment is cut behind a mark
         self.told, self.lines = [], []      # what it says of former generations, and the faults found in it
-        self.plain = merkle.Frontier()      # over the leaves as they are; None if one is not there
+        self.plain = merkle.Frontier()      # over leaves and .sub as they are; None if one is not there
         self.rows, self.unchecked_rows = iter(rows), 0
         self.row = next(self.rows, None)
         self.stored = stored                # how far the store is
@@ -160,7 +160,8 @@ class Generation:
             self.report.tampered(place, "does not hold the subtrees of its range", first, (end or first + 1) - 1)
             return self.missing(first, end or first, place)
         self.absent.append((first, stop - 1, place, None))
-        self.plain = None
+        for height, hash_ in zip(heights, hashes) if self.plain else ():
+            self.plain.append(hash_, height)
         self.memory.forget()
         if self.whole:
             for height, hash_ in zip(heights, hashes):
@@ -324,6 +325,8 @@ class Generation:
                     event = store.check_row(self.row, leaf)
                     if event and event["kind"] == "agent":      # it may be in the journal no more
                         self.never_stored += store.never_stored(event)
+                        if accepted.told(event) and not (self.told and self.told[-1][0] == seq):
+                            self.told.append((seq, event))
                 except Bad as error:
                     self.report.tampered(f"events.db, {self.origin}", str(error), seq, event=segment.event_id(leaf))
             self.row = next(self.rows, None)

@@ -115,10 +115,11 @@ pub(crate) fn load(shared: &Shared, firsts: &[u64]) -> u64 {
 }
 
 /// Records, and the hashes over them.
-type Sub = (Leaves<u64>, Vec<(NodeId, Hash)>);
+pub(crate) type Sub = (Leaves<u64>, Vec<(NodeId, Hash)>);
 
-/// The records that a `.sub` stands for, with the hashes over them; `None` if it is none.
-fn read(fs: &dyn Fs, layout: &Layout, first: u64) -> Option<Sub> {
+/// The records that a `.sub` stands for, of which `first` is the first, with the hashes over them from left to right;
+/// `None` if it is none.
+pub(crate) fn read(fs: &dyn Fs, layout: &Layout, first: u64) -> Option<Sub> {
     let bytes = read_small(fs, &layout.sub(first), MOST + 1).ok()?;
     let (begin, rest) = bytes.split_first_chunk()?;
     let (last, rest) = rest.split_first_chunk()?;

@@ -4,10 +4,11 @@
 
 mod common;
 
+use auditmon_journal::format::LEAF;
 use auditmon_journal::{AgentNote, Dump, DumpItem, Position, PositionVerdict, RealFs};
-use auditmon_merkle::{Frontier, leaf_hash};
+use auditmon_merkle::{Frontier, Range, leaf_hash};
 use common::{
-    Journal, copy, end, files, flip, forget_checkpoints, frames, image, options, patch, seg, seg_dir, wait_for,
+    Journal, copy, end, event, files, flip, forget_checkpoints, frames, image, options, patch, seg, seg_dir, wait_for,
 };
 
 fn position(journal: &Journal, seq: u64) -> Position {
@@ -100,6 +101,55 @@ fn a_tail_of_the_same_size_rewritten_while_stopped_is_found_by_the_position() {
     journal.close();
     let (again, origin) = found(killed.path(), &[]);
     assert_eq!((again, origin), (vec![], format!("{}/gen/2", last.origin)), "told once");
+}
+
+#[test]
+fn a_former_generation_has_the_same_root_where_leaves_were_collapsed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut eager = options(dir.path());
+    eager.keep_age = std::time::Duration::ZERO;
+    let journal = Journal::with(RealFs, eager);
+    wait_for("payloads of two segments to go", || {
+        journal.submit(event(&"x".repeat(900))).unwrap();
+        let second = files(dir.path(), ".leaf").get(1).copied();
+        second.is_some_and(|second| files(dir.path(), ".seg")[0] > second)
+    });
+    let newest = position(&journal, 1);
+    let late = Position { seq: 10_000, ..newest };
+    journal.close();
+    let begun = |dir: &std::path::Path| {
+        let mut options = options(dir);
+        options.remembered = vec![("one".to_owned(), late.clone())];
+        let journal = Journal::with(RealFs, options);
+        let note = journal.opened.findings.last().cloned();
+        journal.close();
+        note
+    };
+    let expected = begun(copy(dir.path()).path());
+    let Some(AgentNote::NewGeneration { root: Some(_), .. }) = &expected else {
+        panic!("{expected:?}")
+    };
+    // The second one still has its leaves.
+    let path = seg_dir(dir.path()).join(format!("{:020}.leaf", 0));
+    let leaves = std::fs::read(&path).unwrap();
+    let mut range = Range::new(0);
+    for leaf in leaves.as_chunks::<LEAF>().0 {
+        range.push(leaf_hash(leaf)).unwrap();
+    }
+    let mut sub = [0, range.leaves().end - 1].map(u64::to_be_bytes).concat();
+    for (_, hash) in range.subtrees() {
+        sub.extend(hash.as_bytes());
+    }
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(path.with_extension("sub"), &sub).unwrap();
+    assert_eq!(begun(copy(dir.path()).path()), expected);
+    // Neither leaves nor what stands for them.
+    std::fs::write(path.with_extension("sub"), &sub[..20]).unwrap();
+    let none = begun(copy(dir.path()).path());
+    assert!(
+        matches!(none, Some(AgentNote::NewGeneration { root: None, .. })),
+        "{none:?}"
+    );
 }
 
 #[test]

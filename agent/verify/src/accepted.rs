@@ -124,13 +124,18 @@ impl AsAccepted {
 
     /// The next record's leaf, if it is known.
     pub(crate) fn push(&mut self, hash: Option<Hash>) {
-        let pushed = self
-            .tree
-            .as_mut()
-            .zip(hash)
-            .is_some_and(|(tree, hash)| tree.push(hash).is_ok());
-        if !pushed {
-            self.tree = None;
+        match hash {
+            Some(hash) => self.push_subtree(0, hash),
+            None => self.lose(),
+        }
+    }
+
+    /// The next `2^level` records, of which only the hash over all is left.
+    pub(crate) fn push_subtree(&mut self, level: u8, hash: Hash) {
+        if let Some(tree) = &mut self.tree
+            && tree.push_subtree(level, hash).is_err()
+        {
+            self.lose();
         }
     }
 

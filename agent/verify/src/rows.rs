@@ -20,6 +20,10 @@ pub(crate) const KINDS: [Kind; 4] = [Kind::Application, Kind::Kernel, Kind::Immu
 
 const COLUMNS: &str = "place, salt, canonical, received_time_ns, event_time_ns, read_only, origin, event_name, username, \
     resource, event_source, source_ip_address, request_id, kind, host, outcome, severity";
+/// Rows that the store never deletes, so that they say nothing of where its retention stands.
+const KEPT: &str = "kind = 'agent' AND event_source = 'agent' AND (
+    event_name IN ('journal.erasure', 'journal.new_generation', 'journal.rollback_accepted')
+    OR event_name = 'sink.gap' AND instr(canonical, CAST('\"sink\":\"store\"' AS BLOB)) > 0)";
 /// Whether the columns that SQLite computes are what they should be, where the table isn't the known one.
 const COMPUTED: &str = "(seq IS (place & 0xFFFFFFFFFFFF)) AND (event_id IS CAST(substr(canonical, 14, 36) AS TEXT)) \
     AND (event_time IS json_extract(CAST(canonical AS TEXT), '$.event_time')) \
@@ -87,7 +91,7 @@ pub(crate) struct Database {
     /// The table is the known one.
     known: bool,
     pub(crate) stored: Vec<Stored>,
-    /// Received time and place of the oldest row of each kind.
+    /// Received time and place of the oldest row of each kind that retention may delete.
     oldest: [Option<(i64, i64)>; 4],
     /// Rows and canonical bytes of each kind that were read.
     usage: [(i64, i64); 4],
@@ -190,9 +194,11 @@ impl Database {
         drop(rows);
         drop(statement);
         for (at, kind) in KINDS.into_iter().enumerate() {
-            let mut statement = self.connection.prepare(
-                "SELECT received_time_ns, place FROM events WHERE kind = ?1 ORDER BY received_time_ns, place LIMIT 1",
-            )?;
+            let sql = format!(
+                "SELECT received_time_ns, place FROM events WHERE kind = ?1 AND NOT ({KEPT}) \
+                 ORDER BY received_time_ns, place LIMIT 1"
+            );
+            let mut statement = self.connection.prepare(&sql)?;
             let mut rows = statement.query([kind_word(kind)])?;
             if let Some(row) = rows.next()? {
                 self.oldest[at] = Some((row.get(0)?, row.get(1)?));
@@ -343,14 +349,15 @@ impl Database {
     }
 }
 
-/// How old the oldest row of each kind is.
+/// How old the oldest row of each kind is that retention may delete.
 #[derive(Clone, Copy)]
 pub(crate) struct RowHeads {
     oldest: [Option<(i64, i64)>; 4],
 }
 
 impl RowHeads {
-    /// Whether an event that has no row is older than all rows of its kind, as retention leaves it.
+    /// Whether an event that has no row is older than all rows of its kind, as retention leaves it; those that it keeps
+    /// for ever aside.
     pub(crate) fn older_than_all(&self, stored: &Stored, seq: u64, prefix: &Prefix) -> bool {
         let Some(at) = KINDS.iter().position(|kind| *kind == prefix.kind) else {
             return true;

@@ -6,6 +6,7 @@ mod attacker;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use attacker::{copy, python, rewrite};
 use auditmon_e2e::{Agent, event};
@@ -156,6 +157,82 @@ fn a_tail_of_the_same_size_rewritten_while_stopped_is_noticed_by_the_stores_posi
     // That accepts what was there then, and nothing that is changed later.
     rewrite(&seg, b"early", b"EARLY");
     both_say(&agent, 1, "tampered: ", "tampered: ");
+}
+
+/// First seqs of a generation's files with this ending.
+fn files(agent: &Agent, generation: u32, ending: &str) -> Vec<String> {
+    let dir = agent.data_dir().join(format!("journal/{generation}/seg"));
+    let names = std::fs::read_dir(dir).unwrap();
+    let names = names.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut found: Vec<_> = names.filter(|name| name.ends_with(ending)).collect();
+    found.sort();
+    found
+}
+
+/// Posts until it is so.
+fn fill(agent: &Agent, what: &str, done: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(120);
+    let events: Vec<Value> = (0..100)
+        .map(|_| event("many"))
+        .map(|event| serde_json::from_str(&event).unwrap())
+        .collect();
+    let events = Value::from(events).to_string();
+    while !done() {
+        assert!(Instant::now() < end, "{what}: never");
+        // Full for a moment, where sealing or the store is behind.
+        let _ = agent.post(events.as_str());
+    }
+}
+
+#[test]
+fn an_acceptance_counts_where_leaves_were_collapsed() {
+    let config = "journal: {segment_size: 64KiB, reserve: 64KiB, keep: {age: 1s, size: 64KiB}, checkpoint_interval: 100ms, max_size: 320KiB}\n";
+    let (mut agent, elsewhere) = agent(false, config);
+    fill(&agent, "two are collapsed", || files(&agent, 1, ".sub").len() >= 2);
+    assert_eq!(agent.stop(), 0);
+    both_say(&agent, 0, "holds", "good");
+    let (journal, old) = (agent.data_dir().join("journal"), elsewhere.path().join("journal"));
+    copy(&journal, &old);
+    agent.start_again();
+    post(&agent, "late", 3);
+    assert_eq!(agent.stop(), 0);
+    // The journal alone is put back, not the store.
+    std::fs::remove_dir_all(&journal).unwrap();
+    copy(&old, &journal);
+    agent.start_again();
+    let _ = agent.await_log("put back to an older state");
+    assert_eq!(agent.stop(), 0);
+    both_say(&agent, 1, "tampered: ", "tampered: ");
+    let accept = [
+        "journal",
+        "accept-rollback",
+        "--reason",
+        "ticket 4712: a volume was restored",
+    ];
+    let _ = agent.run(&accept).expect(0);
+    both_say(&agent, 0, "ticket 4712", "ticket 4712");
+
+    // What is collapsed is part of what was accepted.
+    let sub = journal.join("1/seg").join(&files(&agent, 1, ".sub")[1]);
+    let good = std::fs::read(&sub).unwrap();
+    let mut bad = good.clone();
+    bad[30] ^= 1;
+    std::fs::write(&sub, &bad).unwrap();
+    both_say(&agent, 1, "tampered: ", "tampered: ");
+    std::fs::write(&sub, &good).unwrap();
+    both_say(&agent, 0, "ticket 4712", "ticket 4712");
+
+    // Retention takes what says so from the journal; the store's rows are left.
+    let first = files(&agent, 2, ".seg")[0].clone();
+    let text = std::fs::read_to_string(agent.dir().join("auditmon.yaml")).unwrap();
+    assert!(text.contains("320KiB"));
+    // Leaves stay.
+    agent.rewrite(&text.replace("320KiB", "64MiB"));
+    agent.start_again();
+    fill(&agent, "its payload goes", || files(&agent, 2, ".seg")[0] > first);
+    assert_eq!(agent.stop(), 0);
+    assert_eq!(files(&agent, 2, ".leaf")[0][..20], first[..20]);
+    both_say(&agent, 0, "ticket 4712", "ticket 4712");
 }
 
 #[test]

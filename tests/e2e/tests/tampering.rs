@@ -421,6 +421,38 @@ fn row_removed() {
 }
 
 #[test]
+fn rows_that_retention_deleted_while_an_older_one_of_their_kind_stays_for_ever() {
+    let mut model = Model::usual();
+    let said = model.event(Kind::Agent, "journal.erasure", "auditmon", json!({"seq": EVENT}));
+    let deleted = model.event(Kind::Agent, "agent.start", "auditmon", json!(null));
+    let newest = model.event(Kind::Agent, "agent.stop", "auditmon", json!(null));
+    model.sign();
+    model.store();
+    model.rec_mut(EVENT).erased = true;
+    model
+        .rows
+        .retain(|seq, rec| *seq != EVENT && (rec.prefix.kind != Kind::Agent || *seq == said || *seq == newest));
+    let place = Place {
+        dir: Dir::of(&model),
+        model,
+        more: Vec::new(),
+    };
+    place.both(
+        Unseen("deleted by the store's retention"),
+        Unseen("older than every row of their kind"),
+    );
+    // One that is newer than the oldest that retention left was removed.
+    let db = database(&place);
+    insert(&db, deleted, place.model.rec(deleted));
+    db.execute("DELETE FROM events WHERE seq = ?1", [newest as i64])
+        .unwrap();
+    recount(&db);
+    drop(db);
+    let seq = format!("seq {newest}");
+    place.both(Tampered(&["events.db", &seq]), Tampered(&["events.db", &seq]));
+}
+
+#[test]
 fn row_added() {
     let mut place = place(true);
     let size = place.model.size();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use auditmon_merkle::{Frontier, Hash};
 
+use crate::collapse;
 use crate::format::{LEAF, leaf_hash};
 use crate::fs::{FsFile, read_full_at};
 use crate::options::AgentNote;
@@ -20,7 +21,8 @@ pub(super) fn note(shared: &Arc<Shared>, end: u64) -> AgentNote {
     }
 }
 
-/// From records, and from leaves where those are gone; not from tiles, which nothing signs. `None` if a leaf is missing.
+/// From records, from leaves where those are gone, and from the hashes over many where these are collapsed; not from
+/// tiles, which nothing signs. `None` if a leaf is missing.
 fn root(shared: &Arc<Shared>, end: u64) -> Option<Hash> {
     let mut tree = Frontier::new();
     let mut reader = Reader::new(Arc::clone(shared), 0);
@@ -33,13 +35,29 @@ fn root(shared: &Arc<Shared>, end: u64) -> Option<Hash> {
                 }
             }
             Item::Gap(gap) => {
-                for seq in gap.first..=gap.last.min(end - 1) {
-                    tree.push(leaves.hash(seq)?.into()).ok()?;
+                let behind = end.min(gap.last.saturating_add(1));
+                while tree.size() < behind {
+                    match leaves.hash(tree.size()) {
+                        Some(hash) => tree.push(hash.into()).ok()?,
+                        None => push_collapsed(shared, &mut tree, behind)?,
+                    }
                 }
             }
         }
     }
     Some(tree.root())
+}
+
+/// Appends the collapsed segment that comes next, which ends at `behind` at the latest.
+fn push_collapsed(shared: &Shared, tree: &mut Frontier, behind: u64) -> Option<()> {
+    let (records, hashes) = collapse::read(&*shared.fs, &shared.layout, tree.size())?;
+    if records.end > behind {
+        return None;
+    }
+    for (node, hash) in hashes {
+        tree.push_subtree(node.level(), hash).ok()?;
+    }
+    Some(())
 }
 
 /// Leaf files, one open at a time.

@@ -8,7 +8,6 @@ use auditmon_merkle::{
 };
 
 use super::Check;
-use crate::accepted::AsAccepted;
 use crate::files::{Generation, read};
 use crate::report::{CouldNot, Fault};
 use crate::tiles::{TileFile, Tiles};
@@ -57,9 +56,11 @@ impl Check<'_> {
             return Ok(());
         }
         self.heads_within(begin, until)?;
-        self.as_accepted.iter_mut().for_each(AsAccepted::lose);
         for (node, hash) in nodes.into_iter().zip(hashes.0) {
             let hash = Hash::from(*hash);
+            if let Some(as_accepted) = &mut self.as_accepted {
+                as_accepted.push_subtree(node.level(), hash);
+            }
             let entries = self.entries(node, hash)?;
             self.trees.push_subtree(node, hash, entries.as_deref());
             self.compare_tiles()?;

@@ -142,6 +142,45 @@ fn a_gap_that_was_told_is_none_of_an_attacker() {
 }
 
 #[test]
+fn what_says_why_a_row_is_missing_stays_when_retention_deletes_others_of_its_kind() {
+    let gap = json!({"sink": "store", "ranges": [[EVENT, EVENT + 1]], "reason": "expired"});
+    for (name, data, rowless) in [
+        ("journal.erasure", json!({"seq": EVENT}), 1),
+        ("sink.gap", gap, 2),
+        ("journal.new_generation", json!({}), 0),
+        ("journal.rollback_accepted", json!({}), 0),
+    ] {
+        let mut model = Model::usual();
+        let said = model.event(Kind::Agent, name, "auditmon", data);
+        let deleted = model.event(Kind::Agent, "agent.start", "auditmon", json!(null));
+        model.segment();
+        // The journal has its payload no more either.
+        let first = model.segs[3].first;
+        let data = json!({"first_seq": 0, "last_seq": first - 1, "segments": 3});
+        model.event(Kind::Agent, "journal.retention", "auditmon", data);
+        model.sign();
+        model.store();
+        for seg in &mut model.segs[..3] {
+            seg.expired = true;
+        }
+        model
+            .rows
+            .retain(|seq, rec| rec.prefix.kind != Kind::Agent || *seq == said || *seq > deleted);
+        for seq in EVENT..EVENT + rowless {
+            model.rows.remove(&seq);
+        }
+        let dir = Dir::of(&model);
+        dir.holds();
+        change(&dir, &format!("DELETE FROM events WHERE place = {}", EVENT + 5));
+        dir.finds(&format!("tampered: events.db: seq {}", EVENT + 5), "it was removed");
+        if rowless > 0 {
+            change(&dir, &format!("DELETE FROM events WHERE place = {said}"));
+            dir.finds(&format!("tampered: events.db: seq {EVENT}"), "it was removed");
+        }
+    }
+}
+
+#[test]
 fn a_row_added() {
     // Where the journal has a state.
     let (model, dir) = usual();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use auditmon_core::event::{Data, Draft, Kind};
 use auditmon_core::time;
 use auditmon_core::units::{Size, Span};
+use auditmon_journal::Linger;
 
 use super::harness::{Journal, Place, SECOND};
 use crate::config::{MaxSize, Retention};
@@ -122,6 +123,82 @@ async fn beyond_its_size_the_oldest_of_a_kind_go_and_the_file_shrinks() {
     );
     place.sqlite().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     assert!(size() < 4 << 20, "{}", size());
+}
+
+#[tokio::test]
+async fn what_says_why_another_row_is_missing_is_never_deleted() {
+    let (journal, place) = (Journal::new(), Place::new());
+    let gap = |data: &'static str| Draft {
+        data: Data::Raw(data),
+        ..Draft::new("sink.gap", "auditmon")
+    };
+    let kept = || {
+        let names = ["journal.erasure", "journal.new_generation", "journal.rollback_accepted"];
+        let mut drafts = Vec::from(names.map(|name| Draft::new(name, "auditmon")));
+        drafts.push(gap("{\"sink\":\"store\",\"ranges\":[[1,2]]}"));
+        drafts
+    };
+    let emitter = journal.emitter("auditmon", Kind::Agent);
+    for _ in 0..2 {
+        let mut batch = emitter.agent_batch();
+        batch.received_at(time::now() - 30 * 3600 * SECOND);
+        batch.push(Draft::new("agent.start", "auditmon")).unwrap();
+        for draft in kept() {
+            batch.push(draft).unwrap();
+        }
+        for draft in [
+            gap("{\"sink\":\"webhook.one\",\"ranges\":[[1,2]]}"),
+            Draft::new("journal.retention", "auditmon"),
+        ] {
+            batch.push(draft).unwrap();
+        }
+        emitter.emit(batch, Linger::NONE).await.unwrap();
+    }
+    // Others may use the name.
+    let others = || {
+        kept()
+            .into_iter()
+            .map(|draft| Draft {
+                data: Data::Null,
+                ..draft
+            })
+            .collect()
+    };
+    journal
+        .add_from("kernel", Kind::Agent, time::now() - 30 * 3600 * SECOND, others())
+        .await;
+    journal
+        .add(Kind::Application, time::now() - 30 * 3600 * SECOND, others())
+        .await;
+    journal.add_from("kernel", Kind::Agent, time::now(), drafts(5)).await;
+    drop(place.with(&[&journal]).await);
+    let left = "SELECT count(*) FROM events WHERE event_name IN ('journal.erasure', 'journal.new_generation',
+        'journal.rollback_accepted', 'sink.gap') AND event_source = 'agent'";
+    let old = Some(Span(25 * HOUR));
+    run(
+        &place,
+        &Retention {
+            agent: old,
+            application: old,
+            ..keep()
+        },
+    )
+    .await;
+    assert_eq!(
+        (place.number("SELECT count(*) FROM events"), place.number(left)),
+        (13, 8)
+    );
+    // Beyond its size all others go, and that is the end.
+    let max_size = MaxSize {
+        agent: Some(Size(1)),
+        ..keep().max_size
+    };
+    run(&place, &Retention { max_size, ..keep() }).await;
+    assert_eq!(
+        (place.number("SELECT count(*) FROM events"), place.number(left)),
+        (8, 8)
+    );
+    assert_eq!(place.number("SELECT rows FROM usage WHERE kind = 'agent'"), 8);
 }
 
 #[tokio::test]
