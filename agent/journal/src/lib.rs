@@ -24,6 +24,7 @@ mod handle;
 mod keys;
 mod layout;
 mod leaf_at;
+mod link;
 mod lock;
 mod options;
 mod positions;

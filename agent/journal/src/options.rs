@@ -159,6 +159,14 @@ pub enum AgentNote {
         /// Records that the checkpoint covers.
         size: u64,
     },
+    /// The leaf of a record is missing, and no tile stands for it: nothing can be signed any more in the name of this
+    /// generation. It goes on as a new one.
+    LeafMissing {
+        /// The origin of the former generation.
+        origin: String,
+        /// The first such record.
+        seq: u64,
+    },
     /// A generation was begun in the place of another, because of what was told
     /// before. Who accepts that accepts the former one as it is here.
     NewGeneration {
