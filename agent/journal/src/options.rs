@@ -279,6 +279,21 @@ pub enum OpenError {
         /// The segment.
         path: PathBuf,
     },
+    /// A new generation can't be begun on a full disk, with the reserve used up as well: without it the journal can't
+    /// be gone on with.
+    #[error(
+        "{path}: the disk is full and the reserve used up, so that the journal can't go on as a new generation, which it \
+         must: {why}. Free {bytes} bytes on this volume, then start again",
+        path = path.display()
+    )]
+    NoRoom {
+        /// The new generation's directory.
+        path: PathBuf,
+        /// What was found, in words.
+        why: String,
+        /// What a first segment and the reserve take.
+        bytes: u64,
+    },
     /// Options that can't work.
     #[error("{0}")]
     Options(&'static str),

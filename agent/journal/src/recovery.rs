@@ -16,11 +16,13 @@ use crate::states::States;
 use crate::{collapse, reserve};
 
 mod former;
+mod full;
 mod newest;
 mod rebuild;
 mod remembered;
 mod tree;
 
+use full::no_room;
 use newest::{Newest, Verdict};
 use rebuild::Rebuilt;
 pub(crate) use rebuild::make_again as make_tiles_again;
@@ -63,7 +65,7 @@ pub(crate) fn open_core(
             Outcome::Open(core, opened) => return Ok((*core, opened)),
             Outcome::GivenUp(back, found) => {
                 options = *back;
-                place = tree::begin(&*fs, &options, &place, found.named, (found.end, found.damaged))?;
+                place = full::begin(&*fs, &options, &place, &found)?;
                 former = found;
             }
         }
@@ -100,7 +102,13 @@ fn open_generation(
     faults: Faults,
 ) -> Result<Outcome, OpenError> {
     let (layout, origin) = (place.layout.clone(), place.origin.clone());
-    let keys = match keys::prepare(&**fs, &layout, &origin, &mut options.entropy) {
+    let mut keys = keys::prepare(&**fs, &layout, &origin, &mut options.entropy);
+    let full = |keys: &Result<Keys, KeyFault>| matches!(keys, Err(KeyFault::Io { source, .. }) if is_full(source));
+    // A new generation needs a name for its key.
+    if full(&keys) && !former.findings.is_empty() && reserve::release(&**fs, &layout) {
+        keys = keys::prepare(&**fs, &layout, &origin, &mut options.entropy);
+    }
+    let keys = match keys {
         Ok(keys) => Some(keys),
         // A start on a full disk must still serve reads.
         Err(KeyFault::Io { source, .. }) if is_full(&source) => None,
@@ -341,9 +349,10 @@ impl Recovery {
             *self.shared.keys.lock() = keys.signers;
             Checkpointer::new(Arc::clone(&self.shared), core.faults)
         });
+        full |= self.preallocate(&mut core)?;
         if core.active.is_none() {
-            match core.create_segment(0) {
-                Ok(()) => {}
+            match self.first_segment(&mut core) {
+                Ok(whole) => full |= !whole,
                 Err(error) if is_full(&error) => full = true,
                 Err(_) => core.break_off(now),
             }
@@ -355,7 +364,12 @@ impl Recovery {
         }
         if self.is_new_generation() {
             // Whole or not there: a start that finds none of it looks at the former again.
-            core.tell_at_once(&self.findings);
+            let told = core.tell_at_once(&self.findings);
+            if !told && core.pause.reason() == Some(PauseReason::Reserve) {
+                // Sinks must not be given a generation that the next start doesn't know.
+                let path = self.shared.layout.generation_dir();
+                return Err(no_room(path, &self.findings, &core.options));
+            }
         } else {
             for finding in &self.findings {
                 core.tell(finding.clone());
@@ -441,22 +455,6 @@ impl Recovery {
         }
         let appendable = matches!(newest.verdict, Verdict::Clean | Verdict::Torn { .. });
         if appendable {
-            let size = core.options.segment_size + core.headroom();
-            if newest.file.size().map_err(io)? < size {
-                let fs = &*self.shared.fs;
-                let mut allocated = newest.file.allocate(size);
-                if allocated.as_ref().is_err_and(is_full) && reserve::release(fs, &self.shared.layout) {
-                    allocated = newest.file.allocate(size);
-                    full = true;
-                }
-                match allocated {
-                    Err(error) if is_full(&error) => full = true,
-                    result => result.map_err(io)?,
-                }
-                if !stale {
-                    newest.file.sync().map_err(io)?;
-                }
-            }
             match newest.rewrite_unproven() {
                 // Where a write in place needs new space: the old bytes are there,
                 // and a start on a full disk must still serve them.
