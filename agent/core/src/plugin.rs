@@ -167,7 +167,8 @@ pub trait Sink: Send + 'static {
     async fn probe(&mut self) -> Result<(), PluginError> {
         Ok(())
     }
-    /// Where it starts; called before the first write and after each fault.
+    /// Where it starts; called before the first write and after each fault. A sink that keeps its position itself may be
+    /// asked for several origins before it is given anything: the last one counts.
     async fn start(&mut self, origin: &str) -> Result<Start, PluginError>;
     /// Tells what became of each event. What the receipt does not name is as durable as this sink promises, and so
     /// is its own position, if it keeps one. An error says that nothing is known of any of them.

@@ -431,17 +431,19 @@ impl Core {
         }
     }
 
-    /// Tells the last thousand of these in one frame, if it can be written; else one after the other.
-    pub(crate) fn tell_at_once(&mut self, notes: &[AgentNote]) {
+    /// Tells the last thousand of these in one frame, if it can be written; else one after the other, later, and false.
+    pub(crate) fn tell_at_once(&mut self, notes: &[AgentNote]) -> bool {
         let notes = &notes[notes.len().saturating_sub(1000)..];
         let mut records = Records::new();
         for note in notes {
             (self.options.agent_event)(note.clone(), &mut records);
         }
-        if !self.append_own(records) {
+        let written = self.append_own(records);
+        if !written {
             // The last ones first, should there be too many.
             notes.iter().rev().for_each(|note| self.tell(note.clone()));
         }
+        written
     }
 
     /// The records of a note, as the runtime words them.

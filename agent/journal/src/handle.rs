@@ -17,13 +17,13 @@ use crate::find::{self, Search};
 use crate::format::Position;
 use crate::fs::{Fs, replace};
 use crate::keys::{self, KeyFault};
-use crate::layout::{ACCEPTED, GENERATION, Layout, is_former};
+use crate::layout::{ACCEPTED, GENERATION, Layout, generation_of, is_former};
 use crate::options::{PauseReason, SourceStates};
 use crate::reader::Reader;
 use crate::shared::{Hold, Metrics, Shared};
 use crate::tree::read_tile;
 use crate::writer::{Linger, Queue};
-use crate::{leaf_at, positions};
+use crate::{leaf_at, link, positions};
 
 /// The journal as sources, sinks and the runtime see it.
 #[derive(Clone)]
@@ -70,7 +70,8 @@ pub enum PositionVerdict {
     /// It belongs to a former generation of this journal, which was rewritten
     /// or put back, and nobody has accepted that yet.
     Former,
-    /// The same, and accepted: the sink goes on at the front of this generation.
+    /// The same, and accepted, or given up for nothing but damage: the sink reads what is left for it
+    /// [there](Handle::former), and goes on at the front of the next one.
     Accepted,
 }
 
@@ -81,6 +82,28 @@ impl Handle {
             queue,
             thread: Arc::new(Mutex::new(Some(thread))),
         }
+    }
+
+    /// The generation that this one took the place of, for reading only: nothing can be submitted there. All that is
+    /// left of it is durable; what it had and can't be read is a gap. `None` if this is the first, or if the former's
+    /// files were removed. Reads from disk: the directory, and a length for each file.
+    ///
+    /// # Errors
+    /// A file could not be opened or read; `InvalidData` if the file `former` is damaged.
+    pub fn former(&self) -> io::Result<Option<Self>> {
+        let former = link::open_former(&self.shared)?;
+        Ok(former.map(|shared| Self {
+            shared: Arc::new(shared),
+            queue: Arc::new(Queue::ended()),
+            thread: Arc::default(),
+        }))
+    }
+
+    /// Whether this generation took the place of the one before for nothing but damage: sinks that want what was there
+    /// from its front on may be given both. False also where that can't be read.
+    pub fn continues_damaged(&self) -> bool {
+        let link = link::read(&*self.shared.fs, &self.shared.layout);
+        link.is_ok_and(|link| link.is_some_and(|link| link.damaged))
     }
 
     /// The origin of the generation that is being written.
@@ -278,7 +301,7 @@ impl Handle {
         if position.origin != self.shared.origin {
             return match is_former(&position.origin, &self.shared.origin) {
                 false => PositionVerdict::OtherOrigin,
-                true if self.is_accepted() => PositionVerdict::Accepted,
+                true if self.may_pass(&position.origin) => PositionVerdict::Accepted,
                 true => PositionVerdict::Former,
             };
         }
@@ -290,6 +313,24 @@ impl Handle {
             Some(true) => PositionVerdict::Ok,
             Some(false) => PositionVerdict::Differs,
         }
+    }
+
+    /// Whether sinks of a former generation may go on with this one.
+    fn may_pass(&self, origin: &str) -> bool {
+        let Some((_, former)) = generation_of(origin) else {
+            return false;
+        };
+        let (fs, mut layout) = (&*self.shared.fs, self.shared.layout.clone());
+        while layout.generation() > former {
+            if fs.open_read(&layout.accepted()).is_ok() {
+                return true;
+            }
+            match link::read(fs, &layout) {
+                Ok(Some(link)) if link.damaged => layout = layout.of(link.generation),
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// The position of a sink that has no memory of its own, `None` if it has

@@ -8,6 +8,8 @@ use auditmon_merkle::TileId;
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// Says that somebody accepted the generation, and why.
 pub(crate) const ACCEPTED: &str = "accepted";
+/// Which generation it took the place of, and why.
+pub(crate) const FORMER: &str = "former";
 /// File of the older ones.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
@@ -41,6 +43,15 @@ impl Layout {
 
     pub(crate) fn data(&self) -> &Path {
         &self.dir
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The same directory's names of another generation.
+    pub(crate) fn of(&self, generation: u32) -> Self {
+        Self::new(&self.dir, generation)
     }
 
     pub(crate) fn journal(&self) -> PathBuf {
@@ -98,6 +109,11 @@ impl Layout {
     /// Why it was accepted that this generation took the place of another.
     pub(crate) fn accepted(&self) -> PathBuf {
         self.generation_dir().join(ACCEPTED)
+    }
+
+    /// Which generation this one took the place of.
+    pub(crate) fn former(&self) -> PathBuf {
+        self.generation_dir().join(FORMER)
     }
 
     pub(crate) fn keys(&self) -> PathBuf {

@@ -25,6 +25,7 @@ mod handle;
 mod keys;
 mod layout;
 mod leaf_at;
+mod link;
 mod lock;
 mod options;
 mod positions;
@@ -91,7 +92,8 @@ pub mod bare {
 /// # Errors
 /// A file that can't be read or made, a journal of another origin, or options
 /// that can't work. Damage is no error, and neither is a full disk where there
-/// is a journal: both are told in [`Opened`].
+/// is a journal: both are told in [`Opened`]. Only where a new generation must be
+/// begun and the reserve is used up, too, it is [`OpenError::NoRoom`].
 pub fn open<F: Fs>(fs: F, options: Options) -> Result<(Writer, Opened), OpenError> {
     let (core, opened) = recovery::open_core(Arc::new(fs), options, core::Time::now(), fault::Faults::default())?;
     Ok((Writer::new(core), opened))

@@ -159,6 +159,14 @@ pub enum AgentNote {
         /// Records that the checkpoint covers.
         size: u64,
     },
+    /// The leaf of a record is missing, and no tile stands for it: nothing can be signed any more in the name of this
+    /// generation. It goes on as a new one.
+    LeafMissing {
+        /// The origin of the former generation.
+        origin: String,
+        /// The first such record.
+        seq: u64,
+    },
     /// A generation was begun in the place of another, because of what was told
     /// before. Who accepts that accepts the former one as it is here.
     NewGeneration {
@@ -270,6 +278,21 @@ pub enum OpenError {
     Foreign {
         /// The segment.
         path: PathBuf,
+    },
+    /// A new generation can't be begun on a full disk, with the reserve used up as well: without it the journal can't
+    /// be gone on with.
+    #[error(
+        "{path}: the disk is full and the reserve used up, so that the journal can't go on as a new generation, which it \
+         must: {why}. Free {bytes} bytes on this volume, then start again",
+        path = path.display()
+    )]
+    NoRoom {
+        /// The new generation's directory.
+        path: PathBuf,
+        /// What was found, in words.
+        why: String,
+        /// What a first segment and the reserve take.
+        bytes: u64,
     },
     /// Options that can't work.
     #[error("{0}")]

@@ -16,11 +16,13 @@ use crate::states::States;
 use crate::{collapse, reserve};
 
 mod former;
+mod full;
 mod newest;
 mod rebuild;
 mod remembered;
 mod tree;
 
+use full::no_room;
 use newest::{Newest, Verdict};
 use rebuild::Rebuilt;
 pub(crate) use rebuild::make_again as make_tiles_again;
@@ -61,9 +63,9 @@ pub(crate) fn open_core(
     loop {
         match open_generation(&fs, options, &place, former, now, faults)? {
             Outcome::Open(core, opened) => return Ok((*core, opened)),
-            Outcome::Rewritten(back, found) => {
+            Outcome::GivenUp(back, found) => {
                 options = *back;
-                place = tree::begin(&*fs, &options, &place, found.named)?;
+                place = full::begin(&*fs, &options, &place, &found)?;
                 former = found;
             }
         }
@@ -77,14 +79,18 @@ struct Former {
     states: States,
     /// The newest generation that a position names.
     named: u32,
+    /// 1 + the largest seq that anything names there.
+    end: u64,
+    /// It lacks leaves, and nothing contradicts it.
+    damaged: bool,
 }
 
 /// What became of a generation.
 enum Outcome {
     Open(Box<Core>, Opened),
-    /// It is not the one that was signed, or that a sink has seen: the journal
-    /// goes on as another.
-    Rewritten(Box<Options>, Former),
+    /// It is not the one that was signed, or that a sink has seen, or nothing
+    /// can be signed in its name any more: the journal goes on as another.
+    GivenUp(Box<Options>, Former),
 }
 
 fn open_generation(
@@ -96,7 +102,13 @@ fn open_generation(
     faults: Faults,
 ) -> Result<Outcome, OpenError> {
     let (layout, origin) = (place.layout.clone(), place.origin.clone());
-    let keys = match keys::prepare(&**fs, &layout, &origin, &mut options.entropy) {
+    let mut keys = keys::prepare(&**fs, &layout, &origin, &mut options.entropy);
+    let full = |keys: &Result<Keys, KeyFault>| matches!(keys, Err(KeyFault::Io { source, .. }) if is_full(source));
+    // A new generation needs a name for its key.
+    if full(&keys) && !former.findings.is_empty() && reserve::release(&**fs, &layout) {
+        keys = keys::prepare(&**fs, &layout, &origin, &mut options.entropy);
+    }
+    let keys = match keys {
         Ok(keys) => Some(keys),
         // A start on a full disk must still serve reads.
         Err(KeyFault::Io { source, .. }) if is_full(&source) => None,
@@ -125,7 +137,7 @@ fn open_generation(
     let clean_stop = newest.as_ref().is_none_or(Newest::ended_in_order);
     let (core, findings) = match recovery.into_core(newest, keys, &listing, options, now)? {
         Recovered::Core(core, findings) => (core, findings),
-        Recovered::Rewritten(options, former) => return Ok(Outcome::Rewritten(options, former)),
+        Recovered::GivenUp(options, former) => return Ok(Outcome::GivenUp(options, former)),
     };
     let opened = Opened {
         origin,
@@ -142,7 +154,7 @@ fn open_generation(
 /// What recovery made of a generation.
 enum Recovered {
     Core(Box<Core>, Vec<AgentNote>),
-    Rewritten(Box<Options>, Former),
+    GivenUp(Box<Options>, Former),
 }
 
 fn list(fs: &dyn Fs, layout: &Layout) -> Result<Listing, OpenError> {
@@ -317,28 +329,30 @@ impl Recovery {
             }
             Some(newest) => full = self.settle(newest, &mut core)?,
         }
-        let differs = self.rebuild_tree(core.active.is_some())?;
+        let lacks = self.rebuild_tree(core.active.is_some())?;
         let contradicts = self.remembered.compare(&self.shared, self.end);
-        if differs.is_some() || !contradicts.notes.is_empty() {
-            let origin = self.shared.origin.clone();
-            let rewritten = differs.map(|size| AgentNote::Rewritten { origin, size });
+        if lacks.is_some() || !contradicts.notes.is_empty() {
+            let damaged = matches!(lacks, Some(AgentNote::LeafMissing { .. })) && contradicts.notes.is_empty();
             let former = former::note(&self.shared, self.end);
-            let told = rewritten.into_iter().chain(contradicts.notes).chain([former]);
+            let told = lacks.into_iter().chain(contradicts.notes).chain([former]);
             self.findings.extend(told);
             let former = Former {
                 findings: self.findings,
                 states: core.states,
                 named: contradicts.generation,
+                end: self.shared.durable(),
+                damaged,
             };
-            return Ok(Recovered::Rewritten(Box::new(core.options), former));
+            return Ok(Recovered::GivenUp(Box::new(core.options), former));
         }
         core.checkpointer = keys.map(|keys| {
             *self.shared.keys.lock() = keys.signers;
             Checkpointer::new(Arc::clone(&self.shared), core.faults)
         });
+        full |= self.preallocate(&mut core)?;
         if core.active.is_none() {
-            match core.create_segment(0) {
-                Ok(()) => {}
+            match self.first_segment(&mut core) {
+                Ok(whole) => full |= !whole,
                 Err(error) if is_full(&error) => full = true,
                 Err(_) => core.break_off(now),
             }
@@ -350,7 +364,12 @@ impl Recovery {
         }
         if self.is_new_generation() {
             // Whole or not there: a start that finds none of it looks at the former again.
-            core.tell_at_once(&self.findings);
+            let told = core.tell_at_once(&self.findings);
+            if !told && core.pause.reason() == Some(PauseReason::Reserve) {
+                // Sinks must not be given a generation that the next start doesn't know.
+                let path = self.shared.layout.generation_dir();
+                return Err(no_room(path, &self.findings, &core.options));
+            }
         } else {
             for finding in &self.findings {
                 core.tell(finding.clone());
@@ -366,16 +385,22 @@ impl Recovery {
         self.findings.iter().any(begins)
     }
 
-    /// The tree over what is durable, before anything is appended to it. If its
-    /// records are others than those signed, the checkpoint's size. The newest
-    /// segment is hashed if it is `gone_on_with`; what is damaged there was told.
-    fn rebuild_tree(&mut self, gone_on_with: bool) -> Result<Option<u64>, OpenError> {
+    /// The tree over what is durable, before anything is appended to it; why it is not what is to be gone on with, if
+    /// records are others than those signed, or leaves are missing. The newest segment is hashed if it is
+    /// `gone_on_with`; what is damaged there was told.
+    fn rebuild_tree(&mut self, gone_on_with: bool) -> Result<Option<AgentNote>, OpenError> {
         let newest = self.shared.checkpoint();
         let dir = self.shared.layout.seg_dir();
         let rebuilt = rebuild::rebuild(&self.shared, newest.as_deref(), gone_on_with).map_err(OpenError::io(&dir))?;
-        // What is missing was told as damage.
-        let size = newest.map_or(0, |newest| newest.size);
-        Ok((rebuilt == Rebuilt::Differs).then_some(size))
+        let origin = self.shared.origin.clone();
+        Ok(match rebuilt {
+            Rebuilt::Whole => None,
+            Rebuilt::Missing(seq) => Some(AgentNote::LeafMissing { origin, seq }),
+            Rebuilt::Differs => {
+                let size = newest.map_or(0, |newest| newest.size);
+                Some(AgentNote::Rewritten { origin, size })
+            }
+        })
     }
 
     /// Acts on the verdict; returns whether the disk was too full to do all.
@@ -430,22 +455,6 @@ impl Recovery {
         }
         let appendable = matches!(newest.verdict, Verdict::Clean | Verdict::Torn { .. });
         if appendable {
-            let size = core.options.segment_size + core.headroom();
-            if newest.file.size().map_err(io)? < size {
-                let fs = &*self.shared.fs;
-                let mut allocated = newest.file.allocate(size);
-                if allocated.as_ref().is_err_and(is_full) && reserve::release(fs, &self.shared.layout) {
-                    allocated = newest.file.allocate(size);
-                    full = true;
-                }
-                match allocated {
-                    Err(error) if is_full(&error) => full = true,
-                    result => result.map_err(io)?,
-                }
-                if !stale {
-                    newest.file.sync().map_err(io)?;
-                }
-            }
             match newest.rewrite_unproven() {
                 // Where a write in place needs new space: the old bytes are there,
                 // and a start on a full disk must still serve them.

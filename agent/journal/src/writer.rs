@@ -141,6 +141,13 @@ impl Queue {
         }
     }
 
+    /// One that takes nothing: nobody writes.
+    pub(crate) fn ended() -> Self {
+        let queue = Self::new();
+        queue.end();
+        queue
+    }
+
     fn now_ns(&self) -> u64 {
         crate::core::duration_ns(self.base.elapsed())
     }

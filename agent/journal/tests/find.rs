@@ -204,12 +204,11 @@ fn a_clock_that_was_wrong_for_a_while_hides_nothing() {
 #[test]
 fn behind_damage_too() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, events) = filled(dir.path(), options(dir.path()));
-    journal.close();
-    // Damaged before it could be sealed: it never gets its leaves.
-    std::fs::remove_file(seg(dir.path(), 0).with_extension("leaf")).unwrap();
-    flip(&seg(dir.path(), 0), 200);
     let journal = Journal::held(options(dir.path()));
+    let mut events = write(&journal, seconds(2));
+    // Damaged before it could be sealed: it never gets its leaves.
+    flip(&seg(dir.path(), 0), 200);
+    events.extend(write(&journal, seconds(30).skip(2)));
     wait_for("the damage to be told", || {
         journal
             .texts_of(Kind::Agent)

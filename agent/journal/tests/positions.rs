@@ -257,5 +257,12 @@ fn a_crash_and_rot_are_no_rollback() {
         )),
         "{notes:?}"
     );
-    assert_eq!(origin, all[0].origin);
+    // Nothing could be signed there any more, and nobody has to accept that.
+    assert_eq!(origin, format!("{}/gen/2", all[0].origin));
+    let journal = Journal::open(rotten.path());
+    assert_eq!(
+        journal.handle.check_position(&all[all.len() - 2]),
+        PositionVerdict::Accepted
+    );
+    journal.close();
 }

@@ -124,12 +124,32 @@ fn proof_of_a_lost_record_makes_it_damage() {
         first: 1,
         last: 1,
     };
-    assert_eq!(journal.opened.findings, std::slice::from_ref(&note));
+    let findings = &journal.opened.findings;
+    assert_eq!(findings[0], note);
+    let former = journal.opened.origin.replace("/gen/2", "");
+    let missing = AgentNote::LeafMissing { origin: former, seq: 1 };
+    assert_eq!(findings[1], missing);
+    assert!(matches!(
+        findings[2..],
+        [AgentNote::NewGeneration {
+            entries: 5,
+            root: None,
+            ..
+        }]
+    ));
     assert_eq!(std::fs::read(&path).unwrap(), before, "stays as it is");
-    assert_eq!(files(crashed.path(), ".seg"), [0, 5], "1 + the largest seq");
+    assert_eq!(files(crashed.path(), ".seg"), [0], "nothing is written there any more");
     assert_eq!(journal.opened.states.len(), 1, "states behind it are there");
-    let written = journal.write(&["e"])[0].first_seq;
-    let (records, gaps) = journal.read(0);
+    journal.write(&["e"]);
+    assert_eq!(journal.texts(), ["e"]);
+    let told = journal.texts_of(Kind::Agent);
+    assert_eq!(told[..2], [format!("{note:?}"), format!("{missing:?}")]);
+    wait_for("signed again", || {
+        journal.handle.signs() && journal.handle.checkpoint().is_some_and(|head| head.size >= 5)
+    });
+
+    let former = journal.handle.former().unwrap().unwrap();
+    let (records, gaps) = common::read(&former, 0);
     let gap = Gap {
         first: 1,
         last: 1,
@@ -137,20 +157,15 @@ fn proof_of_a_lost_record_makes_it_damage() {
     };
     assert_eq!(gaps, [gap]);
     let seqs: Vec<u64> = records.iter().map(|(seq, ..)| *seq).collect();
-    let expected: Vec<u64> = [0].into_iter().chain(2..=written).collect();
-    assert_eq!(seqs, expected, "good frames on both sides");
-    assert_eq!(journal.texts(), ["a", "c", "d", "e"]);
-    assert_eq!(journal.texts_of(Kind::Agent), [format!("{note:?}")]);
-    // A reader that begins inside or behind the gap.
-    let (records, gaps) = journal.read(2);
+    assert_eq!(seqs, [0, 2, 3, 4], "good frames on both sides");
+    // A reader that begins behind the gap.
+    let (records, gaps) = common::read(&former, 2);
     assert!(gaps.is_empty() && records[0].0 == 2);
     journal.close();
 
-    // The next start believes the new segment; the old one is named again,
-    // since it can't be sealed.
     let journal = Journal::open(crashed.path());
-    assert!(journal.opened.findings.is_empty());
-    assert_eq!(journal.texts(), ["a", "c", "d", "e"]);
+    assert!(journal.opened.findings.is_empty(), "told once");
+    assert_eq!(journal.texts(), ["e"]);
     journal.close();
 }
 
@@ -301,8 +316,10 @@ fn a_checkpoint_beyond_the_end_makes_it_damage() {
         first: 1,
         last: 4,
     };
-    assert_eq!(opened.findings, [note]);
-    assert_eq!(files(dir.path(), ".seg"), [0, 5]);
+    let former = opened.origin.replace("/gen/2", "");
+    let missing = AgentNote::LeafMissing { origin: former, seq: 1 };
+    assert_eq!(opened.findings[..2], [note, missing]);
+    assert_eq!((opened.generation, opened.next_seq), (2, 3));
 }
 
 #[test]

@@ -14,6 +14,11 @@ const REWRITTEN: &str = "records are not those that were signed, or that this si
     goes on as a new generation; the former one stays in the data directory, for `auditmon verify`. Find out who did \
     it, then `auditmon journal accept-rollback --reason TEXT`: sinks with a position of the former generation wait for that";
 
+/// What it means that a leaf is missing.
+const LEAF_MISSING: &str = "a record and its leaf can't be read, and no tile stands for it: no checkpoint could be made \
+    here any more. The journal goes on as a new generation; sinks are given first what is left of the former one, which \
+    stays in the data directory, for `auditmon verify`";
+
 /// A note in the words of an event.
 struct Told {
     name: &'static str,
@@ -80,6 +85,12 @@ fn tell(note: &AgentNote) -> Told {
             Severity::Critical,
             Outcome::Failure,
             json!({"former_origin": origin, "checkpoint_entries": size, "text": REWRITTEN}),
+        ),
+        AgentNote::LeafMissing { origin, seq } => (
+            "journal.damage",
+            Severity::Critical,
+            Outcome::Failure,
+            json!({"former_origin": origin, "seq": seq, "text": LEAF_MISSING}),
         ),
         AgentNote::NewGeneration { former, entries, root } => (
             "journal.new_generation",
@@ -186,6 +197,9 @@ fn log(note: &AgentNote) {
         } => tracing::error!(sink, origin, seq, entries, "journal: {PUT_BACK}"),
         AgentNote::PositionDiffers { sink, origin, seq } => {
             tracing::error!(sink, origin, seq, "journal: {REWRITTEN}");
+        }
+        AgentNote::LeafMissing { origin, seq } => {
+            tracing::error!(origin, seq, "journal: {LEAF_MISSING}");
         }
         AgentNote::NewGeneration { former, entries, .. } => {
             tracing::warn!(former, entries, "journal: a new generation was begun");

@@ -94,7 +94,9 @@ fn accept_rollback(context: &Context, reason: &str) -> Result<ExitCode, Failure>
             .tell(rollback::ACCEPTED, &rollback::data(offline.journal().origin(), reason))
             .map_err(Failure::plain)?;
     }
-    eprintln!("auditmon: accepted; sinks that waited begin this generation at its front");
+    eprintln!(
+        "auditmon: accepted; sinks that waited are given what is left of the former generation, then this one from its front"
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -400,7 +400,7 @@ fn what_is_damaged_is_not_called_gone() {
 }
 
 #[test]
-fn what_can_not_be_signed_is_not_declared() {
+fn where_damage_ended_a_generation_the_next_one_signs_and_erases() {
     let mut agent = Agent::start();
     let marker = "unmistakable-77aa";
     let _ = post(&agent, "damaged", marker);
@@ -412,13 +412,26 @@ fn what_can_not_be_signed_is_not_declared() {
     agent.start_again();
     let refused = agent.run(&["journal", "erase", &id, "--reason", "why"]).expect(1);
     assert!(
-        refused.stderr.contains("no checkpoint can be signed"),
+        refused.stderr.contains("nothing is erased in a former generation"),
         "{}",
         refused.stderr
     );
     let _ = agent.get(&format!("/api/v1/events/{id}")).expect(200);
-    let told = agent.run(&["journal", "dump"]).stdout;
-    assert!(!told.contains("journal.erasure"));
+    let told = |agent: &Agent, name: &str| agent.run(&["journal", "dump"]).stdout.contains(name);
+    assert!(told(&agent, "journal.new_generation") && !told(&agent, "journal.erasure"));
+    // The store goes on, nobody has to accept anything, and what is erased is declared under a checkpoint.
+    let id = post(&agent, "later", "unmistakable-77ab");
+    let _ = agent.await_events("?event_name=later", 1);
+    let _ = agent.run(&["journal", "erase", &id, "--reason", "why"]).expect(0);
+    assert!(told(&agent, "journal.erasure"));
+    assert_eq!(agent.stop(), 0);
+    let said = agent.run(&["verify"]).expect(1).stdout;
+    let tampered = |line: &&str| line.starts_with("tampered: ");
+    assert!(said.lines().any(|line| tampered(&line)), "{said}");
+    assert!(
+        !said.lines().filter(tampered).any(|line| line.contains("journal/2")),
+        "{said}"
+    );
 }
 
 #[test]

@@ -55,12 +55,21 @@ impl Core {
     /// 60–80 % more of 32 KiB, but groups wait for their submitters' threads
     /// (64 of them: 1,460 commits/s of 8,000), and every byte would be written twice.
     pub(crate) fn create_segment(&mut self, len: u64) -> io::Result<()> {
+        self.create(len, self.options.segment_size)
+    }
+
+    /// The same where the disk is full: with room for the journal's own frames only. It grows when there is more.
+    pub(crate) fn create_small_segment(&mut self) -> io::Result<()> {
+        self.create(0, 0)
+    }
+
+    fn create(&mut self, len: u64, at_least: u64) -> io::Result<()> {
         let first_seq = self.shared.durable();
         let fs = Arc::clone(&self.shared.fs);
         let layout = self.shared.layout.clone();
         let head = self.head(first_seq);
         let used = head.bytes.len() as u64;
-        let size = self.options.segment_size.max(used + len) + self.headroom();
+        let size = at_least.max(used + len) + self.headroom();
         let beside = layout.seg_new(first_seq);
         let written = fs.create(&beside).and_then(|file| {
             file.allocate(size)?;

@@ -9,6 +9,7 @@ use crate::core::FIRST_FRAME;
 use crate::format::{Kind, RecordIter};
 use crate::fs::{Fs, read_small, replace};
 use crate::layout::{Layout, SegFile, generation_origin};
+use crate::link::{self, Link};
 use crate::options::{OpenError, Options};
 use crate::scan::{FrameReader, Probe};
 
@@ -82,16 +83,26 @@ fn has_event(fs: &dyn Fs, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Begins the generation behind another one, and behind any that was `named`.
-pub(super) fn begin(fs: &dyn Fs, options: &Options, before: &Place, named: u32) -> Result<Place, OpenError> {
+/// Begins the generation behind another one, and behind any that was `named`. `end` and `damaged` are what its
+/// [`Link`] says.
+pub(super) fn begin(
+    fs: &dyn Fs,
+    options: &Options,
+    before: &Place,
+    named: u32,
+    (end, damaged): (u64, bool),
+) -> Result<Place, OpenError> {
     // One that nobody can have begun is no reason to go there: it could not be passed.
     let named = if named < MOST_GENERATIONS { named } else { 0 };
-    place(
-        fs,
-        options,
-        before.base.clone(),
-        before.generation.max(named).saturating_add(1),
-    )
+    let generation = before.generation.max(named).saturating_add(1);
+    let begun = place(fs, options, before.base.clone(), generation)?;
+    let link = Link {
+        generation: before.generation,
+        end,
+        damaged,
+    };
+    link::write(fs, &begun.layout, &link).map_err(OpenError::io(begun.layout.former()))?;
+    Ok(begun)
 }
 
 fn place(fs: &dyn Fs, options: &Options, base: String, generation: u32) -> Result<Place, OpenError> {

@@ -87,19 +87,7 @@ impl Journal {
     }
 
     pub fn read(&self, from: u64) -> (Vec<Seen>, Vec<Gap>) {
-        let mut reader = self.handle.reader(from);
-        let mut records = Vec::new();
-        let mut gaps = Vec::new();
-        while let Some(item) = reader.next().unwrap() {
-            match item {
-                Item::Records(batch) => records.extend(batch.iter().map(|entry| {
-                    let payload = entry.record.payload().unwrap().to_vec();
-                    (entry.seq, entry.record.prefix.kind, payload)
-                })),
-                Item::Gap(gap) => gaps.push(gap),
-            }
-        }
-        (records, gaps)
+        read(&self.handle, from)
     }
 
     /// Texts of application events.
@@ -119,6 +107,22 @@ impl Journal {
     pub fn close(self) {
         assert!(self.handle.close(WAIT));
     }
+}
+
+pub fn read(handle: &Handle, from: u64) -> (Vec<Seen>, Vec<Gap>) {
+    let mut reader = handle.reader(from);
+    let mut records = Vec::new();
+    let mut gaps = Vec::new();
+    while let Some(item) = reader.next().unwrap() {
+        match item {
+            Item::Records(batch) => records.extend(batch.iter().map(|entry| {
+                let payload = entry.record.payload().unwrap().to_vec();
+                (entry.seq, entry.record.prefix.kind, payload)
+            })),
+            Item::Gap(gap) => gaps.push(gap),
+        }
+    }
+    (records, gaps)
 }
 
 pub fn event(text: &str) -> Records {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use auditmon_core::plugin::{PluginError, Sink, Start};
 use auditmon_core::subscription::Events;
-use auditmon_journal::Gap;
 use auditmon_journal::format::Position;
+use auditmon_journal::{Gap, Handle};
 use tokio::time::Instant;
 
 use super::Driver;
@@ -17,6 +17,7 @@ use super::notes::{Fault, gap_word};
 use super::place::{Keeper, Place, Places};
 use crate::dead_letters::DeadLetters;
 
+mod former;
 mod replaying;
 mod settling;
 mod waiting;
@@ -47,6 +48,10 @@ pub(super) struct Life {
     sink: Option<Box<dyn Sink>>,
     /// From its first start on.
     place: Option<Place>,
+    /// The generation that is read.
+    journal: Handle,
+    /// Those that are read behind it, the newest first; empty while that is the one that is read.
+    ahead: Vec<Handle>,
     feed: Feed,
     backoff: Backoff,
     letters: DeadLetters,
@@ -73,6 +78,8 @@ impl Life {
             replaying: Replaying::default(),
             sink: Some(sink),
             place: None,
+            journal: driver.journal.clone(),
+            ahead: Vec::new(),
             started: false,
             noticed: None,
             unwritten: None,
@@ -195,7 +202,11 @@ impl Life {
 
     /// Learns where the sink is.
     async fn start(&mut self) -> Result<(), Halt> {
-        let origin: Arc<str> = Arc::from(self.driver.journal.origin());
+        let journal = match self.place {
+            Some(_) => &self.journal,
+            None => &self.driver.journal,
+        };
+        let origin: Arc<str> = Arc::from(journal.origin());
         let start = self.ask(|sink| sink.start(&origin)).await?;
         let keeper = Keeper::from(&start);
         match &self.place {
@@ -205,10 +216,11 @@ impl Life {
                 let reason = "it does not keep its position as it did when it started first";
                 return Err(PluginError::permanent(reason).into());
             }
-            _ => {
-                let place = self.places().open(start)?;
-                self.place = Some(place);
+            Some(_) => {
+                let found = self.places().found(start)?;
+                self.place = Some(self.places().place(keeper, found)?);
             }
+            None => self.find(start).await?,
         }
         self.placed();
         self.look_for_replay();
@@ -222,7 +234,8 @@ impl Life {
     fn places(&self) -> Places<'_> {
         Places {
             sink: self.driver.name,
-            journal: &self.driver.journal,
+            current: &self.driver.journal,
+            journal: &self.journal,
             delivery: &self.driver.delivery,
         }
     }
@@ -230,7 +243,15 @@ impl Life {
     /// The place has moved.
     fn placed(&mut self) {
         let Some(place) = &self.place else { return };
-        self.driver.state.confirmed(place.confirmed());
+        let confirmed = place.confirmed();
+        if self.ahead.is_empty() {
+            self.driver.state.confirmed(confirmed);
+        } else {
+            let former = self.journal.durable().saturating_sub(confirmed);
+            let between = self.later().saturating_sub(self.driver.journal.durable());
+            let bytes = self.journal.bytes_from(confirmed);
+            self.driver.state.in_former(former.saturating_add(between), bytes);
+        }
         // A sink with a position of its own may be given its last batch again.
         self.feed.at(if place.keeper == Keeper::Sink {
             place.confirmed()
@@ -248,7 +269,7 @@ impl Life {
         let mut events = place
             .pending
             .clone()
-            .unwrap_or_else(|| Events::new(self.driver.journal.origin().into()));
+            .unwrap_or_else(|| Events::new(self.journal.origin().into()));
         let (from, keeper) = (place.next, place.keeper);
         let (next, gap) = self
             .feed
@@ -285,7 +306,8 @@ impl Life {
     /// These records never reach the sink.
     async fn gap(&mut self, gap: &Gap) -> Result<(), Halt> {
         self.ask(|sink| sink.gap(gap)).await?;
-        self.driver.state.notes.gap(gap);
+        let former = (!self.ahead.is_empty()).then(|| self.journal.origin());
+        self.driver.state.notes.gap(gap, former);
         let gaps = &self.driver.telemetry.sink_gaps;
         gaps.with_label_values(&[self.driver.name, gap_word(gap.reason)])
             .inc_by(gap.last.saturating_sub(gap.first) + 1);

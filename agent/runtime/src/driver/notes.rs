@@ -60,7 +60,8 @@ struct Inner {
     trouble: Option<Trouble>,
     /// What the last event said of it.
     told_trouble: Option<Fault>,
-    gaps: BTreeMap<&'static str, Gaps>,
+    /// By reason and, of a former generation, its origin.
+    gaps: BTreeMap<(&'static str, Option<String>), Gaps>,
     refused: u64,
     refused_reason: String,
     dropped: u64,
@@ -132,18 +133,19 @@ impl Notes {
         self.inner.lock().trouble.is_some()
     }
 
-    /// Records that it will never get.
-    pub(crate) fn gap(&self, gap: &Gap) {
+    /// Records that it will never get; `former` is the origin if they are of a former generation.
+    pub(crate) fn gap(&self, gap: &Gap, former: Option<&str>) {
         let reason = gap_word(gap.reason);
         tracing::warn!(
             sink = self.sink,
             first = gap.first,
             last = gap.last,
             reason,
+            former_origin = former,
             "records can't be delivered"
         );
         let mut inner = self.inner.lock();
-        let gaps = inner.gaps.entry(reason).or_default();
+        let gaps = inner.gaps.entry((reason, former.map(str::to_owned))).or_default();
         gaps.records += gap.last.saturating_sub(gap.first) + 1;
         let full = gaps.ranges.len() >= MAX_RANGES;
         match gaps.ranges.last_mut() {
@@ -269,11 +271,8 @@ impl Inner {
             }
             GAP => std::mem::take(&mut self.gaps)
                 .into_iter()
-                .map(|(reason, gaps)| Told {
-                    name,
-                    severity: Severity::Error,
-                    outcome: Outcome::Failure,
-                    data: json!({
+                .map(|((reason, former), gaps)| {
+                    let mut data = json!({
                         "sink": sink,
                         "first_seq": gaps.ranges.first().map(|range| range.0),
                         "last_seq": gaps.ranges.last().map(|range| range.1),
@@ -281,7 +280,16 @@ impl Inner {
                         "merged": gaps.merged,
                         "entries": gaps.records,
                         "reason": reason,
-                    }),
+                    });
+                    if let Some(former) = former {
+                        data["former_origin"] = former.into();
+                    }
+                    Told {
+                        name,
+                        severity: Severity::Error,
+                        outcome: Outcome::Failure,
+                        data,
+                    }
                 })
                 .collect(),
             DEAD_LETTER => {

@@ -47,7 +47,7 @@ pub(crate) struct Place {
 const NOTHING: u64 = u64::MAX;
 
 /// What a sink remembers.
-enum Found {
+pub(crate) enum Found {
     Nothing,
     Position(Position),
     /// Something that can't be read.
@@ -57,6 +57,9 @@ enum Found {
 /// What is needed to find and to keep a place.
 pub(crate) struct Places<'a> {
     pub(crate) sink: &'static str,
+    /// The generation that is written to.
+    pub(crate) current: &'a Handle,
+    /// The one that is read.
     pub(crate) journal: &'a Handle,
     pub(crate) delivery: &'a Delivery,
 }
@@ -70,17 +73,28 @@ impl Place {
 }
 
 impl Places<'_> {
-    /// Where a sink begins that has answered so. May wait for the disk.
+    /// What a sink remembers that has answered so. May wait for the disk.
+    ///
+    /// # Errors
+    /// Its position can't be read now.
+    pub(crate) fn found(&self, start: Start) -> Result<Found, PluginError> {
+        match start {
+            Start::Live | Start::Own(None) => Ok(Found::Nothing),
+            Start::Own(Some(position)) => Ok(Found::Position(position)),
+            Start::Cursor => self.read(),
+        }
+    }
+
+    /// Whether a sink without a position is given everything that the journal holds.
+    pub(crate) fn begins_at_the_oldest(&self) -> bool {
+        self.delivery.from != Begin::Head
+    }
+
+    /// Where it begins in the generation that is read. May wait for the disk.
     ///
     /// # Errors
     /// Its position is not of this journal.
-    pub(crate) fn open(&self, start: Start) -> Result<Place, PluginError> {
-        let keeper = Keeper::from(&start);
-        let found = match start {
-            Start::Live | Start::Own(None) => Found::Nothing,
-            Start::Own(Some(position)) => Found::Position(position),
-            Start::Cursor => self.read()?,
-        };
+    pub(crate) fn place(&self, keeper: Keeper, found: Found) -> Result<Place, PluginError> {
         let (durable, oldest) = (self.journal.durable(), self.journal.status().oldest_payload);
         let found = match found {
             Found::Position(position) if self.is_of_former(&position) => Found::Damage,
@@ -88,7 +102,7 @@ impl Places<'_> {
         };
         let next = match &found {
             Found::Position(position) => self.checked(position)?,
-            Found::Nothing if keeper == Keeper::Nobody || self.delivery.from == Begin::Head => durable,
+            Found::Nothing if keeper == Keeper::Nobody || !self.begins_at_the_oldest() => durable,
             Found::Nothing | Found::Damage => oldest,
         };
         let mut place = Place {
@@ -129,8 +143,8 @@ impl Places<'_> {
         }
     }
 
-    /// Whether it is of a generation that this one took the place of, which somebody has accepted: the sink begins
-    /// this one at its front.
+    /// Whether it is of a generation that this one took the place of, and of which nothing is left for the sink: it
+    /// begins this one at its front.
     fn is_of_former(&self, position: &Position) -> bool {
         self.journal.check_position(position) == PositionVerdict::Accepted
     }
@@ -198,13 +212,15 @@ impl Places<'_> {
 
     fn hold(&self, place: &Place) {
         let seq = match place.keeper {
-            Keeper::Nobody => return self.journal.set_hold(self.sink, None),
+            Keeper::Nobody => return self.current.set_hold(self.sink, None),
+            // All of this one is still to come; of a former one nothing goes.
+            _ if self.journal.origin() != self.current.origin() => 0,
             Keeper::Sink => place.confirmed(),
             Keeper::File => place.written.min(place.confirmed()),
         };
         match self.delivery.when_behind {
-            WhenBehind::Block => self.journal.set_hold(self.sink, Some(seq)),
-            WhenBehind::Skip => self.journal.set_yielding_hold(self.sink, Some(seq)),
+            WhenBehind::Block => self.current.set_hold(self.sink, Some(seq)),
+            WhenBehind::Skip => self.current.set_yielding_hold(self.sink, Some(seq)),
         }
     }
 }

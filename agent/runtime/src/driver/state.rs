@@ -73,11 +73,14 @@ impl Sinks {
         let durable = journal.durable();
         for (name, state) in &*self.0.lock() {
             let confirmed = state.confirmed.load(Ordering::Relaxed).min(durable);
-            let lag = durable - confirmed;
+            let former = state.former.load(Ordering::Relaxed);
+            let lag = (durable - confirmed).saturating_add(former);
             entries
                 .with_label_values(&[name])
                 .set(i64::try_from(lag).unwrap_or(i64::MAX));
-            let waiting = i64::try_from(journal.bytes_from(confirmed)).unwrap_or(i64::MAX);
+            let former = state.former_bytes.load(Ordering::Relaxed);
+            let waiting = journal.bytes_from(confirmed).saturating_add(former);
+            let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
             bytes.with_label_values(&[name]).set(waiting);
             seconds
                 .with_label_values(&[name])
@@ -100,6 +103,9 @@ impl Sinks {
 pub(crate) struct SinkState {
     /// End of the contiguous confirmed part.
     confirmed: AtomicU64,
+    /// Records, and about how many bytes, that it has still to be given of former generations.
+    former: AtomicU64,
+    former_bytes: AtomicU64,
     /// When the oldest record behind it was received, or seen to wait; 0 if none is known to.
     oldest: AtomicU64,
     /// Until when the sink has to come back from what it was asked to do, while it is.
@@ -117,6 +123,8 @@ impl SinkState {
         Self {
             // Until it is placed nothing waits for it: the series begin at 0.
             confirmed: AtomicU64::new(u64::MAX),
+            former: AtomicU64::new(0),
+            former_bytes: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
             call: Mutex::new(None),
             lost_threads: AtomicU32::new(0),
@@ -128,7 +136,18 @@ impl SinkState {
 
     /// Everything below `seq` is confirmed.
     pub(crate) fn confirmed(&self, seq: u64) {
-        self.confirmed.store(seq, Ordering::Relaxed);
+        self.place(seq, 0, 0);
+    }
+
+    /// Nothing of the generation that is written to is confirmed, and so much of former ones isn't either.
+    pub(crate) fn in_former(&self, records: u64, bytes: u64) {
+        self.place(0, records, bytes);
+    }
+
+    fn place(&self, confirmed: u64, former: u64, bytes: u64) {
+        self.confirmed.store(confirmed, Ordering::Relaxed);
+        self.former.store(former, Ordering::Relaxed);
+        self.former_bytes.store(bytes, Ordering::Relaxed);
         self.placed.store(true, Ordering::Relaxed);
     }
 
@@ -182,6 +201,7 @@ impl SinkState {
     #[cfg(test)]
     pub(crate) fn lag(&self, durable: u64) -> (u64, f64) {
         let lag = durable.saturating_sub(self.confirmed.load(Ordering::Relaxed));
+        let lag = lag.saturating_add(self.former.load(Ordering::Relaxed));
         (lag, if lag == 0 { 0.0 } else { self.waited_seconds() })
     }
 }

@@ -2,6 +2,7 @@ mod batching;
 mod delivery;
 mod erased;
 mod faults;
+mod formers;
 mod gaps;
 mod harness;
 mod isolation;

@@ -21,16 +21,26 @@ impl Life {
                 // What comes meanwhile is for the next life: under load the end would never come.
                 durable = *self.last.get_or_insert(durable);
             }
+            let in_former = !self.ahead.is_empty();
+            if in_former {
+                durable = self.journal.durable();
+            }
+            let later = self.later();
             let Some(place) = &self.place else {
                 return Err(Halt::End);
             };
             if let Some(lag) = &self.driver.lag {
-                lag.set(i64::try_from(durable.saturating_sub(place.confirmed())).unwrap_or(i64::MAX));
+                let left = durable.saturating_sub(place.confirmed()).saturating_add(later);
+                lag.set(i64::try_from(left).unwrap_or(i64::MAX));
             }
             if place.pending.is_some() {
                 return Ok(true);
             }
             let next = place.next;
+            if next >= durable && in_former {
+                self.pass_on().await?;
+                continue;
+            }
             if next >= durable {
                 self.driver.state.caught_up();
                 return self.idle().await;
@@ -39,7 +49,7 @@ impl Life {
             let since = *self.noticed.get_or_insert_with(Instant::now);
             let age = self.driver.delivery.batch.age.0;
             let left = age.saturating_sub(since.elapsed());
-            if left.is_zero() || self.driver.drain.is_cancelled() || self.is_enough(durable - next, next) {
+            if in_former || left.is_zero() || self.driver.drain.is_cancelled() || self.is_enough(durable - next, next) {
                 return Ok(true);
             }
             tokio::select! {
@@ -52,7 +62,7 @@ impl Life {
 
     /// Whether one hand-over is filled by what waits.
     fn is_enough(&self, records: u64, next: u64) -> bool {
-        records >= self.feed.max_events() as u64 || self.driver.journal.bytes_from(next) >= self.feed.max_bytes() as u64
+        records >= self.feed.max_events() as u64 || self.journal.bytes_from(next) >= self.feed.max_bytes() as u64
     }
 
     /// Everything is handed over.

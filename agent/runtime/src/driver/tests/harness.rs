@@ -239,6 +239,14 @@ pub(super) enum Keeps {
     Nothing,
     Cursor,
     Own(Arc<Mutex<Option<Position>>>),
+    /// One for each origin, as the store does.
+    ByOrigin(Arc<Mutex<BTreeMap<String, Position>>>),
+}
+
+impl Keeps {
+    pub(super) fn own() -> Self {
+        Self::ByOrigin(Arc::default())
+    }
 }
 
 /// What a fake was handed.
@@ -250,6 +258,8 @@ struct Inner {
     starts: usize,
     writes: Vec<Vec<u64>>,
     delivered: Vec<u64>,
+    /// The same, with the generation's number.
+    by_generation: Vec<(u64, u64)>,
     gaps: Vec<Gap>,
     /// When the events up to a place were handed over.
     times: Vec<(u64, Instant)>,
@@ -267,6 +277,10 @@ impl Log {
 
     pub(super) fn delivered(&self) -> Vec<u64> {
         self.0.lock().delivered.clone()
+    }
+
+    pub(super) fn by_generation(&self) -> Vec<(u64, u64)> {
+        self.0.lock().by_generation.clone()
     }
 
     pub(super) fn gaps(&self) -> Vec<Gap> {
@@ -326,12 +340,13 @@ pub(super) fn healthy() -> Fake<impl FnMut(&Events) -> Act + Send + 'static> {
 
 #[async_trait]
 impl<F: FnMut(&Events) -> Act + Send + 'static> Sink for Fake<F> {
-    async fn start(&mut self, _origin: &str) -> Result<Start, PluginError> {
+    async fn start(&mut self, origin: &str) -> Result<Start, PluginError> {
         self.log.0.lock().starts += 1;
         Ok(match &self.keeps {
             Keeps::Nothing => Start::Live,
             Keeps::Cursor => Start::Cursor,
             Keeps::Own(position) => Start::Own(position.lock().clone()),
+            Keeps::ByOrigin(positions) => Start::Own(positions.lock().get(origin).cloned()),
         })
     }
 
@@ -379,11 +394,17 @@ impl<F: FnMut(&Events) -> Act + Send + 'static> Sink for Fake<F> {
             .copied()
             .chain(receipt.refused.iter().map(|refused| refused.seq))
             .collect();
-        self.log
-            .0
-            .lock()
-            .delivered
-            .extend(given.iter().filter(|seq| !not.contains(seq)));
+        let taken: Vec<u64> = given.into_iter().filter(|seq| !not.contains(seq)).collect();
+        let generation = events.origin().rsplit_once("/gen/");
+        let generation = generation.map_or(1, |(_, number)| number.parse().unwrap());
+        {
+            let mut log = self.log.0.lock();
+            log.by_generation.extend(taken.iter().map(|seq| (generation, *seq)));
+            log.delivered.extend(taken);
+        }
+        if let (Keeps::ByOrigin(positions), Some(end)) = (&self.keeps, events.end()) {
+            positions.lock().insert(end.origin.clone(), end);
+        }
         if let Keeps::Own(position) = &self.keeps {
             *position.lock() = events.end();
         }

@@ -1,0 +1,165 @@
+//! A sink that was behind when the journal went on as a new generation: it is first given what is left for it in the
+//! former ones.
+
+use std::sync::Arc;
+
+use auditmon_core::plugin::{PluginError, Start};
+use auditmon_journal::{Handle, PositionVerdict};
+
+use super::{Halt, Life};
+use crate::driver::batching::Feed;
+use crate::driver::place::{Found, Keeper};
+use crate::hot::Hot;
+
+impl Life {
+    /// Finds the generation, and the place there, where a sink goes on that has answered so for the one that is
+    /// written to.
+    pub(super) async fn find(&mut self, start: Start) -> Result<(), Halt> {
+        let keeper = Keeper::from(&start);
+        self.read_from(vec![self.driver.journal.clone()]);
+        let mut found = self.places().found(start)?;
+        let path = match &found {
+            _ if keeper == Keeper::Nobody => None,
+            Found::Position(position) if position.origin == self.journal.origin() => None,
+            Found::Position(position) => match self.journal.check_position(position) {
+                PositionVerdict::Accepted => self.path_to(&position.origin)?,
+                // It can't go on at all, and is told why.
+                _ => None,
+            },
+            Found::Nothing if keeper == Keeper::Sink => self.ask_for_formers().await?,
+            Found::Nothing if !self.places().begins_at_the_oldest() => None,
+            Found::Nothing | Found::Damage => Some(self.oldest_path()?),
+        };
+        if let Some(mut path) = path {
+            // What the sink says of the generation that was found.
+            if keeper == Keeper::Sink && path.len() > 1 {
+                found = self.found_in(path.last()).await?;
+            }
+            if let (Found::Position(position), Some(former)) = (&found, path.last())
+                && path.len() > 1
+                && !is_left(former, position)
+            {
+                path.pop();
+                found = match keeper {
+                    Keeper::Sink => self.found_in(path.last()).await?,
+                    _ => Found::Damage,
+                };
+            }
+            self.read_from(path);
+        }
+        self.place = Some(self.places().place(keeper, found)?);
+        if !self.ahead.is_empty() {
+            tracing::info!(
+                sink = self.driver.name,
+                origin = self.journal.origin(),
+                "is given first what it lacks of a former generation"
+            );
+        }
+        Ok(())
+    }
+
+    /// Everything of a former generation is delivered: goes on at the front of the next one.
+    pub(super) async fn pass_on(&mut self) -> Result<(), Halt> {
+        let Some(place) = &self.place else {
+            return Err(Halt::End);
+        };
+        let keeper = place.keeper;
+        let found = match keeper {
+            Keeper::Sink => self.found_in(self.ahead.last().cloned().as_ref()).await?,
+            _ => Found::Damage,
+        };
+        // Found anew if it can't be kept.
+        self.place = None;
+        let path = std::mem::take(&mut self.ahead);
+        self.read_from(path);
+        self.place = Some(self.places().place(keeper, found)?);
+        self.placed();
+        Ok(())
+    }
+
+    /// Records behind the generation that is read.
+    pub(super) fn later(&self) -> u64 {
+        self.ahead.iter().map(Handle::durable).fold(0, u64::saturating_add)
+    }
+
+    /// Reads the last of these generations, and then those before it.
+    fn read_from(&mut self, mut path: Vec<Handle>) {
+        let Some(journal) = path.pop() else { return };
+        let hot = if path.is_empty() {
+            Arc::clone(&self.driver.hot)
+        } else {
+            // Nobody else reads there: nothing is kept beside the part at hand.
+            Arc::new(Hot::new(journal.clone(), 0))
+        };
+        self.feed = Feed::new(hot, self.driver.name, &self.driver.delivery.batch);
+        self.journal = journal;
+        self.ahead = path;
+    }
+
+    /// From the newest generation down to the one with this origin; `None` if that is not there any more.
+    fn path_to(&self, origin: &str) -> Result<Option<Vec<Handle>>, PluginError> {
+        let mut path = vec![self.driver.journal.clone()];
+        while let Some(former) = former(path.last())? {
+            let is_it = former.origin() == origin;
+            path.push(former);
+            if is_it {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Down to the oldest generation from which on nothing but damage made new ones.
+    fn oldest_path(&self) -> Result<Vec<Handle>, PluginError> {
+        let mut path = vec![self.driver.journal.clone()];
+        while path.last().is_some_and(Handle::continues_damaged)
+            && let Some(former) = former(path.last())?
+        {
+            path.push(former);
+        }
+        Ok(path)
+    }
+
+    /// Down to the newest generation in which a sink that keeps its position itself has one.
+    async fn ask_for_formers(&mut self) -> Result<Option<Vec<Handle>>, Halt> {
+        let mut path = vec![self.driver.journal.clone()];
+        while let Some(former) = former(path.last())? {
+            path.push(former);
+            if let Found::Position(_) = self.found_in(path.last()).await? {
+                return Ok(Some(path));
+            }
+        }
+        // It is new.
+        let path = self.places().begins_at_the_oldest().then(|| self.oldest_path());
+        Ok(path.transpose()?)
+    }
+
+    /// What a sink that keeps its position itself remembers of a generation.
+    async fn found_in(&mut self, journal: Option<&Handle>) -> Result<Found, Halt> {
+        let Some(journal) = journal else {
+            return Ok(Found::Nothing);
+        };
+        let origin: Arc<str> = Arc::from(journal.origin());
+        Ok(match self.ask(|sink| sink.start(&origin)).await? {
+            Start::Own(Some(position)) if position.origin == *origin => Found::Position(position),
+            // All of it is missing there, whatever a new sink would be given.
+            _ => Found::Damage,
+        })
+    }
+}
+
+/// Whether a position fits a former generation, and something is left behind it.
+fn is_left(former: &Handle, position: &auditmon_journal::Position) -> bool {
+    position.seq < former.durable()
+        && matches!(
+            former.check_position(position),
+            PositionVerdict::Ok | PositionVerdict::Gone
+        )
+}
+
+fn former(journal: Option<&Handle>) -> Result<Option<Handle>, PluginError> {
+    let former = journal.map(Handle::former).transpose();
+    former
+        .map(Option::flatten)
+        .map_err(|error| PluginError::transient(format!("a former generation can't be read: {error}")))
+}

@@ -1,0 +1,202 @@
+//! The journal went on as a new generation: sinks that were behind are given first what is left of the former one.
+
+use std::path::Path;
+
+use auditmon_core::delivery::{Begin, Delivery};
+use auditmon_journal::{Gap, GapReason};
+use serde_json::json;
+
+use super::harness::{Agent, Fake, Keeps, Log, Running, delivery, eventually, healthy, options};
+use crate::driver::DriverEnd;
+
+/// An agent that has accepted this many events, a frame each, and stopped; sinks `cursor` and `own` have had `seen` of them.
+async fn stopped(dir: &Path, events: u64, seen: u64) -> Keeps {
+    let agent = Agent::with(options(dir));
+    let keeps = Keeps::own();
+    let mut running = Running::none();
+    for _ in 0..seen {
+        agent.emit(1).await;
+    }
+    for (name, keeps) in [("cursor", Keeps::Cursor), ("own", keeps.clone())] {
+        let sink = Fake::new(keeps, |_| super::harness::Act::Take);
+        let log = sink.log.clone();
+        running.start(agent.driver(name, delivery()), sink);
+        log.await_delivered(seen as usize).await;
+    }
+    eventually("remembered", || agent.position("cursor") == Some(seen)).await;
+    agent.abort.cancel();
+    for name in ["cursor", "own"] {
+        running.end(name).await;
+    }
+    for _ in seen..events {
+        agent.emit(1).await;
+    }
+    assert!(agent.journal.close(std::time::Duration::from_secs(20)));
+    keeps
+}
+
+/// Offsets of the frames of the first generation's segment.
+fn frames(dir: &Path) -> Vec<usize> {
+    let bytes = std::fs::read(segment(dir)).unwrap();
+    let mut at = 64;
+    let mut found = Vec::new();
+    while let Ok((head, _)) = auditmon_journal::format::parse_frame(&bytes[at..]) {
+        if head.count > 0 {
+            found.push(at);
+        }
+        at += head.len();
+    }
+    found
+}
+
+fn segment(dir: &Path) -> std::path::PathBuf {
+    dir.join("journal/1/seg/00000000000000000000.seg")
+}
+
+/// These records can't be read any more.
+fn spoil(dir: &Path, seqs: &[usize]) {
+    let mut bytes = std::fs::read(segment(dir)).unwrap();
+    let frames = frames(dir);
+    for seq in seqs {
+        bytes[frames[*seq] + 60] ^= 1;
+    }
+    std::fs::write(segment(dir), bytes).unwrap();
+}
+
+fn all(log: &Log) -> Vec<(u64, u64)> {
+    log.by_generation()
+}
+
+async fn end(agent: &Agent, mut running: Running, names: &[&str]) {
+    agent.abort.cancel();
+    for name in names {
+        assert!(matches!(running.end(name).await, DriverEnd::Stopped));
+    }
+    assert!(agent.journal.close(std::time::Duration::from_secs(20)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_undelivered_comes_first_in_order_and_once_and_what_is_lost_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeps = stopped(dir.path(), 9, 3).await;
+    // The last one as well, which nothing but the checkpoint names.
+    spoil(dir.path(), &[5, 8]);
+    let agent = Agent::with(options(dir.path()));
+    assert!(agent.journal.origin().ends_with("/gen/2"));
+    agent.emit(2).await;
+    let own = agent.journal.durable();
+    let expected: Vec<(u64, u64)> = [3, 4, 6, 7]
+        .map(|seq| (1, seq))
+        .into_iter()
+        .chain((0..own).map(|seq| (2, seq)))
+        .collect();
+    let mut running = Running::none();
+    let mut logs = Vec::new();
+    for (name, keeps) in [("cursor", Keeps::Cursor), ("own", keeps)] {
+        let sink = Fake::new(keeps, |_| super::harness::Act::Take);
+        logs.push((name, sink.log.clone()));
+        running.start(agent.driver(name, delivery()), sink);
+    }
+    for (name, log) in &logs {
+        log.await_delivered(expected.len()).await;
+        assert_eq!(all(log)[..expected.len()], expected, "{name}");
+        let gap = |seq| Gap {
+            first: seq,
+            last: seq,
+            reason: GapReason::Damaged,
+        };
+        assert_eq!(log.gaps(), [gap(5), gap(8)], "{name}");
+        let counted = agent.telemetry.sink_gaps.with_label_values(&[*name, "damaged"]).get();
+        assert_eq!(counted, 2, "{name}");
+        // The second is told a minute later.
+        eventually("told", || {
+            let mut told = agent.told().into_iter();
+            told.any(|(event, data)| {
+                let former = agent.journal.origin().trim_end_matches("/gen/2");
+                event == "sink.gap"
+                    && data["sink"] == *name
+                    && data["ranges"] == json!([[5, 5]])
+                    && data["former_origin"] == former
+            })
+        })
+        .await;
+    }
+    eventually("its position is one of this generation", || {
+        let position = agent.journal.read_position("cursor").unwrap().unwrap();
+        position.origin == agent.journal.origin() && position.seq >= own
+    })
+    .await;
+    end(&agent, running, &["cursor", "own"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_ends_in_a_former_generation_goes_on_there_and_holds_the_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeps = stopped(dir.path(), 9, 3).await;
+    spoil(dir.path(), &[1]);
+    let small = Delivery {
+        batch: auditmon_core::delivery::BatchLimits {
+            events: 2,
+            ..delivery().batch
+        },
+        ..delivery()
+    };
+    for (name, keeps) in [("cursor", Keeps::Cursor), ("own", keeps)] {
+        let agent = Agent::with(options(dir.path()));
+        let mut calls = 0;
+        let sink = Fake::new(keeps.clone(), move |_| {
+            calls += 1;
+            match calls {
+                1 => super::harness::Act::Take,
+                _ => super::harness::Act::Fail("down"),
+            }
+        });
+        let log = sink.log.clone();
+        let running = Running::one(agent.driver(name, small.clone()), sink);
+        eventually("handed over twice", || log.writes().len() >= 2).await;
+        assert_eq!(all(&log), [(1, 3), (1, 4)], "{name}");
+        assert_eq!(agent.journal.hold(name), Some(0), "{name}");
+        let lag = agent.telemetry.sinks.state(name).lag(agent.journal.durable());
+        assert_eq!(lag.0, agent.journal.durable() + 4, "{name}");
+        end(&agent, running, &[name]).await;
+
+        let agent = Agent::with(options(dir.path()));
+        let sink = Fake::new(keeps, |_| super::harness::Act::Take);
+        let log = sink.log.clone();
+        let running = Running::one(agent.driver(name, small.clone()), sink);
+        log.await_delivered(5).await;
+        let expected = [(1, 5), (1, 6), (1, 7), (1, 8), (2, 0)];
+        assert_eq!(all(&log)[..5], expected, "{name}");
+        end(&agent, running, &[name]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_sink_begins_where_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    stopped(dir.path(), 3, 1).await;
+    spoil(dir.path(), &[2]);
+    let agent = Agent::with(options(dir.path()));
+    let mut running = Running::none();
+    let oldest = [("oldest", Keeps::Cursor), ("own-oldest", Keeps::own())];
+    for (name, keeps) in oldest {
+        let sink = Fake::new(keeps, |_| super::harness::Act::Take);
+        let log = sink.log.clone();
+        running.start(agent.driver(name, delivery()), sink);
+        log.await_delivered(3).await;
+        assert_eq!(all(&log)[..3], [(1, 0), (1, 1), (2, 0)], "{name}");
+    }
+    let head = Delivery {
+        from: Begin::Head,
+        ..delivery()
+    };
+    let sink = healthy();
+    let log = sink.log.clone();
+    running.start(agent.driver("head", head), sink);
+    eventually("placed", || agent.position("head").is_some()).await;
+    let next = agent.emit(1).await;
+    log.await_delivered(1).await;
+    assert_eq!(all(&log)[0].0, 2);
+    assert!(all(&log)[0].1 <= next && all(&log)[0].1 > 0);
+    end(&agent, running, &["oldest", "own-oldest", "head"]).await;
+}

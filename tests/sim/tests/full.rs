@@ -1,0 +1,147 @@
+//! A rollback that is found at a start on a full disk: the new generation is begun with what the reserve has, or not at all.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use auditmon_journal::bare::{self, Core, Submission, Time};
+use auditmon_journal::format::{Kind, Prefix, source_hash};
+use auditmon_journal::{AgentNote, Fs as _, Item, OpenError, Opened, Options, PauseReason, Position, Records, Refused};
+use auditmon_sim::disk::SimFs;
+
+const SECOND: u64 = 1_000_000_000;
+const SEGMENT: u64 = 64 << 10;
+const RESERVE: u64 = SEGMENT;
+
+fn now(seconds: u64) -> Time {
+    Time {
+        wall_ns: (1_700_000_000 + seconds) * SECOND,
+        mono_ns: (1 + seconds) * SECOND,
+    }
+}
+
+fn options(reserve: u64) -> Options {
+    let tell = |note: AgentNote, records: &mut Records| push(records, Kind::Agent, &format!("{note:?}"));
+    let mut options = Options::new("/d", "sim", Box::new(tell));
+    options.segment_size = SEGMENT;
+    options.reserve = reserve;
+    options.entropy = Box::new(|buf| buf.fill(7));
+    options
+}
+
+fn push(records: &mut Records, kind: Kind, text: &str) {
+    let prefix = Prefix {
+        event_id: [7; 16],
+        received_ns: 1,
+        kind,
+        source: source_hash("app"),
+    };
+    assert!(records.push(&prefix, [1; 16], |out| out.extend(text.bytes())).is_ok());
+}
+
+fn commit(core: &mut Core, text: &str, now: Time) -> Result<(), Refused> {
+    let (tell, told) = std::sync::mpsc::channel();
+    let mut records = Records::new();
+    push(&mut records, Kind::Application, text);
+    let submission = Submission {
+        records,
+        done: Box::new(move |answer| tell.send(answer.map(|_| ())).unwrap()),
+        since_ns: now.mono_ns,
+    };
+    core.commit([submission], now);
+    told.recv().unwrap()
+}
+
+fn open(fs: &SimFs, options: Options, now: Time) -> Result<(Core, Opened), OpenError> {
+    bare::open(Arc::new(fs.clone()), options, now, None)
+}
+
+fn texts(core: &Core) -> Vec<String> {
+    let mut reader = core.reader(0);
+    let mut texts = Vec::new();
+    while let Some(Item::Records(batch)) = reader.next().unwrap() {
+        let payloads = batch.iter().map(|entry| entry.record.payload().unwrap().to_vec());
+        texts.extend(payloads.map(|payload| String::from_utf8(payload).unwrap()));
+    }
+    texts
+}
+
+/// A journal of three records with a full disk, and what a sink remembers that has seen nine.
+fn put_back(reserve: u64) -> (SimFs, Vec<(String, Position)>) {
+    let fs = SimFs::new(1);
+    fs.set_free(1 << 30);
+    let (mut core, opened) = open(&fs, options(reserve), now(0)).unwrap();
+    for text in ["a", "b", "c"] {
+        commit(&mut core, text, now(1)).unwrap();
+    }
+    core.close(now(2));
+    fs.set_free(0);
+    let position = Position {
+        origin: opened.origin,
+        seq: 9,
+        leaf_hash: [1; 32],
+    };
+    (fs, vec![("store".to_owned(), position)])
+}
+
+fn reserve(fs: &SimFs) -> u64 {
+    fs.open_read(Path::new("/d/reserve")).unwrap().size().unwrap()
+}
+
+#[test]
+fn the_reserve_is_given_for_a_new_generation() {
+    let (fs, remembered) = put_back(RESERVE);
+    assert_eq!(reserve(&fs), RESERVE);
+    let mut options = options(RESERVE);
+    options.remembered = remembered;
+    let (mut core, opened) = open(&fs, options, now(3)).unwrap();
+    assert_eq!((opened.generation, opened.paused), (2, Some(PauseReason::Reserve)));
+    assert_eq!(reserve(&fs), 0);
+    let told = texts(&core);
+    assert!(told.iter().any(|text| text.starts_with("PositionAhead")), "{told:?}");
+    assert!(told.iter().any(|text| text.starts_with("NewGeneration")), "{told:?}");
+    assert_eq!(commit(&mut core, "d", now(4)), Err(Refused::Reserve));
+    // It can sign, and the next start goes on with it.
+    assert!(core.checkpoint(now(4)));
+    assert_eq!(core.newest_checkpoint().unwrap().size, core.durable());
+    core.close(now(5));
+    fs.power_cycle();
+    let (mut core, opened) = open(&fs, self::options(RESERVE), now(6)).unwrap();
+    assert_eq!((opened.generation, &opened.findings[..]), (2, &[][..]));
+    assert_eq!(commit(&mut core, "d", now(7)), Err(Refused::Reserve));
+    // Room alone mends it.
+    fs.set_free(1 << 30);
+    core.maintain(now(60));
+    commit(&mut core, "d", now(61)).unwrap();
+    assert_eq!(reserve(&fs), RESERVE);
+    assert_eq!(texts(&core).into_iter().filter(|text| text == "d").count(), 1);
+}
+
+#[test]
+fn without_a_reserve_it_is_refused_in_one_line_and_nothing_is_begun() {
+    let (fs, remembered) = put_back(0);
+    for _ in 0..2 {
+        let mut options = options(0);
+        options.remembered = remembered.clone();
+        let error = open(&fs, options, now(3)).err().unwrap();
+        assert!(matches!(error, OpenError::NoRoom { .. }), "{error}");
+        let text = error.to_string();
+        for part in [
+            "/d/journal/2",
+            "the disk is full and the reserve used up",
+            "`store` has seen 9 records of the former one, which has 3",
+            "Free 65536 bytes",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains('\n'));
+    }
+    // Nothing was changed: with that much room it goes through.
+    fs.set_free(SEGMENT);
+    let mut options = options(0);
+    options.remembered = remembered;
+    let (core, opened) = open(&fs, options, now(4)).unwrap();
+    assert_eq!(opened.generation, 2);
+    assert!(texts(&core).iter().any(|text| text.starts_with("NewGeneration")));
+}
