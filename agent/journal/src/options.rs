@@ -176,6 +176,10 @@ pub enum AgentNote {
         entries: u64,
         /// Root of the tree over their leaves, in base64; `None` if one is missing.
         root: Option<String>,
+        /// 1 + the largest seq that anything named there.
+        end: u64,
+        /// It lacks leaves, and nothing contradicts it.
+        damaged: bool,
     },
     /// The file `checkpoint` has no signature of ours, or is older than one
     /// that was signed before it.

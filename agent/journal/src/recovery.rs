@@ -333,7 +333,7 @@ impl Recovery {
         let contradicts = self.remembered.compare(&self.shared, self.end);
         if lacks.is_some() || !contradicts.notes.is_empty() {
             let damaged = matches!(lacks, Some(AgentNote::LeafMissing { .. })) && contradicts.notes.is_empty();
-            let former = former::note(&self.shared, self.end);
+            let former = former::note(&self.shared, self.end, damaged);
             let told = lacks.into_iter().chain(contradicts.notes).chain([former]);
             self.findings.extend(told);
             let former = Former {

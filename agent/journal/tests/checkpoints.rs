@@ -217,6 +217,8 @@ fn a_rewritten_journal_is_noticed_and_goes_on_as_a_new_generation() {
         former: of,
         entries: 4,
         root: Some(root),
+        damaged: false,
+        ..
     } = &journal.opened.findings[1]
     else {
         panic!("{:?}", journal.opened.findings)

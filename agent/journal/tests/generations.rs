@@ -79,6 +79,8 @@ fn leaves_that_nothing_stands_for_begin_a_new_generation_that_signs() {
             former: origin.clone(),
             entries: end,
             root: None,
+            end,
+            damaged: true,
         };
         assert_eq!(journal.opened.findings, [missing, begun], "{how}");
         assert_eq!(journal.opened.origin, format!("{origin}/gen/2"));

@@ -94,6 +94,8 @@ fn a_tail_of_the_same_size_rewritten_while_stopped_is_found_by_the_position() {
         former: last.origin.clone(),
         entries: 3,
         root: root(killed.path()),
+        end: 3,
+        damaged: false,
     };
     assert_eq!(findings[1..], [begun], "and nothing of the other sink");
     assert_eq!(journal.opened.origin, format!("{}/gen/2", last.origin));

@@ -92,11 +92,20 @@ fn tell(note: &AgentNote) -> Told {
             Outcome::Failure,
             json!({"former_origin": origin, "seq": seq, "text": LEAF_MISSING}),
         ),
-        AgentNote::NewGeneration { former, entries, root } => (
+        AgentNote::NewGeneration {
+            former,
+            entries,
+            root,
+            end,
+            damaged,
+        } => (
             "journal.new_generation",
             Severity::Warning,
             Outcome::Success,
-            json!({"former_origin": former, "entries": entries, "root": root}),
+            json!({
+                "former_origin": former, "entries": entries, "root": root, "end": end,
+                "reason": if *damaged { "damaged" } else { "contradicted" },
+            }),
         ),
         AgentNote::CheckpointUnreadable => (
             "journal.checkpoint_unreadable",

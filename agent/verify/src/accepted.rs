@@ -23,7 +23,10 @@ pub(crate) enum Told {
 pub(crate) struct Former {
     pub(crate) origin: String,
     pub(crate) entries: u64,
-    pub(crate) root: Hash,
+    /// Of what could be read; unknown where a leaf was missing.
+    pub(crate) root: Option<Hash>,
+    /// 1 + the largest seq that anything named there, and why it was given up; older versions didn't say.
+    pub(crate) end: Option<(u64, String)>,
 }
 
 /// Who accepted a rollback, when and why, in words.
@@ -31,7 +34,7 @@ pub(crate) struct Former {
 pub(crate) struct Acceptance {
     user: String,
     time: String,
-    reason: String,
+    pub(crate) reason: String,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +42,8 @@ struct Begun {
     former_origin: String,
     entries: u64,
     root: Option<String>,
+    end: Option<u64>,
+    reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +63,11 @@ pub(crate) fn tells(prefix: &Prefix, canonical: &[u8]) -> Option<Told> {
             Some(Told::Begun(Former {
                 origin: data.former_origin,
                 entries: data.entries,
-                root: hash(&data.root?)?,
+                root: match data.root {
+                    Some(root) => Some(hash(&root)?),
+                    None => None,
+                },
+                end: data.end.zip(data.reason),
             }))
         }
         "journal.rollback_accepted" => {
@@ -91,7 +100,7 @@ impl Newer {
     /// How this generation was when it was given up, and the words of who accepted that afterwards.
     pub(crate) fn of(&self, origin: &str) -> Option<(Former, String)> {
         let former = self.0.iter().find_map(|(generation, _, told)| match told {
-            Told::Begun(former) if former.origin == origin => Some((*generation, former)),
+            Told::Begun(former) if former.origin == origin && former.root.is_some() => Some((*generation, former)),
             _ => None,
         });
         let (begun, former) = former?;
@@ -148,7 +157,7 @@ impl AsAccepted {
     pub(crate) fn holds(&self) -> bool {
         self.tree
             .as_ref()
-            .is_some_and(|tree| tree.size() == self.former.entries && tree.root() == self.former.root)
+            .is_some_and(|tree| tree.size() == self.former.entries && Some(tree.root()) == self.former.root)
     }
 }
 
@@ -178,7 +187,8 @@ mod tests {
         let former = |origin: &str| Former {
             origin: origin.to_owned(),
             entries: 0,
-            root: Frontier::new().root(),
+            root: Some(Frontier::new().root()),
+            end: None,
         };
         let by = Acceptance {
             user: "auditmon".to_owned(),

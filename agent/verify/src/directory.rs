@@ -10,6 +10,7 @@ use auditmon_merkle::{Ed25519Verifier, Hash, Verifier as _};
 use crate::accepted::{AsAccepted, Newer, forgive};
 use crate::against;
 use crate::files::{Generation, generations, names, read, read_text};
+use crate::formers;
 use crate::generation::{Check, Outcome, Remembered, Setting};
 use crate::heads::{Head, Heads};
 use crate::keys::{Keys, VKEY};
@@ -131,6 +132,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         if let Some(words) = words.filter(|_| outcome.as_accepted) {
             forgive(&mut report, before, &generation.origin, &words);
         }
+        formers::check(generation, &outcome.told, &mut report)?;
         newer.add(generation.number, outcome.told);
     }
     match &mut database {

@@ -4,19 +4,21 @@ use crate::accepted::Told;
 use crate::files::{Generation, read_text};
 use crate::report::{CouldNot, Fault, Report};
 
-/// Which generation it took the place of: its number, its size, and why.
+/// Which generation it took the place of: its number, where it ended, and why it was given up.
 const FORMER: &str = "former";
-const WHY: [&str; 2] = ["damaged", "contradicted"];
 /// Why somebody accepted that.
 const ACCEPTED: &str = "accepted";
 
 /// Compares them with what the generation says, as far as that is known.
 pub(crate) fn check(generation: &Generation, told: &[(u64, Told)], report: &mut Report) -> Result<(), CouldNot> {
     let begun = told.iter().filter_map(|(_, told)| match told {
-        Told::Begun(former) => Some(WHY.map(|why| format!("{} {} {why}\n", number(&former.origin), former.entries))),
+        Told::Begun(former) => {
+            let (end, why) = former.end.as_ref()?;
+            Some(format!("{} {end} {why}\n", number(&former.origin)))
+        }
         Told::Accepted(_) => None,
     });
-    compare(generation, FORMER, begun.flatten().collect(), report)?;
+    compare(generation, FORMER, begun.collect(), report)?;
     let accepted = told.iter().filter_map(|(_, told)| match told {
         Told::Accepted(by) => Some(format!("{}\n", by.reason)),
         Told::Begun(_) => None,

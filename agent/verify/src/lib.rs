@@ -32,6 +32,7 @@ mod against;
 mod directory;
 mod event;
 mod files;
+mod formers;
 mod generation;
 mod heads;
 mod keys;

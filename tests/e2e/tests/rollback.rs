@@ -121,6 +121,21 @@ fn the_whole_directory_put_back_to_an_older_copy_is_noticed_by_the_store_elsewhe
     let said = agent.run(&["verify"]).expect(0).stdout;
     assert!(said.contains("a snapshot was restored"), "{said}");
 
+    // Nor can what the agent itself keeps of it be changed.
+    for name in ["former", "accepted"] {
+        let file = agent.data_dir().join("journal/2").join(name);
+        let text = std::fs::read(&file).unwrap();
+        for at in 0..text.len() {
+            let mut changed = text.clone();
+            changed[at] ^= 1;
+            std::fs::write(&file, &changed).unwrap();
+            let said = agent.run(&["verify"]).expect(1).stdout;
+            assert!(said.contains(&format!("journal/2/{name}: does not say")), "{at}: {said}");
+        }
+        std::fs::write(&file, &text).unwrap();
+    }
+    let _ = agent.run(&["verify"]).expect(0);
+
     // A row that is removed later is no part of that.
     let sql = "DELETE FROM events WHERE place = (SELECT place FROM events WHERE event_name = 'early' ORDER BY place LIMIT 1 OFFSET 1)";
     let file = elsewhere.path().join("events.db");

@@ -12,12 +12,14 @@ use crate::options::AgentNote;
 use crate::reader::{Item, Reader};
 use crate::shared::Shared;
 
-/// The note about the end of a generation whose readable records end before `end`.
-pub(super) fn note(shared: &Arc<Shared>, end: u64) -> AgentNote {
+/// The note about the end of a generation whose readable records end before `entries`.
+pub(super) fn note(shared: &Arc<Shared>, entries: u64, damaged: bool) -> AgentNote {
     AgentNote::NewGeneration {
         former: shared.origin.clone(),
-        entries: end,
-        root: root(shared, end).map(|root| root.to_string()),
+        entries,
+        root: root(shared, entries).map(|root| root.to_string()),
+        end: shared.durable(),
+        damaged,
     }
 }
 
