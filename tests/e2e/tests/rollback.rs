@@ -130,7 +130,10 @@ fn the_whole_directory_put_back_to_an_older_copy_is_noticed_by_the_store_elsewhe
             changed[at] ^= 1;
             std::fs::write(&file, &changed).unwrap();
             let said = agent.run(&["verify"]).expect(1).stdout;
-            assert!(said.contains(&format!("journal/2/{name}: does not say")), "{at}: {said}");
+            assert!(
+                said.contains(&format!("journal/2/{name}: does not say")),
+                "{at}: {said}"
+            );
         }
         std::fs::write(&file, &text).unwrap();
     }
