@@ -134,7 +134,7 @@ async fn a_sink_that_was_off_goes_on_behind_what_went_meanwhile() {
     on.abort = tokio_util::sync::CancellationToken::new();
     let abort = on.abort.clone();
     running.start(on, sink);
-    eventually("told", || log.gaps().len() == 1).await;
+    eventually("told", || !log.gaps().is_empty()).await;
     assert_eq!(log.gaps()[0].first, 5);
     let last = agent.journal.durable() - 1;
     eventually("the rest", || log.delivered().last() >= Some(&last)).await;
@@ -164,7 +164,7 @@ async fn pending_events_go_before_a_gap() {
         agent.emit(10).await;
     }
     drop(release);
-    eventually("told", || log.gaps().len() == 1).await;
+    eventually("told", || !log.gaps().is_empty()).await;
     assert_eq!(log.writes()[..2], [vec![0, 1, 2, 3, 4], vec![1, 4]]);
     assert_eq!(log.delivered()[..5], [0, 2, 3, 1, 4]);
     agent.abort.cancel();
