@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -26,9 +27,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// An empty one.
+    /// An empty one, which stays until the end of the run: ext4 doesn't use inodes again whose files were removed in the
+    /// last minutes, and has to pass all of them for each file that is made.
     pub fn new(bench: &Bench, name: &str) -> Result<Self, Fault> {
-        let dir = bench.dir.join(name);
+        static PLACES: AtomicU32 = AtomicU32::new(0);
+        let number = PLACES.fetch_add(1, Ordering::Relaxed);
+        let dir = bench.dir.join(format!("{name}-{number}"));
         std::fs::create_dir_all(&dir)?;
         let mut place = Self {
             binary: bench.binary.clone(),
@@ -143,12 +147,6 @@ impl Place {
     /// Bytes of the data directory's events database.
     pub fn store_bytes(&self) -> u64 {
         std::fs::metadata(self.dir.join("events.db")).map_or(0, |meta| meta.len())
-    }
-
-    /// Removes everything.
-    pub fn remove(self) {
-        // Only space in a folder that is removed at the end anyway.
-        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 

@@ -66,7 +66,6 @@ pub fn run(bench: &Bench, table: &mut Table) -> Result<(), Fault> {
             peak as f64 / 1e3
         ),
     );
-    place.remove();
     let bare = limits::inserts(bench, behind)?;
     table.row(
         "bare: as many prepared inserts into the store's tables, rows/s",

@@ -22,7 +22,6 @@ pub fn run(bench: &Bench, table: &mut Table) -> Result<(), Fault> {
     );
     let size = std::fs::metadata(&bench.binary)?.len() as f64 / 1e6;
     agent.stop()?;
-    place.remove();
     table.row(
         "idle, event API, store and page: Pss",
         format!("{:.1} MB", pss as f64 / 1e3),

@@ -131,7 +131,6 @@ fn cpu(bench: &Bench, table: &mut Table, store: bool, goal: &str, time: Duration
     let after = agent.metrics()?;
     let events = after.sum(EVENTS) - before.sum(EVENTS);
     agent.stop()?;
-    place.remove();
     let each = cpu / events;
     table.row(
         format!(
@@ -172,7 +171,6 @@ fn storm(bench: &Bench, table: &mut Table, seconds: &str, records_an_event: f64)
             told = format!("{} records, {} missing", data["records"], data["missing"]);
         }
     })?;
-    place.remove();
     table.row(
         "agent, store off: records/s that it holds a producer to",
         number(events * records_an_event / produced),

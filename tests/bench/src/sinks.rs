@@ -63,7 +63,6 @@ fn with(bench: &Bench, receiver: SocketAddr, count: usize) -> Result<(f64, f64, 
     let shares = shares(&threads, &agent.threads());
     let memory = agent.kilobytes("smaps_rollup", "Pss") as f64 / 1e3;
     agent.stop()?;
-    place.remove();
     Ok((cost, memory, shares))
 }
 
@@ -99,7 +98,6 @@ fn reloads(bench: &Bench, receiver: SocketAddr, table: &mut Table) -> Result<(),
         }
     }
     agent.stop()?;
-    place.remove();
     for (what, mut times) in rows {
         times.sort_by(f64::total_cmp);
         let (middle, most) = (times[times.len() / 2], times[times.len() - 1]);
