@@ -108,6 +108,8 @@ fn measure(words: &[&str]) -> Result<(), Fault> {
     for (name, part) in PARTS {
         if wanted.is_empty() || wanted.contains(&name) {
             eprintln!("bench: {name}");
+            // What the part before left in the page cache is not this one's.
+            rustix::fs::sync();
             if let Err(fault) = part(&bench, &mut table) {
                 table.row(name, "failed", "", fault.to_string());
             }
