@@ -212,6 +212,8 @@ impl Life {
         match &self.place {
             // What was handed over and what of it is pending is known here.
             Some(place) if place.keeper == keeper && !matches!(start, Start::Own(_)) => {}
+            // It has written nothing yet, and is not new: what came since it began is its own.
+            Some(_) if matches!(start, Start::Own(None)) && !self.places().begins_at_the_oldest() => {}
             Some(place) if place.keeper != keeper => {
                 let reason = "it does not keep its position as it did when it started first";
                 return Err(PluginError::permanent(reason).into());

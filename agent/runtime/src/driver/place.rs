@@ -52,6 +52,9 @@ pub(crate) enum Found {
     Position(Position),
     /// Something that can't be read.
     Damage,
+    /// All of a generation before this one, as far as it is left: it goes on at the front of this one, and is told
+    /// what of it has gone.
+    Front,
 }
 
 /// What is needed to find and to keep a place.
@@ -97,13 +100,15 @@ impl Places<'_> {
     pub(crate) fn place(&self, keeper: Keeper, found: Found) -> Result<Place, PluginError> {
         let (durable, oldest) = (self.journal.durable(), self.journal.status().oldest_payload);
         let found = match found {
-            Found::Position(position) if self.is_of_former(&position) => Found::Damage,
+            Found::Position(position) if self.is_of_former(&position) => Found::Front,
             found => found,
         };
+        let at_the_front = matches!(found, Found::Front);
         let next = match &found {
             Found::Position(position) => self.checked(position)?,
             Found::Nothing if keeper == Keeper::Nobody || !self.begins_at_the_oldest() => durable,
             Found::Nothing | Found::Damage => oldest,
+            Found::Front => 0,
         };
         let mut place = Place {
             keeper,
@@ -111,13 +116,17 @@ impl Places<'_> {
             pending: None,
             written: match found {
                 Found::Position(position) => position.seq,
-                Found::Nothing | Found::Damage => NOTHING,
+                Found::Nothing | Found::Damage | Found::Front => NOTHING,
             },
             written_at: Instant::now(),
         };
         if keeper == Keeper::File && place.written == NOTHING {
             // Or a crash before the first delivery would lose what is accepted meanwhile.
-            self.write(&mut place, self.position_at(next))?;
+            let written = self.write(&mut place, self.position_at(next));
+            // That the file still has a place in a former generation keeps nothing from being delivered.
+            if !at_the_front {
+                written?;
+            }
         }
         self.hold(&place);
         Ok(place)
@@ -216,6 +225,8 @@ impl Places<'_> {
             // All of this one is still to come; of a former one nothing goes.
             _ if self.journal.origin() != self.current.origin() => 0,
             Keeper::Sink => place.confirmed(),
+            // Its file has a place in a former generation.
+            Keeper::File if place.written == NOTHING => 0,
             Keeper::File => place.written.min(place.confirmed()),
         };
         match self.delivery.when_behind {

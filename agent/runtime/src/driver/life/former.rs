@@ -20,6 +20,7 @@ impl Life {
         let mut found = self.places().found(start)?;
         let path = match &found {
             _ if keeper == Keeper::Nobody => None,
+            Found::Front => None,
             Found::Position(position) if position.origin == self.journal.origin() => None,
             Found::Position(position) => match self.journal.check_position(position) {
                 PositionVerdict::Accepted => self.path_to(&position.origin)?,
@@ -33,7 +34,7 @@ impl Life {
         if let Some(mut path) = path {
             // What the sink says of the generation that was found.
             if keeper == Keeper::Sink && path.len() > 1 {
-                found = self.found_in(path.last()).await?;
+                found = self.found_in(path.last(), Found::Damage).await?;
             }
             if let (Found::Position(position), Some(former)) = (&found, path.last())
                 && path.len() > 1
@@ -41,8 +42,8 @@ impl Life {
             {
                 path.pop();
                 found = match keeper {
-                    Keeper::Sink => self.found_in(path.last()).await?,
-                    _ => Found::Damage,
+                    Keeper::Sink => self.found_in(path.last(), Found::Front).await?,
+                    _ => Found::Front,
                 };
             }
             self.read_from(path);
@@ -65,15 +66,19 @@ impl Life {
         };
         let keeper = place.keeper;
         let found = match keeper {
-            Keeper::Sink => self.found_in(self.ahead.last().cloned().as_ref()).await?,
-            _ => Found::Damage,
+            Keeper::Sink => {
+                let next = self.ahead.last().cloned();
+                self.found_in(next.as_ref(), Found::Front).await?
+            }
+            _ => Found::Front,
         };
         // Found anew if it can't be kept.
         self.place = None;
         let path = std::mem::take(&mut self.ahead);
         self.read_from(path);
         self.place = Some(self.places().place(keeper, found)?);
-        self.placed();
+        // Tried again if its place could not be written.
+        self.remember(None, true);
         Ok(())
     }
 
@@ -125,7 +130,7 @@ impl Life {
         let mut path = vec![self.driver.journal.clone()];
         while let Some(former) = former(path.last())? {
             path.push(former);
-            if let Found::Position(_) = self.found_in(path.last()).await? {
+            if let Found::Position(_) = self.found_in(path.last(), Found::Nothing).await? {
                 return Ok(Some(path));
             }
         }
@@ -134,16 +139,16 @@ impl Life {
         Ok(path.transpose()?)
     }
 
-    /// What a sink that keeps its position itself remembers of a generation.
-    async fn found_in(&mut self, journal: Option<&Handle>) -> Result<Found, Halt> {
+    /// What a sink that keeps its position itself remembers of a generation; `nothing` if it doesn't, whatever a new
+    /// sink would be given.
+    async fn found_in(&mut self, journal: Option<&Handle>, nothing: Found) -> Result<Found, Halt> {
         let Some(journal) = journal else {
             return Ok(Found::Nothing);
         };
         let origin: Arc<str> = Arc::from(journal.origin());
         Ok(match self.ask(|sink| sink.start(&origin)).await? {
             Start::Own(Some(position)) if position.origin == *origin => Found::Position(position),
-            // All of it is missing there, whatever a new sink would be given.
-            _ => Found::Damage,
+            _ => nothing,
         })
     }
 }
@@ -159,7 +164,12 @@ fn is_left(former: &Handle, position: &auditmon_journal::Position) -> bool {
 
 fn former(journal: Option<&Handle>) -> Result<Option<Handle>, PluginError> {
     let former = journal.map(Handle::former).transpose();
-    former
-        .map(Option::flatten)
-        .map_err(|error| PluginError::transient(format!("a former generation can't be read: {error}")))
+    former.map(Option::flatten).map_err(|error| {
+        let reason = format!("a former generation can't be read: {error}");
+        match error.kind() {
+            // Only a person can mend that.
+            std::io::ErrorKind::InvalidData => PluginError::permanent(reason),
+            _ => PluginError::transient(reason),
+        }
+    })
 }

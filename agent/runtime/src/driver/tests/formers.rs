@@ -200,3 +200,96 @@ async fn a_new_sink_begins_where_it_is_told_to() {
     assert!(all(&log)[0].1 <= next && all(&log)[0].1 > 0);
     end(&agent, running, &["oldest", "own-oldest", "head"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_cannot_be_written_repeats_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    stopped(dir.path(), 9, 3).await;
+    spoil(dir.path(), &[5]);
+    let agent = Agent::with(options(dir.path()));
+    agent.emit(3).await;
+    // Where its next place would be written first.
+    let beside = dir.path().join("positions/cursor.new");
+    std::fs::create_dir(&beside).unwrap();
+    let sink = healthy();
+    let log = sink.log.clone();
+    let running = Running::one(agent.driver("cursor", delivery()), sink);
+    log.await_delivered(10).await;
+    agent.emit(1).await;
+    let durable = agent.journal.durable();
+    eventually("the last", || {
+        all(&log)
+            .iter()
+            .any(|(generation, seq)| (*generation, seq + 1) == (2, durable))
+    })
+    .await;
+    let mut delivered = all(&log);
+    delivered.sort_unstable();
+    delivered.dedup();
+    assert_eq!(delivered, all(&log), "each once, and in order");
+    assert_eq!(agent.position("cursor"), Some(3), "still that of the former one");
+    assert_eq!(agent.journal.hold("cursor"), Some(0), "which a start would go on from");
+    std::fs::remove_dir(&beside).unwrap();
+    agent.emit(1).await;
+    eventually("written", || agent.journal.hold("cursor") > Some(0)).await;
+    end(&agent, running, &["cursor"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_gone_of_the_next_generation_meanwhile_is_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeps = stopped(dir.path(), 9, 3).await;
+    spoil(dir.path(), &[5]);
+    let small = auditmon_journal::Options {
+        segment_size: 32 << 10,
+        max_size: 256 << 10,
+        keep_age: std::time::Duration::ZERO,
+        ..options(dir.path())
+    };
+    let agent = Agent::with(small);
+    let skip = Delivery {
+        when_behind: auditmon_core::delivery::WhenBehind::Skip,
+        ..delivery()
+    };
+    let mut running = Running::none();
+    let (mut logs, mut releases) = (Vec::new(), Vec::new());
+    for (name, keeps) in [("cursor", Keeps::Cursor), ("own", keeps)] {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let sink = Fake::new(keeps, move |_| {
+            let _ = released.recv();
+            super::harness::Act::Take
+        });
+        logs.push((name, sink.log.clone()));
+        releases.push(release);
+        running.start(agent.driver(name, skip.clone()), sink);
+    }
+    for (_, log) in &logs {
+        eventually("handed over", || !log.writes().is_empty()).await;
+    }
+    agent.journal.set_hold("test", None);
+    for _ in 0..200 {
+        agent.emit(10).await;
+    }
+    drop(releases);
+    for (name, log) in &logs {
+        let durable = agent.journal.durable();
+        eventually("the last", || {
+            all(log)
+                .iter()
+                .any(|(generation, seq)| (*generation, seq + 1) >= (2, durable))
+        })
+        .await;
+        let gaps = log.gaps();
+        assert_eq!((gaps[0].first, gaps[0].reason), (5, GapReason::Damaged), "{name}");
+        assert_eq!((gaps[1].first, gaps[1].reason), (0, GapReason::Expired), "{name}");
+        let first = all(log).iter().find(|(generation, _)| *generation == 2).unwrap().1;
+        assert!(first > 0, "{name}");
+        let lost: u64 = gaps[1..]
+            .iter()
+            .take_while(|gap| gap.first < first)
+            .map(|gap| gap.last - gap.first + 1)
+            .sum();
+        assert_eq!(lost, first, "{name}");
+    }
+    end(&agent, running, &["cursor", "own"]).await;
+}
