@@ -135,6 +135,11 @@ def verify(data_dir, key_text=None, against=None):
     declared = [(*each, each[3] < generation.held)
                 for generation in generations.values() for each in generation.declared]
     for generation in generations.values():
+        for origin, ranges, seq in generation.lacking:
+            former = generations.get(origin)
+            if former and former.number < generation.number and seq < generation.held:
+                former.never_stored += ranges
+    for generation in generations.values():
         generation.noting(generation.finish, declared)
     accepted.forgive(list(generations.values()), report)
     if store:

@@ -50,6 +50,7 @@ class Generation:
         self.former, self.given = former, given     # keys of before a rotation; whether the key is from elsewhere
         self.own = False                    # the key has signed one of the older checkpoints
         self.rowless, self.never_stored = [], []    # [first, last, id]: events without a row; ranges that say why
+        self.lacking = []           # (origin, ranges, seq): the same of former generations
         self.memory = memory.Memory()
         self.tile_cache, self.tiles = {}, {}
         for path in sorted((self.dir / "tile").rglob("*")):
@@ -263,7 +264,7 @@ class Generation:
             self.absent.append((seq, seq, place, id_))
         elif event and event["kind"] == "agent":
             self.declare(seq, event)
-            self.never_stored += store.never_stored(event)
+            self.lacks(seq, event)
             if accepted.told(event):
                 self.told.append((seq, event))
         self.records += 1
@@ -324,7 +325,7 @@ class Generation:
                 try:
                     event = store.check_row(self.row, leaf)
                     if event and event["kind"] == "agent":      # it may be in the journal no more
-                        self.never_stored += store.never_stored(event)
+                        self.lacks(seq, event)
                         if accepted.told(event) and not (self.told and self.told[-1][0] == seq):
                             self.told.append((seq, event))
                 except Bad as error:
@@ -335,6 +336,14 @@ class Generation:
                 self.rowless[-1][1] = seq
             else:
                 self.rowless.append([seq, seq, segment.event_id(leaf)])
+
+    def lacks(self, seq, event):
+        """Notes what an agent event says that the store never gets, of this generation or of a former one."""
+        ranges, former = store.never_stored(event), (event["event_data"] or {}).get("former_origin")
+        if event["event_name"] == "sink.gap" and former is not None:
+            self.lacking.append((former, ranges, seq))
+        else:
+            self.never_stored += ranges
 
     def check_rowless(self):
         declared = merge(self.never_stored)

@@ -16,6 +16,15 @@ pub(crate) enum Told {
     Begun(Former),
     /// Somebody accepted that it did.
     Accepted(Acceptance),
+    /// The store will never get these records of a former generation.
+    Lacking(Lacking),
+}
+
+/// Ranges of records, first and last, of the generation with this origin.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Lacking {
+    origin: String,
+    ranges: Vec<(u64, u64)>,
 }
 
 /// A generation as it was when it was given up.
@@ -44,6 +53,13 @@ struct Begun {
     root: Option<String>,
     end: Option<u64>,
     reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Gap {
+    sink: String,
+    former_origin: Option<String>,
+    ranges: Vec<(u64, u64)>,
 }
 
 #[derive(Deserialize)]
@@ -78,6 +94,12 @@ pub(crate) fn tells(prefix: &Prefix, canonical: &[u8]) -> Option<Told> {
                 reason: data.reason,
             }))
         }
+        "sink.gap" => {
+            let data: Gap = serde_json::from_str(members.event_data.get()).ok()?;
+            let origin = data.former_origin.filter(|_| data.sink == "store")?;
+            let ranges = data.ranges;
+            Some(Told::Lacking(Lacking { origin, ranges }))
+        }
         _ => None,
     }
 }
@@ -95,6 +117,15 @@ impl Newer {
     pub(crate) fn add(&mut self, generation: u32, told: Vec<(u64, Told)>) {
         let told = told.into_iter().map(|(seq, told)| (generation, seq, told));
         self.0.extend(told);
+    }
+
+    /// What newer generations say that the store lacks of this one.
+    pub(crate) fn lacking(&self, origin: &str) -> Vec<(u64, u64)> {
+        let told = self.0.iter().filter_map(|(_, _, told)| match told {
+            Told::Lacking(lacking) if lacking.origin == origin => Some(&lacking.ranges),
+            _ => None,
+        });
+        told.flatten().copied().collect()
     }
 
     /// How this generation was when it was given up, and the words of who accepted that afterwards.

@@ -125,9 +125,9 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         };
         let (former, words) = newer.of(&generation.origin).unzip();
         let before = (report.faults.len(), report.more_faults);
-        let as_accepted = former.map(AsAccepted::new);
+        let newer_say = (former.map(AsAccepted::new), newer.lacking(&generation.origin));
         let (outcome, checked) =
-            check_generation(setting, heads, remembered, as_accepted, database.as_mut(), &mut report)?;
+            check_generation(setting, heads, remembered, newer_say, database.as_mut(), &mut report)?;
         indexes = indexes.or(checked);
         if let Some(words) = words.filter(|_| outcome.as_accepted) {
             forgive(&mut report, before, &generation.origin, &words);
@@ -150,7 +150,7 @@ fn check_generation(
     setting: Setting<'_>,
     heads: Heads,
     remembered: Vec<Remembered>,
-    as_accepted: Option<AsAccepted>,
+    (as_accepted, lacking): (Option<AsAccepted>, Vec<(u64, u64)>),
     database: Option<&mut Database>,
     report: &mut Report,
 ) -> Result<(Outcome, Option<Indexes>), CouldNot> {
@@ -159,7 +159,9 @@ fn check_generation(
         database.stored.iter().find(|stored| stored.origin == *origin).cloned()
     });
     let (Some(database), Some(stored)) = (database, stored) else {
-        let check = Check::new(setting, report, heads, None, remembered).accepted(as_accepted);
+        let check = Check::new(setting, report, heads, None, remembered)
+            .accepted(as_accepted)
+            .lacking(lacking);
         return Ok((check.run()?, None));
     };
     std::thread::scope(|scope| {
@@ -182,7 +184,9 @@ fn check_generation(
             database.is_scanned().then(|| database.indexes())
         });
         let rows = RowStream::new(parts, place, stored, row_heads);
-        let check = Check::new(setting, report, heads, Some(rows), remembered).accepted(as_accepted);
+        let check = Check::new(setting, report, heads, Some(rows), remembered)
+            .accepted(as_accepted)
+            .lacking(lacking);
         let checked = check.run();
         let indexes = reader.join().unwrap_or(None);
         checked.map(|outcome| (outcome, indexes))

@@ -165,7 +165,7 @@ pub(crate) enum Declaration {
     Expired(u64, u64),
     /// Payloads of these records were erased.
     Erased(Vec<(u64, u64)>),
-    /// The store will never get these records.
+    /// The store will never get these records of this generation.
     Gap(Vec<(u64, u64)>),
 }
 
@@ -179,6 +179,7 @@ struct Data {
     #[serde(default)]
     ranges: Vec<(u64, u64)>,
     sink: Option<String>,
+    former_origin: Option<String>,
 }
 
 /// What an event of the agent's own declares, if it does.
@@ -201,7 +202,8 @@ pub(crate) fn declares(prefix: &Prefix, canonical: &[u8]) -> Option<Declaration>
         }
         "sink.gap" => {
             let data = data()?;
-            (data.sink.as_deref() == Some("store")).then_some(Declaration::Gap(data.ranges))
+            let own = data.sink.as_deref() == Some("store") && data.former_origin.is_none();
+            own.then_some(Declaration::Gap(data.ranges))
         }
         _ => None,
     }

@@ -16,26 +16,40 @@ pub(crate) fn check(generation: &Generation, told: &[(u64, Told)], report: &mut 
             let (end, why) = former.end.as_ref()?;
             Some(format!("{} {end} {why}\n", number(&former.origin)))
         }
-        Told::Accepted(_) => None,
+        Told::Accepted(_) | Told::Lacking(_) => None,
     });
-    compare(generation, FORMER, begun.collect(), report)?;
+    let begun: Vec<String> = begun.collect();
+    if !compare(generation, FORMER, &begun, report)? && !begun.is_empty() {
+        let what = "is missing: sinks that were behind are given nothing more of the former generation";
+        report.fault(Fault::of(generation.place(FORMER), what));
+    }
     let accepted = told.iter().filter_map(|(_, told)| match told {
         Told::Accepted(by) => Some(format!("{}\n", by.reason)),
-        Told::Begun(_) => None,
+        Told::Begun(_) | Told::Lacking(_) => None,
     });
-    compare(generation, ACCEPTED, accepted.collect(), report)
+    let accepted: Vec<String> = accepted.collect();
+    if compare(generation, ACCEPTED, &accepted, report)? && accepted.is_empty() {
+        report.unseen(format!(
+            "who accepted that generation {} took the place of another: {} is there, and no signed event that says so \
+             can be read",
+            generation.number,
+            generation.place(ACCEPTED)
+        ));
+    }
+    Ok(())
 }
 
-fn compare(generation: &Generation, file: &str, right: Vec<String>, report: &mut Report) -> Result<(), CouldNot> {
+/// Whether the file is there; it must be one of what is `right`, if anything is known of that.
+fn compare(generation: &Generation, file: &str, right: &[String], report: &mut Report) -> Result<bool, CouldNot> {
     let place = generation.place(file);
     let text = read_text(&generation.dir.join(file)).map_err(|error| CouldNot::new(&place, error))?;
-    if let Some(text) = text
+    if let Some(text) = &text
         && !right.is_empty()
-        && !right.contains(&text)
+        && !right.contains(text)
     {
         report.fault(Fault::of(place, "does not say what the events of this generation say"));
     }
-    Ok(())
+    Ok(text.is_some())
 }
 
 /// The number of the generation with this origin.

@@ -9,6 +9,7 @@ use auditmon_merkle::Hash;
 
 use crate::absences::Absences;
 use crate::accepted::{AsAccepted, Told};
+use crate::event::Declaration;
 use crate::files::{Generation, Parts};
 use crate::heads::{Head, Heads};
 use crate::letters::{Letter, Letters};
@@ -136,6 +137,12 @@ impl<'a> Check<'a> {
     /// Also compares with what somebody accepted.
     pub(crate) fn accepted(mut self, former: Option<AsAccepted>) -> Self {
         self.as_accepted = former;
+        self
+    }
+
+    /// The store will never get these records, says a newer generation.
+    pub(crate) fn lacking(mut self, ranges: Vec<(u64, u64)>) -> Self {
+        self.absences.declare(u64::MAX, &Declaration::Gap(ranges));
         self
     }
 

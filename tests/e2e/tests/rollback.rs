@@ -138,6 +138,14 @@ fn the_whole_directory_put_back_to_an_older_copy_is_noticed_by_the_store_elsewhe
         std::fs::write(&file, &text).unwrap();
     }
     let _ = agent.run(&["verify"]).expect(0);
+    let (file, aside) = (
+        agent.data_dir().join("journal/2/former"),
+        elsewhere.path().join("former"),
+    );
+    std::fs::rename(&file, &aside).unwrap();
+    let said = agent.run(&["verify"]).expect(1).stdout;
+    assert!(said.contains("journal/2/former: is missing"), "{said}");
+    std::fs::copy(&aside, &file).unwrap();
 
     // A row that is removed later is no part of that.
     let sql = "DELETE FROM events WHERE place = (SELECT place FROM events WHERE event_name = 'early' ORDER BY place LIMIT 1 OFFSET 1)";
@@ -265,4 +273,49 @@ fn a_kill_is_no_rollback() {
         assert_eq!(told(&agent, name), Vec::<Value>::new());
     }
     assert!(!agent.data_dir().join("journal/2").exists());
+}
+
+#[test]
+fn what_the_store_lacks_of_a_former_generation_excuses_no_row_of_the_next() {
+    let (mut agent, _elsewhere) = agent(false, "");
+    post(&agent, "early", 1);
+    let blocked = agent.block_store();
+    let mut ids = Vec::new();
+    for name in ["one", "two", "spoiled", "three"] {
+        let id = agent.post(event(name)).expect(201).json()["ids"][0].clone();
+        ids.push(id.as_str().unwrap().to_owned());
+    }
+    agent.kill();
+    // Nothing stands for the record that is spoiled: the journal goes on as a new generation.
+    let seg = agent.data_dir().join("journal/1/seg/00000000000000000000.seg");
+    let mut bytes = std::fs::read(&seg).unwrap();
+    let at = bytes.windows(7).position(|window| window == b"spoiled").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&seg, &bytes).unwrap();
+    agent.start_again_unready();
+    // What the store has still to get of it is known.
+    let waits = agent.get(&format!("/api/v1/events/{}", ids[3])).expect(200).json();
+    assert_eq!(waits["event_name"], "three", "{waits}");
+    drop(blocked);
+    let _ = agent.await_events("?event_name=three", 1);
+    let _ = agent.await_events("?event_name=sink.gap", 1);
+    let gaps = told(&agent, "sink.gap");
+    let [gap] = &gaps[..] else { panic!("{gaps:?}") };
+    let data = &gap["event_data"];
+    assert_eq!(data["sink"], "store");
+    let origin = std::fs::read_to_string(agent.data_dir().join("journal/origin")).unwrap();
+    assert_eq!(data["former_origin"], origin.as_str());
+    let seq = data["ranges"][0][0].as_u64().unwrap();
+    assert_eq!(data["ranges"], serde_json::json!([[seq, seq]]));
+
+    post(&agent, "later", 12);
+    assert_eq!(agent.stop(), 0);
+    let said = agent.run(&["verify"]).expect(1).stdout;
+    assert!(!said.contains("no row"), "the former one's damage is all: {said}");
+    let number = "(SELECT number FROM position WHERE origin LIKE '%/gen/2')";
+    let sql = format!("DELETE FROM events WHERE place = {number} * 281474976710656 + {seq}; SELECT changes();");
+    let file = agent.data_dir().join("events.db");
+    let deleted = Command::new("sqlite3").arg(&file).arg(sql).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&deleted.stdout).trim(), "1");
+    both_say(&agent, 1, "the store has no row of it", "has no row: it was removed");
 }
