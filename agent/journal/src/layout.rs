@@ -6,6 +6,8 @@ use auditmon_merkle::TileId;
 
 /// File of the newest signed checkpoint, in a generation's directory.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// Beyond that no journal comes.
+pub(crate) const MAX_SEQ: u64 = (1 << 62) - 1;
 /// Says that somebody accepted the generation, and why.
 pub(crate) const ACCEPTED: &str = "accepted";
 /// Which generation it took the place of, and why.
@@ -138,7 +140,7 @@ impl Layout {
             return None;
         }
         // Beyond that no journal comes, and numbers behind it must not wrap.
-        let first_seq = digits.parse().ok().filter(|seq| *seq < 1 << 62)?;
+        let first_seq = digits.parse().ok().filter(|seq| *seq <= MAX_SEQ)?;
         match extension {
             "seg" => Some(SegFile::Seg(first_seq)),
             "leaf" => Some(SegFile::Leaf(first_seq)),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::format::LEAF;
 use crate::fs::{Fs, read_small, replace};
-use crate::layout::{FORMER, Layout, SegFile, generation_of, generation_origin};
+use crate::layout::{FORMER, Layout, MAX_SEQ, SegFile, generation_of, generation_origin};
 use crate::shared::{Segment, Shared};
 
 /// Longest file: three words.
@@ -37,6 +37,9 @@ pub(crate) fn write(fs: &dyn Fs, layout: &Layout, link: &Link) -> io::Result<()>
 /// # Errors
 /// `InvalidData` for a damaged file, or what the system says.
 pub(crate) fn read(fs: &dyn Fs, layout: &Layout) -> io::Result<Option<Link>> {
+    if layout.generation() == 1 {
+        return Ok(None);
+    }
     let bytes = match read_small(fs, &layout.former(), MAX_FILE) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read?,
@@ -57,8 +60,7 @@ fn parse(bytes: &[u8]) -> Option<Link> {
     let mut words = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?.split(' ');
     let link = Link {
         generation: words.next()?.parse().ok().filter(|generation| *generation > 0)?,
-        // Beyond that no journal comes.
-        end: words.next()?.parse().ok().filter(|end| *end < 1 << 62)?,
+        end: words.next()?.parse().ok().filter(|end| *end <= MAX_SEQ)?,
         damaged: match words.next()? {
             "damaged" => true,
             "contradicted" => false,
@@ -118,7 +120,7 @@ mod tests {
         for damaged in [true, false] {
             let link = Link {
                 generation: 1,
-                end: 4711,
+                end: MAX_SEQ,
                 damaged,
             };
             write(&RealFs, &layout, &link).unwrap();
@@ -130,6 +132,7 @@ mod tests {
             "1 2 lost\n",
             "0 2 damaged\n",
             "3 2 damaged\n",
+            "1 4611686018427387904 damaged\n",
             "1 9223372036854775807 damaged\n",
             "1 2 damaged \n",
             "1 -2 damaged\n",
@@ -138,5 +141,9 @@ mod tests {
             let error = read(&RealFs, &layout).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{bad:?}");
         }
+        let first = Layout::new(dir.path(), 1);
+        std::fs::create_dir_all(first.generation_dir()).unwrap();
+        std::fs::write(first.former(), "1 2 damaged\n").unwrap();
+        assert_eq!(read(&RealFs, &first).unwrap(), None, "it has none");
     }
 }

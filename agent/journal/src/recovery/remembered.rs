@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::tree::MOST_GENERATIONS;
 use crate::format::Position;
-use crate::layout::generation_of;
+use crate::layout::{MAX_SEQ, generation_of};
 use crate::options::AgentNote;
 use crate::shared::Shared;
 use crate::{leaf_at, positions};
@@ -37,7 +37,7 @@ impl Remembered {
     /// 1 + the largest seq that any of them names in this generation.
     pub(super) fn named(&self, origin: &str) -> u64 {
         let own = self.0.iter().filter(|(_, position)| position.origin == origin);
-        own.map(|(_, position)| position.seq.min(1 << 62)).max().unwrap_or(0)
+        own.map(|(_, position)| position.seq.min(MAX_SEQ)).max().unwrap_or(0)
     }
 
     /// Compares all with a journal whose readable records end before `end`.

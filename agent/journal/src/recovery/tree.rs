@@ -96,6 +96,13 @@ pub(super) fn begin(
     let named = if named < MOST_GENERATIONS { named } else { 0 };
     let generation = before.generation.max(named).saturating_add(1);
     let begun = place(fs, options, before.base.clone(), generation)?;
+    // Nobody can have accepted it yet.
+    match fs.remove(&begun.layout.accepted()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(OpenError::io(begun.layout.accepted())(error));
+        }
+        _ => {}
+    }
     let link = Link {
         generation: before.generation,
         end,
