@@ -248,12 +248,16 @@ impl Eraser {
     pub(crate) fn recall(parts: &Parts, memory: &Memory) -> Vec<(Uuid, Task)> {
         let tasks = memory.iter().filter(|(key, _)| key.starts_with(KEY.as_bytes()));
         let tasks = tasks.filter_map(|(_, (value, _))| serde_json::from_slice::<Task>(value).ok());
-        // Those of a former generation are in files that are not written to any more.
-        let tasks = tasks.filter(|task| *task.origin == *parts.origin);
-        tasks
-            .filter_map(|task| Some((task.event_id.parse().ok()?, task)))
-            .inspect(|(id, task)| parts.hot.erased.add(task.seq, *id))
-            .collect()
+        let tasks = tasks.filter_map(|task| Some((task.event_id.parse().ok()?, task)));
+        // Those of a former generation are in files that are not written to any more, but may still be read.
+        let (own, former): (Vec<(Uuid, Task)>, Vec<_>) = tasks.partition(|(_, task)| *task.origin == *parts.origin);
+        for (id, _) in former {
+            parts.hot.erased.add_id(id);
+        }
+        for (id, task) in &own {
+            parts.hot.erased.add(task.seq, *id);
+        }
+        own
     }
 
     /// Where an event of this journal is, or why it is none.
@@ -305,8 +309,12 @@ impl Eraser {
 
     /// What isn't of this journal, or has left no trace in it, may still be a dead letter.
     async fn erase_letters(&self, id: Uuid, refusal: Refusal) -> Result<Erasure, Refusal> {
-        self.parts.hot.erased.add_id(id);
+        let new = self.parts.hot.erased.add_id(id);
         let letters = self.take_letters(id).await.map_err(Refusal::Conflict)?;
+        if new && letters == 0 {
+            // Sinks that have still to be given it, from a former generation, get it.
+            self.parts.hot.erased.remove_id(id);
+        }
         match refusal {
             refusal if letters == 0 => Err(refusal),
             Refusal::Unknown(why) => Ok(Erasure {

@@ -44,9 +44,14 @@ impl ErasedEvents {
         self.events.write().places.insert(seq, id);
     }
 
-    /// One whose place in this journal isn't known, or that has none.
-    pub(crate) fn add_id(&self, id: Uuid) {
-        self.events.write().ids.insert(id);
+    /// One whose place in this journal isn't known, or that has none; whether it is new.
+    pub(crate) fn add_id(&self, id: Uuid) -> bool {
+        self.events.write().ids.insert(id)
+    }
+
+    /// It isn't erased after all.
+    pub(crate) fn remove_id(&self, id: Uuid) {
+        self.events.write().ids.remove(&id);
     }
 
     /// Whether the event at this place is one of them.
