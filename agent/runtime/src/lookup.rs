@@ -3,7 +3,7 @@
 //! The store keeps nothing of a row that retention deleted, and gets its rows a little after they were accepted. The
 //! journal knows of every event that it ever took, by its leaf, and has the payload of what the store still wants.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Lookup {
     store: Arc<dyn EventReader>,
     journal: Handle,
+    /// The generations before, the newest first; the store may still have to get what is there.
+    formers: Arc<OnceLock<Vec<Handle>>>,
     /// One at a time: such questions come from outside, and each can read much.
     turn: Arc<Semaphore>,
 }
@@ -40,17 +42,44 @@ impl Lookup {
         Self {
             store,
             journal,
+            formers: Arc::default(),
             turn: Arc::new(Semaphore::new(1)),
         }
     }
 
-    async fn ask_journal(&self, id: Uuid) -> Result<Known, ReadError> {
+    async fn ask_all(&self, id: Uuid) -> Result<Known, ReadError> {
+        let mut known = self.ask(&self.journal, id).await?;
+        if matches!(known, Known::Never) {
+            for former in self.formers().await? {
+                known = self.ask(former, id).await?;
+                if !matches!(known, Known::Never) {
+                    break;
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    /// Found once: what they have read of themselves lets a long search go on.
+    async fn formers(&self) -> Result<&[Handle], ReadError> {
+        if self.formers.get().is_none() {
+            let journal = self.journal.clone();
+            let found = tokio::task::spawn_blocking(move || formers(journal)).await;
+            let found = found.map_err(|error| ReadError::Journal(error.to_string()))?;
+            let _ = self
+                .formers
+                .set(found.map_err(|error| ReadError::Journal(error.to_string()))?);
+        }
+        Ok(self.formers.get().map_or(&[], Vec::as_slice))
+    }
+
+    async fn ask(&self, journal: &Handle, id: Uuid) -> Result<Known, ReadError> {
         let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turn).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
             return Err(ReadError::Busy("other ids are being looked for; try again"));
         };
-        let stored = self.store.position(self.journal.origin()).await?;
-        let journal = self.journal.clone();
+        let stored = self.store.position(journal.origin()).await?;
+        let journal = journal.clone();
         let known = tokio::task::spawn_blocking(move || {
             // Held to the end, also if nobody waits for the answer any more.
             let _turn = turn;
@@ -58,6 +87,16 @@ impl Lookup {
         });
         known.await.map_err(|error| ReadError::Journal(error.to_string()))?
     }
+}
+
+/// The generations before this one, as far as their files are there, the newest first.
+fn formers(mut journal: Handle) -> std::io::Result<Vec<Handle>> {
+    let mut formers = Vec::new();
+    while let Some(former) = journal.former()? {
+        formers.push(former.clone());
+        journal = former;
+    }
+    Ok(formers)
 }
 
 /// Everything below `stored` is in the store, or was.
@@ -102,7 +141,7 @@ impl EventReader for Lookup {
         if !matches!(found, Found::Missing) {
             return Ok(found);
         }
-        match self.ask_journal(id).await? {
+        match self.ask_all(id).await? {
             Known::Never => Ok(Found::Missing),
             Known::Waits(event) => Ok(Found::Event(event)),
             // It may have come into the store between the first question and that for the position.
