@@ -64,7 +64,10 @@ fn anonymous(bench: &Bench, yaml: &str) -> Result<f64, Fault> {
     for _ in 0..STARTS {
         let place = Place::new(bench, "plugins")?;
         place.configure(yaml)?;
-        let off: Vec<&str> = DEFAULTS.into_iter().filter(|name| !yaml.contains(name)).collect();
+        let off: Vec<&str> = DEFAULTS
+            .into_iter()
+            .filter(|name| !yaml.contains(&format!("{name}:")))
+            .collect();
         let agent = place.start_without(&off)?;
         std::thread::sleep(Duration::from_secs(1));
         figures.push(agent.kilobytes("status", "RssAnon") as f64);
