@@ -317,8 +317,12 @@ impl Core {
             self.upkeep.mark_due(self.now);
         }
         let (first_seq, hashes) = self.staged_hashes();
-        let commitments = self.staged.iter().flat_map(|staged| staged.records.commitments());
-        self.shared.commitments.lock().extend(first_seq, commitments);
+        {
+            let mut commitments = self.shared.commitments.lock();
+            for staged in &mut self.staged {
+                commitments.add(staged.first_seq, staged.records.take_commitments());
+            }
+        }
         self.answer();
         // Whoever was answered sends more: nothing is held beside that, nor pinned in between.
         self.staged.clear();

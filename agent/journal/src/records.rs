@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::commitments::are_worth;
 use crate::format::{
     FRAME_HEAD, Kind, MAX_EVENTS, MAX_FRAME, MAX_STATES, PREFIX, Prefix, RECORD_HEAD, SALT, StateRecord, commitment,
     encode_state, leaf, leaf_hash, source_hash,
@@ -172,7 +173,7 @@ impl Records {
         let payload = &self.bytes[start + RECORD_HEAD..];
         let commitment = commitment(&salt, payload);
         self.leaf_hashes.push(leaf_hash(&leaf(&prefix, &commitment)));
-        self.commitments.push(commitment);
+        self.commit(commitment);
         debug_assert_eq!(RECORD_HEAD, 5 + PREFIX + SALT);
         Ok(())
     }
@@ -215,9 +216,22 @@ impl Records {
         &self.leaf_hashes
     }
 
-    /// SHA-256 of every record's salt and payload, in order.
-    pub(crate) fn commitments(&self) -> &[[u8; 32]] {
-        &self.commitments
+    /// Keeps a record's commitment, or none if that isn't worth it.
+    fn commit(&mut self, commitment: [u8; 32]) {
+        let others = self.leaf_hashes.len() - 1;
+        if self.commitments.len() == others {
+            self.commitments.push(commitment);
+            if !are_worth(self.commitments.len(), self.bytes.len()) {
+                self.commitments = Vec::new();
+            }
+        }
+    }
+
+    /// SHA-256 of every record's salt and payload, in order, if they were worth keeping; they are so no more.
+    pub(crate) fn take_commitments(&mut self) -> Vec<[u8; 32]> {
+        let all = self.commitments.len() == self.leaf_hashes.len();
+        let commitments = std::mem::take(&mut self.commitments);
+        if all { commitments } else { Vec::new() }
     }
 
     /// Whether there is no record.

@@ -18,7 +18,6 @@ struct Head {
     bytes: Vec<u8>,
     records: u64,
     leaf_hashes: Vec<[u8; 32]>,
-    commitments: Vec<[u8; 32]>,
 }
 
 impl Core {
@@ -109,7 +108,6 @@ impl Core {
             *self.shared.last_leaf.lock() = (self.next_seq, Some(*last));
         }
         self.shared.set_durable(self.next_seq);
-        self.shared.commitments.lock().extend(first_seq, &head.commitments);
         self.shared.tree.lock().extend(first_seq, &head.leaf_hashes);
         self.shared.alarm.ring();
         self.upkeep.mark_due(self.now);
@@ -124,7 +122,6 @@ impl Core {
             bytes: SegmentHead { first_seq, origin }.encode().to_vec(),
             records: 0,
             leaf_hashes: Vec::new(),
-            commitments: Vec::new(),
         };
         if self.faults.is(Fault::ForgetStates) {
             return head;
@@ -229,7 +226,6 @@ impl Head {
         self.bytes.extend_from_slice(frame.as_bytes());
         self.records += u64::from(frame.records());
         self.leaf_hashes.extend_from_slice(frame.leaf_hashes());
-        self.commitments.extend_from_slice(frame.commitments());
         frame.clear();
     }
 }
