@@ -195,7 +195,7 @@ pub(crate) async fn serve(listener: UnixListener, admin: Admin, stop: Cancellati
 }
 
 fn router(admin: Admin, stop: CancellationToken) -> Router {
-    let of_plugins = admin.mounts.named_router(ADMIN);
+    let of_plugins = admin.mounts.named(ADMIN).into_router();
     let admin = Arc::new(admin);
     Router::new()
         .route("/status", get(status))

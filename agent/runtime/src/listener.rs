@@ -1,6 +1,5 @@
 //! Connections: limits, time-outs, shutdown.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +7,6 @@ use std::time::Duration;
 
 use auditmon_config::Http;
 use auditmon_core::http::{NoAnswer, Secure};
-use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::{Request, Version};
@@ -19,9 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
 use crate::guard::{Guarded, Patience, Phase};
+use crate::mounts::Served;
 use crate::prefix::Prefix;
 use crate::request_id;
 use crate::rest::Rest;
@@ -80,8 +78,7 @@ pub(crate) fn fit_descriptors(wanted: usize) -> usize {
 
 /// What a listener serves, and how.
 pub(crate) struct Service {
-    /// The routes at present.
-    pub(crate) router: Router,
+    pub(crate) routes: Served,
     pub(crate) settings: Arc<Http>,
     /// Most connections at once.
     pub(crate) places: usize,
@@ -124,7 +121,7 @@ pub(crate) async fn serve(listener: TcpListener, service: Service, stop: Cancell
         // Small answers go out at once; a platform that can't do that still works.
         let _ = stream.set_nodelay(true);
         let requests = Requests {
-            router: service.router.clone(),
+            routes: service.routes.clone(),
             prefix: service.prefix.clone(),
             phase: Phase::new(),
             patience: patience.answer,
@@ -180,7 +177,7 @@ fn protocol(settings: &Http) -> auto::Builder<TokioExecutor> {
 
 /// The requests of one connection.
 struct Requests {
-    router: Router,
+    routes: Served,
     prefix: Prefix,
     phase: Phase,
     /// For a body that nobody reads.
@@ -200,7 +197,7 @@ async fn connection<S>(
 {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let work = requests.phase.request();
-        let router = requests.router.clone();
+        let routes = requests.routes.clone();
         let mut request = match request.version() {
             Version::HTTP_2 => {
                 let work = requests.phase.request();
@@ -210,14 +207,15 @@ async fn connection<S>(
         };
         requests.prefix.strip(request.uri_mut());
         request.extensions_mut().insert(Peer(requests.peer));
-        request.extensions_mut().insert(Secure(requests.secure));
-        request.extensions_mut().insert(requests.prefix.base());
+        if requests.secure {
+            request.extensions_mut().insert(Secure(true));
+        }
+        if let Some(base) = requests.prefix.base() {
+            request.extensions_mut().insert(base);
+        }
         let id = request_id::of(request.headers());
         let answered = async move {
-            let Ok(response) = router
-                .oneshot(request)
-                .await
-                .map_err(|never: Infallible| match never {});
+            let response = routes.answer(request).await;
             drop(work);
             if response.extensions().get::<NoAnswer>().is_some() {
                 return Err(io::Error::other("no answer"));

@@ -115,7 +115,7 @@ impl Further {
         stop: CancellationToken,
     ) -> AbortOnDropHandle<()> {
         let service = Service {
-            router: mounts.named_router(&self.name),
+            routes: mounts.named(&self.name),
             settings: Arc::clone(http),
             places: places.share(self.connections),
             tls: self.tls,

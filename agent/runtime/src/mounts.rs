@@ -148,26 +148,44 @@ impl Mounts {
         self.0.views.iter().position(named)
     }
 
-    /// A router that always asks the present routes of the shared listener.
-    pub(crate) fn router(&self) -> Router {
-        self.router_of(0)
+    /// What the shared listener serves.
+    pub(crate) fn shared(&self) -> Served {
+        self.served(Some(0))
     }
 
-    /// The same of the listener of this name; of none, nothing is served.
-    pub(crate) fn named_router(&self, name: &str) -> Router {
-        self.view(name).map_or_else(Router::new, |view| self.router_of(view))
+    /// What the listener of this name serves; nothing if there is none.
+    pub(crate) fn named(&self, name: &str) -> Served {
+        self.served(self.view(name))
     }
 
-    fn router_of(&self, view: usize) -> Router {
-        Router::new().fallback(pass_on).with_state((self.clone(), view))
+    fn served(&self, view: Option<usize>) -> Served {
+        let mounts = self.clone();
+        Served { mounts, view }
     }
 }
 
-async fn pass_on(State((mounts, view)): State<(Mounts, usize)>, request: Request) -> Response {
-    let routes = mounts.0.views.get(view).map(|view| view.now.read().clone());
-    match routes.unwrap_or_default().oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
+/// What one listener serves, whatever is mounted meanwhile.
+#[derive(Clone)]
+pub(crate) struct Served {
+    mounts: Mounts,
+    view: Option<usize>,
+}
+
+impl Served {
+    /// Answers a request by the routes of this moment.
+    pub(crate) async fn answer(&self, request: Request) -> Response {
+        let view = self.view.and_then(|view| self.mounts.0.views.get(view));
+        let routes = view.map(|view| view.now.read().clone());
+        match routes.unwrap_or_default().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The same as a router, to be put together with other routes.
+    pub(crate) fn into_router(self) -> Router {
+        let answer = async |State(served): State<Self>, request: Request| served.answer(request).await;
+        Router::new().fallback(answer).with_state(self)
     }
 }
 
@@ -186,7 +204,7 @@ mod tests {
     }
 
     async fn ask(mounts: &Mounts, path: &str) -> (StatusCode, String) {
-        ask_at(mounts.router(), path).await
+        ask_at(mounts.shared().into_router(), path).await
     }
 
     async fn ask_at(router: Router, path: &str) -> (StatusCode, String) {
@@ -238,21 +256,21 @@ mod tests {
             named: BTreeMap::from([(name, saying(path, text))]),
         };
         mounts.set("b.one", apart("ops", "/apart", "apart")).unwrap();
-        let ops = mounts.named_router("ops");
+        let ops = mounts.named("ops").into_router();
         for (path, shared, further) in [
             ("/metrics", Some("m"), Some("m")),
             ("/a", Some("a"), None),
             ("/b", Some("b"), Some("b")),
             ("/apart", None, Some("apart")),
         ] {
-            for (router, wanted) in [(mounts.router(), shared), (ops.clone(), further)] {
+            for (router, wanted) in [(mounts.shared().into_router(), shared), (ops.clone(), further)] {
                 let (status, text) = ask_at(router, path).await;
                 assert_eq!((status == StatusCode::OK).then_some(&*text), wanted, "{path}");
             }
         }
         assert!(mounts.has_listener("ops") && !mounts.has_listener("other"));
         assert_eq!(
-            ask_at(mounts.named_router("other"), "/metrics").await.0,
+            ask_at(mounts.named("other").into_router(), "/metrics").await.0,
             StatusCode::NOT_FOUND
         );
         // What overlaps there alone is refused everywhere.
@@ -300,7 +318,7 @@ mod tests {
         mounts.set("a", saying("/a/{id}", "a")).unwrap();
         for (path, route) in [("/a/7", "/a/{id}"), ("/b", "other")] {
             let request = Request::get(path).body(Body::empty()).unwrap();
-            let response = mounts.router().oneshot(request).await.unwrap();
+            let response = mounts.shared().into_router().oneshot(request).await.unwrap();
             assert_eq!(response.headers()["route"], route);
         }
     }

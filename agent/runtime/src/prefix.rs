@@ -46,9 +46,9 @@ impl Prefix {
         self.https
     }
 
-    /// The path; empty at the root.
-    pub(crate) fn base(&self) -> BasePath {
-        BasePath(self.path.clone())
+    /// The path; `None` at the root.
+    pub(crate) fn base(&self) -> Option<BasePath> {
+        (!self.path.is_empty()).then(|| BasePath(self.path.clone()))
     }
 
     /// Takes the prefix off a request's path: some proxies leave it there, others take it off themselves.

@@ -5,9 +5,11 @@
 
 use std::future::Future;
 
+use auditmon_core::time;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
-use uuid::Uuid;
+use rand::Rng as _;
+use uuid::{Builder, Uuid};
 
 /// The header, in requests and answers.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -50,7 +52,11 @@ fn is_good(id: &[u8]) -> bool {
 
 fn made() -> HeaderValue {
     let mut text = Uuid::encode_buffer();
-    let text = Uuid::now_v7().as_hyphenated().encode_lower(&mut text);
+    // `Uuid::now_v7` asks the kernel for each, and takes a lock.
+    let mut random = [0; 10];
+    rand::rng().fill_bytes(&mut random);
+    let id = Builder::from_unix_timestamp_millis(time::now() / 1_000_000, &random).into_uuid();
+    let text = id.as_hyphenated().encode_lower(&mut text);
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-"))
 }
 

@@ -35,7 +35,7 @@ use crate::protect::Protect;
 use crate::reader::StoreReader;
 use crate::remembered::Remembered;
 use crate::routes::{self, Shared};
-use crate::telemetry::{self, AgentCollector, Telemetry};
+use crate::telemetry::{AgentCollector, CountRequests, Telemetry};
 use crate::tls::{ReadFile, Tls, TlsFiles};
 use crate::{listener, logkey, notes, remembered, rollback, scratch, teller};
 
@@ -138,10 +138,7 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
             usize::try_from(http.memory.0).unwrap_or(usize::MAX >> 4) / MEMORY_PERMIT,
         )),
         mounts: Mounts::new(
-            move |router| {
-                let count = axum::middleware::from_fn_with_state(counted.clone(), telemetry::count_requests);
-                router.layer(count)
-            },
+            move |router| router.layer(CountRequests(counted.clone())),
             further.iter().map(Further::named).chain([Named::admin()]).collect(),
         ),
         refuse: CancellationToken::new(),
@@ -179,7 +176,7 @@ pub(crate) async fn start(setup: Setup) -> Result<(Agent, Started), StartError> 
     let close = CancellationToken::new();
     let places = Places::new(&http);
     let service = listener::Service {
-        router: parts.mounts.router(),
+        routes: parts.mounts.shared(),
         places: places.share(http.max_connections),
         settings: http.clone(),
         tls: tls.clone(),

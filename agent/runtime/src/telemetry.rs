@@ -1,17 +1,20 @@
 //! Metrics of process, journal, plugins and HTTP. Names are in the manual (docs/metrics.md).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use auditmon_core::emitter::SourceMetrics;
 use auditmon_core::health::{HealthBoard, State};
 use auditmon_journal::{GapReason, Handle, SYNC_BUCKETS};
-use axum::extract::{MatchedPath, Request, State as AxumState};
-use axum::middleware::Next;
+use axum::extract::{MatchedPath, Request};
+use axum::http::StatusCode;
 use axum::response::Response;
+use futures_util::future::BoxFuture;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use tower::{Layer, Service};
 
 use crate::driver::{Sinks, gap_word};
 use crate::listener::Peer;
@@ -146,6 +149,12 @@ impl Telemetry {
         Ok(telemetry)
     }
 
+    fn count_request(&self, route: &str, status: StatusCode, took: Duration) {
+        self.http_requests.with_label_values(&[route, status.as_str()]).inc();
+        let duration = self.http_duration.with_label_values(&[route]);
+        duration.observe(took.as_secs_f64());
+    }
+
     /// Initialises a sink's series.
     pub(crate) fn sink(&self, name: &str) {
         for result in ["ok", "retried", "dead_letter"] {
@@ -160,34 +169,59 @@ impl Telemetry {
 }
 
 /// Counts requests by the route's template; logs them at `debug`, without what may be secret: a path's parameters.
-pub(crate) async fn count_requests(
-    AxumState(telemetry): AxumState<Arc<Telemetry>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let start = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let peer = request.extensions().get::<Peer>().copied();
-    let method = request.method().clone();
-    let response = next.run(request).await;
-    let route = route.as_ref().map_or("other", MatchedPath::as_str);
-    tracing::debug!(
-        %method,
-        route,
-        code = response.status().as_u16(),
-        peer = peer.map(|peer| tracing::field::display(peer.0)),
-        ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "answered"
-    );
-    telemetry
-        .http_requests
-        .with_label_values(&[route, response.status().as_str()])
-        .inc();
-    telemetry
-        .http_duration
-        .with_label_values(&[route])
-        .observe(start.elapsed().as_secs_f64());
-    response
+#[derive(Clone)]
+pub(crate) struct CountRequests(pub(crate) Arc<Telemetry>);
+
+impl<S> Layer<S> for CountRequests {
+    type Service = Counted<S>;
+
+    fn layer(&self, inner: S) -> Counted<S> {
+        let telemetry = self.0.clone();
+        Counted { inner, telemetry }
+    }
+}
+
+/// A service whose requests are counted.
+#[derive(Clone)]
+pub(crate) struct Counted<S> {
+    inner: S,
+    telemetry: Arc<Telemetry>,
+}
+
+impl<S> Service<Request> for Counted<S>
+where
+    S: Service<Request, Response = Response, Future: Send + 'static>,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let start = Instant::now();
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let peer = request.extensions().get::<Peer>().copied();
+        let method = request.method().clone();
+        let telemetry = self.telemetry.clone();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let response = answer.await?;
+            let route = route.as_ref().map_or("other", MatchedPath::as_str);
+            tracing::debug!(
+                %method,
+                route,
+                code = response.status().as_u16(),
+                peer = peer.map(|peer| tracing::field::display(peer.0)),
+                ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "answered"
+            );
+            telemetry.count_request(route, response.status(), start.elapsed());
+            Ok(response)
+        })
+    }
 }
 
 /// The journal's and plugins' metrics, made when asked for.
