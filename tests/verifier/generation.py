@@ -170,6 +170,7 @@ class Generation:
                 for tree in self.trees:
                     tree.append(hash_, height)
                 self.check_roots()
+        self.pass_rows(stop)
         self.size = stop
 
     def piece(self, kinds, first, end):
@@ -300,7 +301,7 @@ class Generation:
         for place, want, what in self.expected.pop(seq, ()):
             if want != hash_:
                 self.report.tampered(place, what, seq, event=leaf and segment.event_id(leaf))
-        self.check_rows(seq, leaf, erased)
+        self.check_rows(seq, leaf, erased, hash_)
         if leaf and self.plain:
             self.plain.append(hash_)
         else:
@@ -315,12 +316,27 @@ class Generation:
             tree.append(other or hash_)
         self.check_roots()
 
-    def check_rows(self, seq, leaf, erased):
+    def pass_rows(self, end):
+        """Rows of records of which not even a leaf is left, against the tiles that were found to be right."""
+        while self.row and self.row["seq"] < end:
+            seq = self.row["seq"]
+            self.row_alone(self.tile_hash(0, seq) if self.tiles.get(tile_name(0, seq >> 8)) else None)
+            self.row = next(self.rows, None)
+
+    def row_alone(self, hash_):
+        self.unchecked_rows += hash_ is None
+        try:
+            store.check_alone(self.row, hash_)
+        except Bad as error:
+            self.report.tampered(f"events.db, {self.origin}", str(error), self.row["seq"])
+
+    def check_rows(self, seq, leaf, erased, hash_):
+        self.pass_rows(seq)
         had = False
-        while self.row and self.row["seq"] <= seq:
-            had = had or self.row["seq"] == seq
-            if self.row["seq"] < seq or not leaf:
-                self.unchecked_rows += 1
+        while self.row and self.row["seq"] == seq:
+            had = True
+            if not leaf:
+                self.row_alone(hash_)
             else:
                 try:
                     event = store.check_row(self.row, leaf)
@@ -455,10 +471,13 @@ class Generation:
                                      good, max(size - 1, good))
                 break
         for seq, entries in self.expected.items():
-            for place, _, what in entries:
+            known = self.tile_hash(0, seq) if self.tiles.get(tile_name(0, seq >> 8)) else None
+            for place, want, what in entries:
                 if seq >= self.size:
                     self.report.tampered(place, f"names a record that the journal (of {self.size}) lacks", seq)
-                else:
+                elif known and known != want:
+                    self.report.tampered(place, what, seq)
+                elif not known:
                     self.report.note(f"{place}: seq {seq} is collapsed, not compared")
         while self.row:
             self.report.tampered(f"events.db, {self.origin}", f"the journal ends at {self.size}", self.row["seq"])

@@ -1,5 +1,6 @@
 """Rows of events.db against the leaves of the journal."""
 import datetime
+import hashlib
 import os
 import shutil
 import sqlite3
@@ -8,7 +9,8 @@ import urllib.parse
 
 import canonical
 from report import Bad, CannotCheck
-from segment import PREFIX, check_event, commit, kind
+from merkle import leaf_hash
+from segment import PREFIX, check_event, check_prefix, commit, kind
 
 NEEDED = {"origin", "seq", "event_id", "canonical", "salt"}
 SEQ_BITS = 48
@@ -143,6 +145,25 @@ def check_row(row, leaf):
         if not same:
             raise Bad(f"column {name} differs from the canonical bytes")
     return event
+
+
+def check_alone(row, hash_=None):
+    """The same where no leaf is left: what the row says of itself, and whether its leaf would have this hash."""
+    received = row.get("received_time_ns", row.get("received_time"))
+    if row["canonical"] is None or not isinstance(received, int):
+        return
+    if not 0 <= received < 1 << 63:
+        raise Bad("column received_time is no time")
+    payload, salt = bytes(row["canonical"]), bytes(row["salt"] or b"")
+    event = canonical.parse(payload)
+    number = next(number for number, name in canonical.KINDS.items() if name == event["kind"])
+    source = hashlib.sha256(event["event_source"].encode()).digest()[:8]
+    id_ = bytes.fromhex(event["event_id"].replace("-", ""))
+    leaf = PREFIX.pack(1, id_, received, number, source) + commit(salt, payload)
+    check_prefix(leaf)
+    check_row(row, leaf)
+    if hash_ and leaf_hash(leaf) != hash_:
+        raise Bad("not the event of which a tile has the hash")
 
 
 def _rfc3339(nanoseconds):

@@ -26,6 +26,8 @@ TREE = {  # the published Certificate Transparency roots
     7: "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     8: "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 }
+FORGE = ("UPDATE events SET username='mallo', canonical=CAST(replace(CAST(canonical AS TEXT), 'alice', 'mallo') AS BLOB)"
+         " WHERE seq=7")
 done = failed = 0
 
 
@@ -245,6 +247,12 @@ def large_tampered(vectors, root):
         ("row's data", 1, "column event_data", lambda j: j.sql("UPDATE events SET event_data='{}' WHERE seq=650")),
         ("row's bytes", 1, "seq 7, event ", lambda j: j.sql("UPDATE events SET canonical=x'00' WHERE seq=7")),
         ("row of no record", 1, "seq 900: the journal ends", lambda j: j.sql("UPDATE events SET seq=900 WHERE seq=7")),
+        ("row of a collapsed segment", 1, "column username", lambda j: (
+            j.collapse(0), j.sql("UPDATE events SET username='eve' WHERE seq=7"))),
+        ("row of a collapsed segment, forged", 1, "seq 7: not the event of which a tile", lambda j: (
+            j.collapse(0), j.sql(FORGE))),
+        ("row of a collapsed segment, forged, without tiles", 0, "300 rows of events.db have no leaf", lambda j: (
+            j.collapse(0), shutil.rmtree(j.dir / "tile"), j.sql(FORGE))),
         ("rows gone", 0, "good", lambda j: j.sql("DELETE FROM events WHERE seq<400")),
     ]
     for number, (what, status, says, change) in enumerate(cases):

@@ -45,6 +45,17 @@ pub(crate) struct Remembered {
     pub(crate) hash: Hash,
 }
 
+impl Remembered {
+    /// That nothing is left to compare it with.
+    fn uncompared(&self) -> String {
+        format!(
+            "whether {} is a position in this journal: of the record before it, seq {}, not even a leaf is left",
+            self.place,
+            self.seq.saturating_sub(1)
+        )
+    }
+}
+
 /// How the check of a generation goes.
 pub(crate) struct Setting<'a> {
     pub(crate) generation: &'a Generation,
@@ -84,6 +95,8 @@ pub(crate) struct Check<'a> {
     wrong: Vec<Wrong>,
     /// Runs of records of which only hashes over many are left.
     collapsed: Vec<(u64, u64)>,
+    /// Records of the last one of which a tile that is left has the leaf's hash, and is the tree's; in order.
+    tiled: Vec<std::ops::Range<u64>>,
     expired_files: bool,
     /// Segments without payloads when the check began.
     gone: BTreeSet<u64>,
@@ -127,6 +140,7 @@ impl<'a> Check<'a> {
             bad: false,
             wrong: Vec::new(),
             collapsed: Vec::new(),
+            tiled: Vec::new(),
             expired_files: false,
             gone: BTreeSet::new(),
             told: Vec::new(),
@@ -273,7 +287,7 @@ impl<'a> Check<'a> {
         self.report
             .fault(Fault::at(self.place(place), self.seq, until - 1, None, what));
         if until - self.seq > MAX_MISSING {
-            self.skip(until);
+            self.skip(until)?;
         }
         while self.seq < until {
             self.step(None, None)?;
@@ -281,13 +295,18 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    fn skip(&mut self, until: u64) {
+    /// Passes over records that nothing is left of.
+    fn skip(&mut self, until: u64) -> Result<(), CouldNot> {
         self.trees.lose();
         self.as_accepted.iter_mut().for_each(AsAccepted::lose);
         self.seq = until;
         if let Some(rows) = &mut self.rows {
-            rows.skip(until);
+            rows.pass(until, |_| Ok(None), self.report)?;
         }
+        while let Some(remembered) = self.remembered.pop_if(|remembered| remembered.seq <= until) {
+            self.report.unseen(remembered.uncompared());
+        }
+        Ok(())
     }
 
     /// A segment of which retention removed the payloads.

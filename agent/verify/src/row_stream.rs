@@ -11,6 +11,9 @@ use crate::report::{CouldNot, Fault, Report};
 use crate::rows::{DbError, Row, RowHeads, Stored};
 use crate::trees::Said;
 
+/// What is said of a row whose leaf is another.
+pub(crate) const OTHER: &str = "the row isn't the event that the journal has";
+
 /// What the reading thread hands over.
 pub(crate) enum Part {
     Rows(Vec<Row>),
@@ -28,6 +31,8 @@ pub(crate) struct RowStream {
     failed: Option<DbError>,
     /// Events that retention of the store explains.
     pruned: u64,
+    /// Rows that could be compared with nothing.
+    unwitnessed: u64,
 }
 
 impl RowStream {
@@ -41,6 +46,7 @@ impl RowStream {
             heads,
             failed: None,
             pruned: 0,
+            unwitnessed: 0,
         };
         stream.advance();
         stream
@@ -68,11 +74,28 @@ impl RowStream {
         }
     }
 
-    /// Passes over rows below `until`, of which nothing can be said.
-    pub(crate) fn skip(&mut self, until: u64) {
+    /// Checks the rows below `until`, of whose records no leaf is left: each by itself, and against what `known` says
+    /// of the hash that its leaf had.
+    pub(crate) fn pass(
+        &mut self,
+        until: u64,
+        mut known: impl FnMut(u64) -> Result<Option<Hash>, CouldNot>,
+        report: &mut Report,
+    ) -> Result<(), CouldNot> {
         while self.next.as_ref().is_some_and(|row| row.seq < until) {
-            self.advance();
+            let Some(row) = self.advance() else { break };
+            report.counts.rows += 1;
+            let seq = row.seq;
+            let hash = known(seq)?;
+            if let Some(what) = row.wrong {
+                report.fault(Fault::at(&self.place, seq, seq, row.id, what).lasting());
+            } else if hash.is_none() {
+                self.unwitnessed += 1;
+            } else if hash != row.hash {
+                report.fault(Fault::at(&self.place, seq, seq, row.id, OTHER));
+            }
         }
+        Ok(())
     }
 
     /// What the store has of one record; what its row says about generations, where only that still does.
@@ -85,7 +108,8 @@ impl RowStream {
         absences: &mut Absences,
         report: &mut Report,
     ) -> Option<Told> {
-        self.skip(seq);
+        // Nothing is behind, but in a file that isn't what SQLite wrote.
+        let _ = self.pass(seq, |_| Ok(None), report);
         if self.next.as_ref().is_some_and(|row| row.seq == seq) {
             let row = self.advance()?;
             report.counts.rows += 1;
@@ -163,6 +187,12 @@ impl RowStream {
         for (first, last) in absences.explain_rows().silent {
             let what = "the journal has the event and the store has no row of it: it was removed";
             report.fault(Fault::at(&self.place, first, last, absences.id(first), what).lasting());
+        }
+        if self.unwitnessed > 0 {
+            report.unseen(format!(
+                "{}: whether {} rows of {} are as they were, and whether others beside them were removed: of their records not even a leaf is left",
+                self.place, self.unwitnessed, self.stored.origin
+            ));
         }
         if self.pruned > 0 {
             report.unseen(format!(

@@ -8,6 +8,7 @@ use auditmon_merkle::{
 };
 
 use super::Check;
+use super::step::NOT_SEEN_BEFORE;
 use crate::files::{Generation, read};
 use crate::report::{CouldNot, Fault};
 use crate::tiles::{TileFile, Tiles};
@@ -27,6 +28,24 @@ impl TileReader for Left<'_> {
     }
 }
 
+/// What tiles that are left say of the single leaves of a collapsed segment.
+struct Tiled<'a> {
+    tiles: &'a mut Tiles,
+    records: &'a [std::ops::Range<u64>],
+    place: String,
+}
+
+impl Tiled<'_> {
+    fn hash(&mut self, seq: u64) -> Result<Option<Hash>, CouldNot> {
+        let at = self.records.partition_point(|records| records.end <= seq);
+        if self.records.get(at).is_none_or(|records| records.start > seq) {
+            return Ok(None);
+        }
+        let hash = self.tiles.hash(seq, &mut None);
+        hash.map_err(|error| CouldNot::new(&self.place, error))
+    }
+}
+
 impl Check<'_> {
     /// A segment of which only subtree hashes are left.
     pub(super) fn collapsed(&mut self, first: u64, end: Option<u64>) -> Result<(), CouldNot> {
@@ -41,10 +60,7 @@ impl Check<'_> {
         let Some((begin, until)) = bounds else {
             let what = "not what is left of this segment: first and last record are others";
             self.report.fault(Fault::of(self.place(&name), what));
-            if let Some(end) = end {
-                self.skip(end);
-            }
-            return Ok(());
+            return end.map_or(Ok(()), |end| self.skip(end));
         };
         let nodes: Vec<_> = subtrees(begin, until).collect();
         if nodes.len() != hashes.0.len() || !hashes.1.is_empty() {
@@ -52,9 +68,9 @@ impl Check<'_> {
                 self.place(&name),
                 "another number of hashes than its records need",
             ));
-            self.skip(until);
-            return Ok(());
+            return self.skip(until);
         }
+        self.tiled.clear();
         self.heads_within(begin, until)?;
         for (node, hash) in nodes.into_iter().zip(hashes.0) {
             let hash = Hash::from(*hash);
@@ -74,11 +90,23 @@ impl Check<'_> {
             _ => self.collapsed.push((begin, until - 1)),
         }
         self.seq = until;
+        let mut tiled = Tiled {
+            tiles: &mut self.tiles,
+            records: &self.tiled,
+            place: self.setting.generation.place("tile"),
+        };
         if let Some(rows) = &mut self.rows {
-            rows.skip(until);
+            rows.pass(until, |seq| tiled.hash(seq), self.report)?;
         }
-        while self.remembered.last().is_some_and(|remembered| remembered.seq <= until) {
-            self.remembered.pop();
+        while let Some(remembered) = self.remembered.pop_if(|remembered| remembered.seq <= until) {
+            let seq = remembered.seq.saturating_sub(1);
+            match tiled.hash(seq)? {
+                Some(known) if known == remembered.hash => {}
+                Some(_) => self
+                    .report
+                    .fault(Fault::at(&remembered.place, seq, seq, None, NOT_SEEN_BEFORE)),
+                None => self.report.unseen(remembered.uncompared()),
+            }
         }
         self.compare_roots()
     }
@@ -179,6 +207,9 @@ impl Check<'_> {
             self.other(&place, node);
             return Ok(None);
         }
+        if level == 0 {
+            self.tiled.push(node.leaves());
+        }
         for (index, entry) in (first..).zip(&entries) {
             self.below(level, index, *entry)?;
         }
@@ -203,7 +234,9 @@ impl Check<'_> {
             }
             return Ok(());
         }
-        if tile.level() > 0 {
+        if tile.level() == 0 {
+            self.tiled.push(tile.leaves());
+        } else {
             let first = index * u64::from(TILE_WIDTH);
             for (index, hash) in (first..).zip(bytes.as_chunks::<HASH>().0) {
                 self.below(tile.level(), index, Hash::from(*hash))?;

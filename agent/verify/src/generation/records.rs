@@ -218,8 +218,7 @@ impl Check<'_> {
         while self.seq < until {
             let leaf = leaves.next(self)?;
             if leaf.is_none() && until - self.seq > MAX_MISSING {
-                self.skip(until);
-                return Ok(());
+                return self.skip(until);
             }
             self.step(None, leaf.as_ref())?;
         }

@@ -7,8 +7,12 @@ use super::Check;
 use crate::files::Generation;
 use crate::letters::Letter;
 use crate::report::{CouldNot, Fault};
+use crate::row_stream::OTHER;
 use crate::tiles::TileFile;
 use crate::trees::{Said, Verdict, Witness};
+
+/// What is said of a position behind another record.
+pub(super) const NOT_SEEN_BEFORE: &str = "not the record that the sink has seen before its position";
 
 impl Check<'_> {
     /// One record, by all that is known about it.
@@ -56,13 +60,12 @@ impl Check<'_> {
         {
             let known = said.hashes[0].or(said.hashes[1]).or(said.hashes[2]);
             if known.is_some_and(|known| known != remembered.hash) {
-                let what = "not the record that the sink has seen before its position";
                 self.report.fault(Fault::at(
                     &remembered.place,
                     seq,
                     seq,
                     said.ids[0].or(said.ids[1]),
-                    what,
+                    NOT_SEEN_BEFORE,
                 ));
             }
             self.remembered.pop();
@@ -212,7 +215,7 @@ impl Check<'_> {
                     self.rows
                         .as_ref()
                         .map_or_else(String::new, |rows| rows.place().to_owned()),
-                    "the row isn't the event that the journal has",
+                    OTHER,
                 ),
             };
             self.report.fault(Fault::at(place, run.first, run.last, wrong.id, what));

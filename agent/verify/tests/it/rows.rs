@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use auditmon_journal::format::Kind;
+use auditmon_journal::format::{Kind, Position};
 use serde_json::json;
 
 use crate::model::{Dir, Model, insert, recount};
@@ -178,6 +178,87 @@ fn what_says_why_a_row_is_missing_stays_when_retention_deletes_others_of_its_kin
             dir.finds(&format!("tampered: events.db: seq {EVENT}"), "it was removed");
         }
     }
+}
+
+/// The first segment is collapsed, its payloads were removed before; the store has all rows.
+fn collapsed() -> (Model, Dir) {
+    let mut model = Model::usual();
+    let data = json!({"first_seq": 0, "last_seq": 253, "segments": 1});
+    model.event(Kind::Agent, "journal.retention", "auditmon", data);
+    model.sign();
+    model.store();
+    model.segs[0].collapsed = true;
+    let dir = Dir::of(&model);
+    (model, dir)
+}
+
+const FORGE: &str = "UPDATE events SET username = 'mallo', canonical =
+    CAST(replace(CAST(canonical AS TEXT), 'alice', 'mallo') AS BLOB) WHERE place = 20";
+
+#[test]
+fn rows_of_a_collapsed_segment_are_compared_with_the_tiles_that_are_left() {
+    let (model, dir) = collapsed();
+    let report = dir.holds();
+    assert_eq!(report.counts.rows, model.rows.len() as u64);
+    assert!(!report.to_string().contains("not even a leaf"), "{report}");
+    change(&dir, FORGE);
+    let begins = format!("tampered: events.db: seq 20, event {}: ", model.rec(20).id());
+    let faults = dir.finds(&begins, "the row isn't the event that the journal has");
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    // Where the tile is gone only what the row says of itself is left, and that is said.
+    std::fs::remove_file(dir.file("journal/1/tile/0/000")).unwrap();
+    let report = dir.holds();
+    let rows = model.rows.range(..254).count();
+    assert!(
+        report.not_seen.iter().any(|text| text.contains(&format!("whether {rows} rows of "))),
+        "{report}"
+    );
+    change(&dir, "UPDATE events SET username = 'eve' WHERE place = 20");
+    dir.finds(&begins, "the column username isn't what the event says");
+}
+
+#[test]
+fn a_tile_that_is_not_the_collapsed_segments_stands_for_no_row() {
+    let (model, dir) = collapsed();
+    change(&dir, FORGE);
+    // The forger gives the tile the leaf of his row.
+    let mut forged = model.rec(20).clone();
+    let text = String::from_utf8(forged.payload.clone()).unwrap();
+    forged.payload = text.replace("alice", "mallo").into_bytes();
+    let tile = dir.file("journal/1/tile/0/000");
+    let mut bytes = std::fs::read(&tile).unwrap();
+    bytes[20 * 32..21 * 32].copy_from_slice(forged.hash().as_bytes());
+    std::fs::write(&tile, bytes).unwrap();
+    dir.finds(
+        "tampered: journal/1/tile/0/000: ",
+        "not the hashes that the collapsed segment has",
+    );
+}
+
+#[test]
+fn a_position_in_a_collapsed_segment_is_compared_with_the_tiles_that_are_left() {
+    let (mut model, dir) = collapsed();
+    let mut position = Position {
+        seq: 100,
+        leaf_hash: *model.rec(99).hash().as_bytes(),
+        ..model.position()
+    };
+    model.positions.insert("webhook.one".to_owned(), position.clone());
+    model.write(dir.path());
+    dir.holds();
+    position.leaf_hash[0] ^= 1;
+    model.positions.insert("webhook.one".to_owned(), position);
+    model.write(dir.path());
+    dir.finds(
+        "tampered: positions/webhook.one: seq 99: ",
+        "not the record that the sink has seen",
+    );
+    std::fs::remove_file(dir.file("journal/1/tile/0/000")).unwrap();
+    let report = dir.holds();
+    assert!(
+        report.to_string().contains("whether positions/webhook.one is a position in this journal"),
+        "{report}"
+    );
 }
 
 #[test]
