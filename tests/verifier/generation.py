@@ -489,7 +489,8 @@ class Generation:
             self.report.tampered(f"{self.place}/checkpoint", "does not cover what an orderly stop has signed",
                                  self.covered, self.size - 1)
         elif self.size > self.held:
-            self.report.note(f"{self.place}: records {self.held}-{self.size - 1} are under no checkpoint")
+            self.report.note(f"{self.place}: records {self.held}-{self.size - 1} are under no checkpoint: not signed yet, "
+                             "or later checkpoints were removed")
         self.check_absences(declared)
 
     def check_absences(self, declared):

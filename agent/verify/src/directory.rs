@@ -59,7 +59,8 @@ pub struct Progress {
 /// Checks a data directory, beside a running agent too. Changes no file.
 ///
 /// # Errors
-/// It could not be checked: no journal, a file that can't be read, a key or file given that is none.
+/// It could not be checked: no journal, or nothing of it is signed, a file that can't be read, a key or file given that
+/// is none.
 pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
     let mut report = Report::default();
     let given = request
@@ -103,6 +104,8 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         });
     };
     let mut indexes = None;
+    // Of the newest generation that has an event, whether anything of it is signed.
+    let mut signed: Option<(String, bool)> = None;
     // The newest first: it says of those before whether somebody has accepted that it took their place.
     let mut newer = Newer::default();
     for (at, generation) in found.iter().enumerate().rev() {
@@ -129,6 +132,9 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         let (outcome, checked) =
             check_generation(setting, heads, remembered, newer_say, database.as_mut(), &mut report)?;
         indexes = indexes.or(checked);
+        if signed.is_none() && outcome.begun {
+            signed = Some((generation.place("checkpoint"), outcome.signed > 0));
+        }
         if let Some(words) = words.filter(|_| outcome.as_accepted) {
             forgive(&mut report, before, &generation.origin, &words);
         }
@@ -139,7 +145,14 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         Some(database) => finish_database(database, &found, indexes, &mut report)?,
         None => report.unseen("whether the store's rows are what the journal has: there is no database"),
     }
-    Ok(report)
+    match signed {
+        Some((place, false)) if report.holds() => Err(CouldNot::new(
+            place,
+            "no record is under a checkpoint, so all of them could be anybody's: start the agent, which signs them, or give a checkpoint kept elsewhere with --against",
+        )),
+        None if report.holds() => Err(CouldNot::new("journal", "there is no event in it yet")),
+        _ => Ok(report),
+    }
 }
 
 /// What was found wrong with the indexes.

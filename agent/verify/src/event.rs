@@ -209,6 +209,13 @@ pub(crate) fn declares(prefix: &Prefix, canonical: &[u8]) -> Option<Declaration>
     }
 }
 
+/// Whether an event of the agent's own says that it started.
+pub(crate) fn is_start(prefix: &Prefix, canonical: &[u8]) -> bool {
+    prefix.kind == Kind::Agent
+        && prefix.source == source_hash("agent")
+        && members(canonical).is_some_and(|members| members.event_name == "agent.start")
+}
+
 /// Nanoseconds since 1970 of a time in canonical form: RFC 3339 in UTC with 3, 6 or 9 fractional digits.
 pub(crate) fn time_ns(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();

@@ -103,6 +103,18 @@ pub(crate) struct Check<'a> {
     /// What it says about former generations.
     told: Vec<(u64, Told)>,
     as_accepted: Option<AsAccepted>,
+    /// It has an event.
+    begun: bool,
+    unsigned: Unsigned,
+}
+
+/// Records that no checkpoint covers.
+#[derive(Default)]
+struct Unsigned {
+    /// When the first and the last of them were received, ns since 1970.
+    received: Option<(u64, u64)>,
+    /// How often the agent says among them that it started.
+    starts: u64,
 }
 
 /// What a check of one generation says about others, and whether it is as it was accepted.
@@ -110,6 +122,10 @@ pub(crate) struct Outcome {
     /// What is signed.
     pub(crate) told: Vec<(u64, Told)>,
     pub(crate) as_accepted: bool,
+    /// It has an event, or an agent is about to write one.
+    pub(crate) begun: bool,
+    /// Size of the newest head that holds.
+    pub(crate) signed: u64,
 }
 
 impl<'a> Check<'a> {
@@ -145,6 +161,8 @@ impl<'a> Check<'a> {
             gone: BTreeSet::new(),
             told: Vec::new(),
             as_accepted: None,
+            begun: false,
+            unsigned: Unsigned::default(),
         }
     }
 
@@ -196,7 +214,9 @@ impl<'a> Check<'a> {
             // A new segment was begun meanwhile; or retention removed one, which is declared in what is being written,
             // or is written and not signed yet; or an event was erased.
             let behind = self.seq < self.covered;
-            let again = behind || self.absences.open(self.signed_below(self.seq));
+            // One that was just started has signed nothing yet.
+            let fresh = self.setting.newest && !self.heads.any && self.report.holds();
+            let again = behind || fresh || self.absences.open(self.signed_below(self.seq));
             let since = since.get_or_insert_with(Instant::now);
             if !self.setting.running || !again || since.elapsed() > PATIENCE {
                 break;
@@ -211,8 +231,14 @@ impl<'a> Check<'a> {
         let mut told = std::mem::take(&mut self.told);
         told.retain(|(seq, _)| *seq < signed);
         let as_accepted = self.as_accepted.as_ref().is_some_and(AsAccepted::holds);
+        let begun = self.begun || self.setting.running || !self.collapsed.is_empty();
         self.finish(tail)?;
-        Ok(Outcome { told, as_accepted })
+        Ok(Outcome {
+            told,
+            as_accepted,
+            begun,
+            signed,
+        })
     }
 
     fn list(&self) -> Result<BTreeMap<u64, Parts>, CouldNot> {

@@ -10,7 +10,7 @@ impl Check<'_> {
     pub(super) fn finish(mut self, tail: Tail) -> Result<(), CouldNot> {
         self.trees.finish(&mut self.wrong);
         self.tell_wrong();
-        let (running, newest) = (self.setting.running, self.setting.newest);
+        let running = self.setting.running;
         let any = self.heads.any;
         let origin = self.setting.generation.origin.clone();
         let checkpoint = self.place("checkpoint");
@@ -49,7 +49,7 @@ impl Check<'_> {
         self.tell_collapsed();
         self.absent(&origin, end);
         if let Some(good) = &self.good
-            && newest
+            && self.report.newest.is_none()
         {
             self.report.newest = Some(NewestHead {
                 origin,
@@ -91,11 +91,15 @@ impl Check<'_> {
                 self.report
                     .fault(Fault::at(checkpoint, self.covered, end - 1, None, what));
             } else {
+                let received = self.unsigned.received.unwrap_or_default();
                 self.report.unseen(format!(
-                    "{}: whether seq {} to {} are as they were written: the run ended before they were signed",
+                    "{}: whether seq {} to {} are as they were written: the run ended before they were signed, or later checkpoints were removed; they are {} records of {} s (starts of the agent: {}), and one kept elsewhere, given with --against, tells",
                     self.setting.generation.origin,
                     self.covered,
-                    end - 1
+                    end - 1,
+                    end - self.covered,
+                    received.1.saturating_sub(received.0).div_ceil(1_000_000_000),
+                    self.unsigned.starts
                 ));
             }
         }

@@ -9,7 +9,7 @@ use auditmon_journal::format::{
 use super::leaves::Leaves;
 use super::{Check, MAX_MISSING};
 use crate::accepted::tells;
-use crate::event::{declares, disagrees};
+use crate::event::{declares, disagrees, is_start};
 use crate::files::{Generation, Parts};
 use crate::memory::Repeated;
 use crate::report::{CouldNot, Fault};
@@ -160,6 +160,9 @@ impl Check<'_> {
             && let Some(declaration) = declares(&record.prefix, payload)
         {
             self.absences.declare(self.seq, &declaration);
+        }
+        if wrong.is_none() && self.seq >= self.covered && is_start(&record.prefix, payload) {
+            self.unsigned.starts += 1;
         }
         if wrong.is_none()
             && self.setting.generation.number > 1

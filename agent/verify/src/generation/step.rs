@@ -1,6 +1,6 @@
 //! One record after the other, by all that is known about it, and signed roots as they come.
 
-use auditmon_journal::format::{LEAF, PREFIX, Prefix, Record};
+use auditmon_journal::format::{Kind, LEAF, PREFIX, Prefix, Record};
 use auditmon_merkle::{TILE_WIDTH, TileId, leaf_hash};
 
 use super::Check;
@@ -39,6 +39,12 @@ impl Check<'_> {
                 .and_then(|prefix| Prefix::parse(prefix).ok());
         }
         said.ids[1] = prefix.map(|prefix| prefix.event_id);
+        self.begun |= prefix.is_some_and(|prefix| prefix.kind != Kind::State);
+        if let Some(prefix) = prefix.filter(|_| seq >= self.covered) {
+            let at = prefix.received_ns;
+            let received = self.unsigned.received.get_or_insert((at, at));
+            *received = (received.0.min(at), received.1.max(at));
+        }
         let mut length = None;
         said.hashes[2] = self.tiles.hash(seq, &mut length).map_err(self.could_not("tile"))?;
         if let Some((tile, length)) = length {

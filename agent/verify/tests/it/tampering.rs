@@ -323,6 +323,64 @@ fn an_older_checkpoint_put_back() {
 }
 
 #[test]
+fn all_checkpoints_removed_and_a_kill_feigned_is_no_verdict() {
+    let (mut model, mut dir) = alone();
+    let newest = model.notes.last().unwrap().clone();
+    let key = model.vkey();
+    let remove = |dir: &Dir| {
+        for name in ["checkpoint", "checkpoints"] {
+            std::fs::remove_file(dir.file("journal/1").join(name)).unwrap();
+        }
+    };
+    model.ended = false;
+    model.write_except(dir.path(), Leave::default());
+    remove(&dir);
+    for key in [None, Some(key)] {
+        dir.key = key;
+        let error = dir.check().unwrap_err().to_string();
+        assert!(
+            error.starts_with("journal/1/checkpoint: no record is under a checkpoint"),
+            "{error}"
+        );
+    }
+    // What was kept elsewhere covers them.
+    dir.against = Some(newest);
+    dir.holds();
+    change(&mut model, EVENT);
+    model.write_except(dir.path(), Leave::default());
+    remove(&dir);
+    dir.finds("tampered: journal/1/seg: seq 0 to ", "FILE");
+    // A fault is a fault all the same.
+    dir.against = None;
+    std::fs::remove_file(dir.file(&seg(254))).unwrap();
+    std::fs::remove_file(dir.file(&leaf_file(254))).unwrap();
+    dir.finds("tampered: journal/1/seg: seq 254 to ", "a segment is missing");
+}
+
+#[test]
+fn later_checkpoints_removed_and_a_kill_feigned_is_not_seen_and_that_is_said() {
+    let mut model = Model::usual();
+    model.event(Kind::Agent, "agent.start", "auditmon", json!(null));
+    let (first, last) = (model.size() - 192, model.size() - 1);
+    let kept = model
+        .notes
+        .iter()
+        .rposition(|note| note.lines().nth(1).unwrap().parse::<u64>().unwrap() <= first);
+    model.notes.truncate(kept.unwrap() + 1);
+    let covered: u64 = model.notes.last().unwrap().lines().nth(1).unwrap().parse().unwrap();
+    model.ended = false;
+    model.stored = None;
+    let report = Dir::of(&model).holds();
+    let says = format!("whether seq {covered} to {last} are as they were written");
+    let count = format!("or later checkpoints were removed; they are {} records of ", last + 1 - covered);
+    let found = report
+        .not_seen
+        .iter()
+        .any(|text| text.contains(&says) && text.contains(&count) && text.contains(" s (starts of the agent: 1)"));
+    assert!(found, "{report}");
+}
+
+#[test]
 fn checkpoints_removed_or_changed() {
     let (model, dir) = alone();
     std::fs::remove_file(dir.file("journal/1/checkpoint")).unwrap();
