@@ -11,6 +11,12 @@ def told(event):
     return event if own and event["event_name"] in (BEGUN, ACCEPTED) else None
 
 
+def formers(generation):
+    """Origins of those that it says, signed, it took the place of."""
+    return [(event["event_data"] or {}).get("former_origin") for seq, event in generation.told
+            if event["event_name"] == BEGUN and seq < generation.held]
+
+
 def as_given_up(generation, data):
     """Whether all its records are those over which this root was told."""
     try:

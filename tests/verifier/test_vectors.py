@@ -284,6 +284,16 @@ def large_tampered(vectors, root):
         found, output = run(older.path, "--key", vectors["vkey"])
         expect(f"two generations: {found}: {output}", found == status)
         swap_bytes(older.path / "journal/2/seg/00000000000000000600.seg", 5000)
+    # Its number may have a gap before it, and what it took the place of may not be gone.
+    for number, text, status in ((5, origin, 0), (3, origin + "/gen/2", 1)):
+        gap = builder.Journal(root / f"gap{number}", origin, seed, vectors["vkey"])
+        name = f"{origin}/gen/{number}"
+        says = {3: builder.event_bytes(3, "journal.new_generation", "agent", {"former_origin": text})}
+        newest = builder.Journal(root / f"newest{number}", name, seed, builder.vkey(name, seed), events=says)
+        newest.dir.rename(gap.path / f"journal/{number}")
+        (gap.path / "keys/log.vkey").write_text(builder.vkey(name, seed))
+        found, output = run(gap.path, "--key", vectors["vkey"])
+        expect(f"a gap before generation {number}: {found}: {output}", found == status)
     (root / "later").write_text(pristine.note(800, bytes(32)))
     (root / "fork").write_text(pristine.note(650, bytes(32)))
     (root / "earlier").write_text(pristine.note(650))

@@ -128,6 +128,14 @@ impl Newer {
         told.flatten().copied().collect()
     }
 
+    /// Origins of those that a generation says it took the place of.
+    pub(crate) fn formers(&self, generation: u32) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(move |(of, _, told)| match told {
+            Told::Begun(former) if *of == generation => Some(former.origin.as_str()),
+            _ => None,
+        })
+    }
+
     /// How this generation was when it was given up, and the words of who accepted that afterwards.
     pub(crate) fn of(&self, origin: &str) -> Option<(Former, String)> {
         let former = self.0.iter().find_map(|(generation, _, told)| match told {

@@ -141,6 +141,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         formers::check(generation, &outcome.told, &mut report)?;
         newer.add(generation.number, outcome.told);
     }
+    formers::missing(&found, &newer, &mut report)?;
     match &mut database {
         Some(database) => finish_database(database, &found, indexes, &mut report)?,
         None => report.unseen("whether the store's rows are what the journal has: there is no database"),

@@ -71,6 +71,15 @@ impl Generation {
     }
 }
 
+/// The number of the generation with this origin, if it is one of the journal that another origin is of.
+pub(crate) fn number_in(origin: &str, journal: &str) -> Option<u32> {
+    let base = journal.split_once("/gen/").map_or(journal, |(base, _)| base);
+    match origin.strip_prefix(base)? {
+        "" => Some(1),
+        rest => rest.strip_prefix("/gen/")?.parse().ok(),
+    }
+}
+
 /// Names in a directory that are UTF-8, in order; none if it isn't there.
 pub(crate) fn names(dir: &Path) -> io::Result<Vec<String>> {
     let entries = match dir.read_dir() {

@@ -1,7 +1,8 @@
-//! Two small files of a generation that took the place of another: they repeat for the agent what its events say, signed.
+//! Which generations there must be; and two small files of one that took the place of another, which repeat for the
+//! agent what its events say, signed.
 
-use crate::accepted::Told;
-use crate::files::{Generation, read_text};
+use crate::accepted::{Newer, Told};
+use crate::files::{Generation, number_in, read_text};
 use crate::report::{CouldNot, Fault, Report};
 
 /// Which generation it took the place of: its number, where it ended, and why it was given up.
@@ -35,6 +36,38 @@ pub(crate) fn check(generation: &Generation, told: &[(u64, Told)], report: &mut 
             generation.number,
             generation.place(ACCEPTED)
         ));
+    }
+    Ok(())
+}
+
+/// Tells of generations that are missing: none is ever removed. Their numbers may have gaps, since none is given twice
+/// that a sink has seen.
+pub(crate) fn missing(found: &[Generation], newer: &Newer, report: &mut Report) -> Result<(), CouldNot> {
+    if found.first().is_some_and(|oldest| oldest.number > 1) {
+        report.fault(Fault::of("journal/1", "missing: every journal begins with it"));
+    }
+    for generation in found.iter().filter(|generation| generation.number > 1) {
+        let told = newer.formers(generation.number);
+        let mut formers: Vec<u32> = told
+            .filter_map(|origin| number_in(origin, &generation.origin))
+            .collect();
+        if formers.is_empty() {
+            let place = generation.place(FORMER);
+            let text = read_text(&generation.dir.join(FORMER)).map_err(|error| CouldNot::new(place, error))?;
+            formers.extend(text.and_then(|text| text.split(' ').next()?.parse::<u32>().ok()));
+        }
+        if formers.is_empty() {
+            report.unseen(format!(
+                "which generation {} took the place of, and whether that is still here: neither an event nor a row nor its file `{FORMER}` says so",
+                generation.origin
+            ));
+        }
+        for former in formers {
+            if former > 1 && !found.iter().any(|there| there.number == former) {
+                let what = format!("missing: generation {} took its place", generation.number);
+                report.fault(Fault::of(format!("journal/{former}"), what));
+            }
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant, SystemTime};
 
-use auditmon_journal::format::{Kind, Prefix, source_hash};
+use auditmon_journal::format::{Kind, Position, Prefix, source_hash};
 use auditmon_journal::{AgentNote, DirLock, Handle, Linger, Options, RealFs, Records, open};
 use serde_json::{Value, json};
 
@@ -38,6 +38,16 @@ fn options(dir: &Path) -> Options {
             AgentNote::Retention { first, last, .. } => {
                 ("journal.retention", json!({"first_seq": first, "last_seq": last}))
             }
+            AgentNote::NewGeneration {
+                former,
+                entries,
+                root,
+                end,
+                ..
+            } => (
+                "journal.new_generation",
+                json!({"former_origin": former, "entries": entries, "root": root, "end": end, "reason": "contradicted"}),
+            ),
             other => ("journal.note", json!({"note": format!("{other:?}")})),
         };
         push(records, Kind::Agent, name, "agent", &data);
@@ -142,6 +152,54 @@ fn retention_beside_the_check_is_no_tampering() {
     assert!(running.handle.close(WAIT));
     drop(running);
     assert!(dir.holds().counts.expired > 0);
+}
+
+/// Writes a little; a sink remembers more, of this generation of it, and it is begun and ended again.
+fn put_back(dir: &Dir, generation: &str) {
+    let running = start(dir.path(), |_| {});
+    running.write(0, 20);
+    assert!(running.handle.close(WAIT));
+    drop(running);
+    let origin = std::fs::read_to_string(dir.file("journal/origin")).unwrap();
+    let seen = Position {
+        origin: format!("{origin}{generation}"),
+        seq: 1000,
+        leaf_hash: [7; 32],
+    };
+    let running = start(dir.path(), |options| options.remembered = vec![("store".to_owned(), seen)]);
+    running.write(20, 20);
+    assert!(running.handle.close(WAIT));
+}
+
+#[test]
+fn numbers_of_generations_may_have_gaps_and_none_may_be_missing() {
+    for (generation, newest) in [("", 2), ("/gen/4", 5)] {
+        let dir = Dir::new();
+        put_back(&dir, generation);
+        let newest = format!("journal/{newest}");
+        let report = dir.holds();
+        assert_eq!(report.not_seen.iter().filter(|text| text.contains("took the place")).count(), 0);
+        std::fs::rename(dir.file("journal/1"), dir.file("kept")).unwrap();
+        dir.finds("tampered: journal/1: ", "missing: every journal begins with it");
+        std::fs::rename(dir.file("kept"), dir.file("journal/1")).unwrap();
+        // The file that repeats it for the agent has no other say.
+        std::fs::write(dir.file(&newest).join("former"), "3 20 contradicted\n").unwrap();
+        dir.finds(&format!("tampered: {newest}/former: "), "does not say what the events");
+        std::fs::remove_file(dir.file(&newest).join("former")).unwrap();
+        let faults = dir.finds(&format!("tampered: {newest}/former: "), "is missing");
+        assert_eq!(faults.len(), 1, "{faults:?}");
+    }
+}
+
+#[test]
+fn a_generation_in_the_middle_is_missing() {
+    let dir = Dir::new();
+    put_back(&dir, "");
+    put_back(&dir, "/gen/2");
+    assert!(dir.file("journal/3").exists());
+    dir.holds();
+    std::fs::remove_dir_all(dir.file("journal/2")).unwrap();
+    dir.finds("tampered: journal/2: ", "missing: generation 3 took its place");
 }
 
 #[test]
