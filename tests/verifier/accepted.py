@@ -17,6 +17,11 @@ def formers(generation):
             if event["event_name"] == BEGUN and seq < generation.held]
 
 
+def accepts(generation):
+    """Whether it has a signed event that accepts a rollback."""
+    return any(event["event_name"] == ACCEPTED and seq < generation.held for seq, event in generation.told)
+
+
 def as_given_up(generation, data):
     """Whether all its records are those over which this root was told."""
     try:

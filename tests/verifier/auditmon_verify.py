@@ -60,11 +60,30 @@ def former_keys(data_dir, key, generations, report):
     return [each for each in found if each.public != key.public]
 
 
-def expect_positions(data_dir, generations, positions, report):
+def number_in(origin, first):
+    """The number of a generation of the same journal, or None."""
+    match, own = note.ORIGIN.fullmatch(origin), note.ORIGIN.fullmatch(first)
+    return int(match["generation"] or 1) if match and match["base"] == own["base"] else None
+
+
+def expect_nowhere(generations, nowhere, report):
+    """Positions in generations that are not here: somebody must have accepted, in a newer one, that they are gone."""
+    for place, origin in nowhere:
+        number = number_in(origin, next(iter(generations)))
+        if any(accepted.accepts(each) for each in generations.values() if each.number > number):
+            report.note(f"{place}: names {origin}, which is not here; that was accepted")
+        else:
+            report.tampered(place, f"names {origin}, which is not here: it was put back or removed")
+
+
+def expect_positions(data_dir, generations, positions, nowhere, report):
     for name, data in positions:
         place = f"positions/{name}"
         try:
             seq, hash_, origin = segment.read_position(data)
+            if origin not in generations and number_in(origin, next(iter(generations))):
+                nowhere.append((place, origin))
+                continue
             if origin not in generations:
                 raise Bad(f"names origin {origin}, which this journal does not have")
         except Bad as error:
@@ -124,7 +143,9 @@ def verify(data_dir, key_text=None, against=None):
         stored = store.stored(origin) if store else None
         generations[origin] = Generation(journal, number, origin, key, report, rows, number == numbers[-1], stored,
                                          former, bool(key_text))
-    expect_positions(data_dir, generations, positions, report)
+    nowhere = [("events.db (position)", each) for each in (store.positions() if store else ())
+               if each not in generations and number_in(each, next(iter(generations)))]
+    expect_positions(data_dir, generations, positions, nowhere, report)
     if against:
         expect_against(against, key, generations, report)
     else:
@@ -143,6 +164,7 @@ def verify(data_dir, key_text=None, against=None):
     for generation in generations.values():
         generation.noting(generation.finish, declared)
     accepted.forgive(list(generations.values()), report)
+    expect_nowhere(generations, nowhere, report)
     for generation in generations.values():
         for former in accepted.formers(generation):
             if former not in generations:

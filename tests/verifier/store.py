@@ -56,6 +56,13 @@ class Store:
     def origins(self):
         return {origin.decode() for origin, in self.connection.execute("SELECT DISTINCT origin FROM events")}
 
+    def positions(self):
+        """Origins of which it has a position."""
+        try:
+            return [origin.decode() for origin, in self.connection.execute("SELECT origin FROM position")]
+        except sqlite3.OperationalError:
+            return []
+
     def rows(self, origin):
         names = ", ".join(f'"{name}"' for name in self.columns)
         rows = self.connection.execute(

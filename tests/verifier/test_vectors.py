@@ -243,6 +243,8 @@ def large_tampered(vectors, root):
             builder.position(499, j.hashes[499], origin))),
         ("position beyond", 1, "positions/webhook: seq 700", lambda j: (j.path / "positions/webhook").write_bytes(
             builder.position(701, j.hashes[499], origin))),
+        ("position in a newer generation", 1, "/gen/2, which is not here", lambda j: (
+            j.path / "positions/webhook").write_bytes(builder.position(5, j.hashes[4], origin + "/gen/2"))),
         ("row", 1, "column username", lambda j: j.sql("UPDATE events SET username='eve' WHERE seq=7")),
         ("row's data", 1, "column event_data", lambda j: j.sql("UPDATE events SET event_data='{}' WHERE seq=650")),
         ("row's bytes", 1, "seq 7, event ", lambda j: j.sql("UPDATE events SET canonical=x'00' WHERE seq=7")),

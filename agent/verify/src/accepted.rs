@@ -46,6 +46,16 @@ pub(crate) struct Acceptance {
     pub(crate) reason: String,
 }
 
+impl Acceptance {
+    /// The same in words, with the event that says so.
+    fn words(&self, generation: u32, seq: u64) -> String {
+        format!(
+            "accepted by {} at {}: {} (event journal.rollback_accepted, generation {generation}, seq {seq})",
+            self.user, self.time, self.reason
+        )
+    }
+}
+
 #[derive(Deserialize)]
 struct Begun {
     former_origin: String,
@@ -136,6 +146,14 @@ impl Newer {
         })
     }
 
+    /// Who accepted something in a generation behind this number, in words.
+    pub(crate) fn accepted_behind(&self, number: u32) -> Option<String> {
+        self.0.iter().find_map(|(generation, seq, told)| match told {
+            Told::Accepted(by) if *generation > number => Some(by.words(*generation, *seq)),
+            _ => None,
+        })
+    }
+
     /// How this generation was when it was given up, and the words of who accepted that afterwards.
     pub(crate) fn of(&self, origin: &str) -> Option<(Former, String)> {
         let former = self.0.iter().find_map(|(generation, _, told)| match told {
@@ -144,13 +162,7 @@ impl Newer {
         });
         let (begun, former) = former?;
         self.0.iter().find_map(|(generation, seq, told)| match told {
-            Told::Accepted(by) if *generation >= begun => {
-                let words = format!(
-                    "accepted by {} at {}: {} (event journal.rollback_accepted, generation {generation}, seq {seq})",
-                    by.user, by.time, by.reason
-                );
-                Some((former.clone(), words))
-            }
+            Told::Accepted(by) if *generation >= begun => Some((former.clone(), by.words(*generation, *seq))),
             _ => None,
         })
     }

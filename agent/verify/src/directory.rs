@@ -4,17 +4,18 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
-use auditmon_journal::format::{Position, origin_hash};
-use auditmon_merkle::{Ed25519Verifier, Hash, Verifier as _};
+use auditmon_journal::format::origin_hash;
+use auditmon_merkle::{Ed25519Verifier, Verifier as _};
 
 use crate::accepted::{AsAccepted, Newer, forgive};
 use crate::against;
-use crate::files::{Generation, generations, names, read, read_text};
+use crate::files::{Generation, generations, read_text};
 use crate::formers;
 use crate::generation::{Check, Outcome, Remembered, Setting};
 use crate::heads::{Head, Heads};
 use crate::keys::{Keys, VKEY};
 use crate::letters;
+use crate::positions::Positions;
 use crate::report::{CouldNot, Fault, Report};
 use crate::row_stream::{Part, RowStream};
 use crate::rows::{Database, DbError, Row, Stored};
@@ -89,9 +90,9 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         None => Vec::new(),
     };
     say_unseen(request, &keys, &mut report);
-    let mut remembered = positions(request.data_dir, &found, &mut report)?;
+    let mut positions = Positions::read(request.data_dir, &found, &mut report)?;
     if let Some(database) = &database {
-        remember_stored(database, &found, &mut remembered, &mut report);
+        positions.add_stored(database, &found, &mut report);
     }
     let letters = letters::read(request.data_dir, &found, &mut report)?;
     let total = found.iter().map(size_of).sum();
@@ -113,11 +114,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         let own = |head: &(u32, Head)| head.0 == generation.number;
         let given: Vec<Head> = heads.extract_if(.., |head| own(head)).map(|(_, head)| head).collect();
         let heads = Heads::load(generation, &keys, given, running && newest, &mut report)?;
-        let remembered = remembered
-            .iter()
-            .filter(|(number, _)| *number == generation.number)
-            .map(|(_, remembered)| remembered.clone())
-            .collect();
+        let remembered = positions.of(generation.number);
         let setting = Setting {
             generation,
             newest,
@@ -142,6 +139,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         newer.add(generation.number, outcome.told);
     }
     formers::missing(&found, &newer, &mut report)?;
+    positions.tell_nowhere(&found, &newer, &mut report);
     match &mut database {
         Some(database) => finish_database(database, &found, indexes, &mut report)?,
         None => report.unseen("whether the store's rows are what the journal has: there is no database"),
@@ -371,75 +369,6 @@ fn say_unseen(request: &Request<'_>, keys: &Keys, report: &mut Report) {
         } else {
             "whether the whole directory was put back to an older copy: give an earlier checkpoint or proof with --against, or a database that lies elsewhere with --database"
         });
-    }
-}
-
-/// Positions of sinks without a memory of their own, with the generation that each belongs to.
-fn positions(data_dir: &Path, found: &[Generation], report: &mut Report) -> Result<Vec<(u32, Remembered)>, CouldNot> {
-    let dir = data_dir.join("positions");
-    let mut known = Vec::new();
-    for name in names(&dir).map_err(|error| CouldNot::new("positions", error))? {
-        let place = format!("positions/{name}");
-        if name.ends_with(".new") {
-            continue;
-        }
-        let Some(bytes) = read(&dir.join(&name), 4096).map_err(|error| CouldNot::new(&place, error))? else {
-            continue;
-        };
-        match Position::parse(&bytes) {
-            Ok(position) => {
-                let hash = Some(position.leaf_hash);
-                remember(place, &position.origin, position.seq, hash, found, &mut known, report);
-            }
-            Err(error) => report.fault(Fault::of(place, format!("no position: {error}"))),
-        }
-    }
-    Ok(known)
-}
-
-/// The store's own positions.
-fn remember_stored(database: &Database, found: &[Generation], known: &mut Vec<(u32, Remembered)>, report: &mut Report) {
-    for stored in &database.stored {
-        if found.iter().any(|generation| generation.origin == stored.origin) {
-            let place = format!("{} (position)", database.place);
-            remember(
-                place,
-                &stored.origin,
-                stored.seq,
-                stored.leaf_hash,
-                found,
-                known,
-                report,
-            );
-        }
-    }
-}
-
-fn remember(
-    place: String,
-    origin: &str,
-    seq: u64,
-    hash: Option<[u8; 32]>,
-    found: &[Generation],
-    known: &mut Vec<(u32, Remembered)>,
-    report: &mut Report,
-) {
-    let Some(generation) = found.iter().find(|generation| generation.origin == origin) else {
-        return report.fault(Fault::of(
-            place,
-            format!("a position in another journal, `{}`", origin.escape_debug()),
-        ));
-    };
-    let Some(hash) = hash.filter(|hash| seq > 0 || *hash == [0; 32]) else {
-        return report.fault(Fault::of(place, "its leaf hash is none"));
-    };
-    let remembered = Remembered {
-        place,
-        seq,
-        hash: Hash::from(hash),
-    };
-    if seq > 0 {
-        known.push((generation.number, remembered));
     }
 }
 

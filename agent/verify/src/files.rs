@@ -74,10 +74,13 @@ impl Generation {
 /// The number of the generation with this origin, if it is one of the journal that another origin is of.
 pub(crate) fn number_in(origin: &str, journal: &str) -> Option<u32> {
     let base = journal.split_once("/gen/").map_or(journal, |(base, _)| base);
-    match origin.strip_prefix(base)? {
-        "" => Some(1),
-        rest => rest.strip_prefix("/gen/")?.parse().ok(),
+    let rest = origin.strip_prefix(base)?;
+    if rest.is_empty() {
+        return Some(1);
     }
+    let digits = rest.strip_prefix("/gen/")?;
+    let number: u32 = digits.parse().ok()?;
+    (number > 1 && digits == number.to_string()).then_some(number)
 }
 
 /// Names in a directory that are UTF-8, in order; none if it isn't there.

@@ -19,6 +19,7 @@
 //! | `absences` | what is gone, and what was said about it |
 //! | `rows`, `row_stream` | rows of the store and how they meet the journal |
 //! | `letters` | dead letters |
+//! | `positions` | what sinks remember |
 //! | `against` | what is given to compare with: checkpoints and proofs |
 //! | `event` | canonical bytes |
 //! | `files` | names in a data directory |
@@ -39,6 +40,7 @@ mod keys;
 mod leaf_source;
 mod letters;
 mod memory;
+mod positions;
 mod proofs;
 mod prove;
 mod report;

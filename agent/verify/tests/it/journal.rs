@@ -203,6 +203,48 @@ fn a_generation_in_the_middle_is_missing() {
 }
 
 #[test]
+fn a_position_in_a_generation_that_was_lost_is_tampering_until_that_was_accepted() {
+    let dir = Dir::new();
+    put_back(&dir, "/gen/4");
+    let origin = std::fs::read_to_string(dir.file("journal/origin")).unwrap();
+    let seen = Position {
+        origin: format!("{origin}/gen/4"),
+        seq: 1000,
+        leaf_hash: [7; 32],
+    };
+    std::fs::create_dir_all(dir.file("positions")).unwrap();
+    // Of a sink that waits for somebody to accept it.
+    std::fs::write(dir.file("positions/webhook.one"), seen.encode()).unwrap();
+    dir.finds(
+        "tampered: positions/webhook.one: ",
+        "1000 records of generation 4, which the journal hasn't: it was removed, or put back",
+    );
+    let running = start(dir.path(), |_| {});
+    let mut records = Records::new();
+    push(
+        &mut records,
+        Kind::Agent,
+        "journal.rollback_accepted",
+        "agent",
+        &json!({"reason": "a snapshot"}),
+    );
+    let (done, answer) = channel();
+    let done = Box::new(move |fate| {
+        let _ = done.send(fate);
+    });
+    running.handle.submit(records, Linger::NONE, done);
+    answer.recv_timeout(WAIT).unwrap().unwrap();
+    assert!(running.handle.close(WAIT));
+    drop(running);
+    let report = dir.holds();
+    let note = "positions/webhook.one: the sink has seen 1000 records of generation 4";
+    assert!(
+        report.notes.iter().any(|text| text.starts_with(note) && text.contains("a snapshot")),
+        "{report}"
+    );
+}
+
+#[test]
 fn what_a_kill_leaves_holds() {
     let dir = Dir::new();
     let running = start(dir.path(), |_| {});

@@ -1,6 +1,6 @@
 //! Each tampering, by someone who recomputes what can be recomputed.
 
-use auditmon_journal::format::Kind;
+use auditmon_journal::format::{Kind, Position};
 use auditmon_merkle::split_checkpoints;
 use auditmon_verify::{ProveError, ProveRequest, prove};
 use serde_json::json;
@@ -427,6 +427,34 @@ fn a_tail_of_the_same_size_rewritten_while_stopped() {
         &format!("tampered: positions/webhook.one: seq {last}: "),
         "the sink has seen 1 records more",
     );
+}
+
+#[test]
+fn a_position_in_a_newer_generation_than_there_is() {
+    let mut model = Model::usual();
+    let newer = Position {
+        origin: format!("{}/gen/2", crate::model::ORIGIN),
+        seq: 7,
+        leaf_hash: [1; 32],
+    };
+    // The store's.
+    model.rows.clear();
+    model.stored = Some(newer.clone());
+    let what = "the sink has seen 7 records of generation 2, which the journal hasn't: it was put back";
+    Dir::of(&model).finds("tampered: events.db (position): ", what);
+    // That of a sink without a memory of its own.
+    model.stored = None;
+    model.positions.insert("webhook.one".to_owned(), newer);
+    Dir::of(&model).finds("tampered: positions/webhook.one: ", what);
+    // A store may serve other agents, and their journals aren't here.
+    let other = Position {
+        origin: "host-b.example.com/0011223344556677".to_owned(),
+        seq: 7,
+        leaf_hash: [1; 32],
+    };
+    model.positions.clear();
+    model.stored = Some(other);
+    Dir::of(&model).holds();
 }
 
 #[test]
