@@ -141,6 +141,8 @@ def verify(data_dir, key_text=None, against=None):
         origin = origin_of(match["base"], number)
         rows = store.rows(origin) if store else ()
         stored = store.stored(origin) if store else None
+        if store and not stored:
+            report.note(f"events.db has no position in {origin}: whether rows of it were removed cannot be seen")
         generations[origin] = Generation(journal, number, origin, key, report, rows, number == numbers[-1], stored,
                                          former, bool(key_text))
     nowhere = [("events.db (position)", each) for each in (store.positions() if store else ())

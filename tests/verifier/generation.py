@@ -49,6 +49,7 @@ class Generation:
         self.stored = stored                # how far the store is
         self.former, self.given = former, given     # keys of before a rotation; whether the key is from elsewhere
         self.own = False                    # the key has signed one of the older checkpoints
+        self.gone, self.unstored = False, []        # records without payload; those that the store never had
         self.rowless, self.never_stored = [], []    # [first, last, id]: events without a row; ranges that say why
         self.lacking = []           # (origin, ranges, seq): the same of former generations
         self.memory = memory.Memory()
@@ -277,7 +278,7 @@ class Generation:
             return
         self.memory.forget()
         self.absent.append((first, end - 1, place, None))
-        lost = None
+        lost, self.gone = None, True
         for seq in range(first, end):
             leaf = leaf_of(seq)
             if leaf:
@@ -293,6 +294,7 @@ class Generation:
                 self.whole, self.size, self.plain = False, end, None
                 break
             self.grow(seq, hash_)
+        self.gone = False
         if lost is not None and not self.report.known(self.place + "/", lost, end):
             self.report.tampered(place, "neither record nor leaf", lost, end - 1)
 
@@ -325,6 +327,7 @@ class Generation:
 
     def row_alone(self, hash_):
         self.unchecked_rows += hash_ is None
+        self.behind_position()
         try:
             store.check_alone(self.row, hash_)
         except Bad as error:
@@ -338,6 +341,7 @@ class Generation:
             if not leaf:
                 self.row_alone(hash_)
             else:
+                self.behind_position()
                 try:
                     event = store.check_row(self.row, leaf)
                     if event and event["kind"] == "agent":      # it may be in the journal no more
@@ -347,6 +351,9 @@ class Generation:
                 except Bad as error:
                     self.report.tampered(f"events.db, {self.origin}", str(error), seq, event=segment.event_id(leaf))
             self.row = next(self.rows, None)
+        if leaf and self.stored and not had and self.gone and seq >= self.stored.seq \
+                and segment.kind(leaf) != canonical.STATE:
+            self.unstored.append(seq)
         if leaf and self.stored and not had and not erased and self.stored.lacks(seq, leaf):
             if self.rowless and self.rowless[-1][1] == seq - 1:
                 self.rowless[-1][1] = seq
@@ -361,12 +368,21 @@ class Generation:
         else:
             self.never_stored += ranges
 
+    def behind_position(self):
+        """The position moves in the transaction of the rows."""
+        seq = self.row["seq"]
+        if self.stored and seq >= self.stored.seq:
+            self.report.tampered(f"events.db, {self.origin}", f"a row behind the position {self.stored.seq}", seq)
+
     def check_rowless(self):
         declared = merge(self.never_stored)
         for first, last, id_ in self.rowless:
             for a, b in uncovered(first, last, declared):
                 self.report.tampered(f"events.db, {self.origin}", "an event of the journal has no row: it was removed",
                                      a, b, id_ if a == b == first else None)
+        if self.unstored:
+            self.report.note(f"events.db, {self.origin}: the store is at {self.stored.seq}; the payloads of "
+                             f"{len(self.unstored)} events from seq {self.unstored[0]} on, which it never had, are gone")
         if self.stored and self.stored.deleted:
             self.report.note(f"events.db, {self.origin}: {self.stored.deleted} events are older than every row of "
                              "their kind; whether retention deleted them cannot be seen")

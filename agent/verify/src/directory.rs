@@ -170,6 +170,12 @@ fn check_generation(
         let origin = &setting.generation.origin;
         database.stored.iter().find(|stored| stored.origin == *origin).cloned()
     });
+    if let (Some(database), None) = (&database, &stored) {
+        report.unseen(format!(
+            "{}: whether rows of {} were removed together with the position there: it has neither, like a store that is new or was off",
+            database.place, setting.generation.origin
+        ));
+    }
     let (Some(database), Some(stored)) = (database, stored) else {
         let check = Check::new(setting, report, heads, None, remembered)
             .accepted(as_accepted)

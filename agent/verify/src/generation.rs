@@ -100,6 +100,8 @@ pub(crate) struct Check<'a> {
     expired_files: bool,
     /// Segments without payloads when the check began.
     gone: BTreeSet<u64>,
+    /// The payloads of this one went since then.
+    meanwhile: bool,
     /// What it says about former generations.
     told: Vec<(u64, Told)>,
     as_accepted: Option<AsAccepted>,
@@ -159,6 +161,7 @@ impl<'a> Check<'a> {
             tiled: Vec::new(),
             expired_files: false,
             gone: BTreeSet::new(),
+            meanwhile: false,
             told: Vec::new(),
             as_accepted: None,
             begun: false,
@@ -338,6 +341,7 @@ impl<'a> Check<'a> {
     /// A segment of which retention removed the payloads.
     fn leaves_only(&mut self, first: u64, end: Option<u64>) -> Result<(), CouldNot> {
         self.expired_files = true;
+        self.meanwhile = self.setting.running && !self.gone.contains(&first);
         let from = self.seq;
         let mut leaves = Leaves::open(self.setting.generation, first, true)?;
         let until = end.unwrap_or(first.saturating_add(leaves.count));
@@ -351,11 +355,12 @@ impl<'a> Check<'a> {
             self.step(None, Some(&leaf))?;
         }
         if self.seq > from {
-            match self.setting.running && !self.gone.contains(&first) {
+            match self.meanwhile {
                 true => self.absences.vanished(from, self.seq - 1),
                 false => self.absences.expired(from, self.seq - 1),
             }
         }
+        self.meanwhile = false;
         Ok(())
     }
 }

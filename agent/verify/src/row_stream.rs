@@ -21,6 +21,25 @@ pub(crate) enum Part {
     Failed(DbError),
 }
 
+/// What the journal has of a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Content {
+    /// All of it; or it went while the check ran.
+    There,
+    /// Its erased form.
+    Erased,
+    /// The leaf at most.
+    Gone,
+}
+
+/// Events without payload that the store, by its position, never had.
+#[derive(Clone, Copy, Debug)]
+struct Unstored {
+    first: u64,
+    last: u64,
+    events: u64,
+}
+
 pub(crate) struct RowStream {
     parts: Receiver<Part>,
     rows: std::vec::IntoIter<Row>,
@@ -33,6 +52,7 @@ pub(crate) struct RowStream {
     pruned: u64,
     /// Rows that could be compared with nothing.
     unwitnessed: u64,
+    unstored: Option<Unstored>,
 }
 
 impl RowStream {
@@ -47,6 +67,7 @@ impl RowStream {
             failed: None,
             pruned: 0,
             unwitnessed: 0,
+            unstored: None,
         };
         stream.advance();
         stream
@@ -84,7 +105,7 @@ impl RowStream {
     ) -> Result<(), CouldNot> {
         while self.next.as_ref().is_some_and(|row| row.seq < until) {
             let Some(row) = self.advance() else { break };
-            report.counts.rows += 1;
+            self.count(&row, report);
             let seq = row.seq;
             let hash = known(seq)?;
             if let Some(what) = row.wrong {
@@ -103,7 +124,7 @@ impl RowStream {
         &mut self,
         seq: u64,
         prefix: Option<&Prefix>,
-        erased: bool,
+        content: Content,
         said: &mut Said,
         absences: &mut Absences,
         report: &mut Report,
@@ -112,11 +133,22 @@ impl RowStream {
         let _ = self.pass(seq, |_| Ok(None), report);
         if self.next.as_ref().is_some_and(|row| row.seq == seq) {
             let row = self.advance()?;
-            report.counts.rows += 1;
+            self.count(&row, report);
             return self.row(row, prefix, said, absences, report);
         }
         let prefix = prefix.filter(|prefix| prefix.kind != Kind::State)?;
-        if seq >= self.stored.seq || erased || self.failed.is_some() {
+        if content == Content::Erased || self.failed.is_some() {
+            return None;
+        }
+        if seq >= self.stored.seq {
+            if content == Content::Gone {
+                let (first, events) = self.unstored.map_or((seq, 0), |before| (before.first, before.events));
+                self.unstored = Some(Unstored {
+                    first,
+                    last: seq,
+                    events: events + 1,
+                });
+            }
             return None;
         }
         if self.heads.older_than_all(&self.stored, seq, prefix) {
@@ -125,6 +157,18 @@ impl RowStream {
             absences.no_row(seq, prefix.event_id);
         }
         None
+    }
+
+    /// Counts a row of a record that the journal has. The position moves in the transaction of the rows.
+    fn count(&self, row: &Row, report: &mut Report) {
+        report.counts.rows += 1;
+        if row.seq >= self.stored.seq {
+            let what = format!(
+                "a row at or behind the store's position, seq {}: that was put back, or the row was added",
+                self.stored.seq
+            );
+            report.fault(Fault::at(&self.place, row.seq, row.seq, row.id, what).lasting());
+        }
     }
 
     fn row(
@@ -187,6 +231,12 @@ impl RowStream {
         for (first, last) in absences.explain_rows().silent {
             let what = "the journal has the event and the store has no row of it: it was removed";
             report.fault(Fault::at(&self.place, first, last, absences.id(first), what).lasting());
+        }
+        if let Some(Unstored { first, last, events }) = self.unstored {
+            report.unseen(format!(
+                "{}: whether rows of seq {first} to {last} were removed and the position was put back to seq {}: {events} events there have no payload any more, which a store that was off doesn't hold back, and one that was put back has lost",
+                self.place, self.stored.seq
+            ));
         }
         if self.unwitnessed > 0 {
             report.unseen(format!(

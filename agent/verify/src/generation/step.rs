@@ -7,7 +7,7 @@ use super::Check;
 use crate::files::Generation;
 use crate::letters::Letter;
 use crate::report::{CouldNot, Fault};
-use crate::row_stream::OTHER;
+use crate::row_stream::{Content, OTHER};
 use crate::tiles::TileFile;
 use crate::trees::{Said, Verdict, Witness};
 
@@ -51,9 +51,13 @@ impl Check<'_> {
             let what = format!("{length} bytes: a full tile has {}", tile.bytes());
             self.report.fault(Fault::of(self.place(tile), what));
         }
-        let erased = record.is_some_and(|record| record.payload().is_none());
+        let content = match record {
+            Some(record) if record.payload().is_none() => Content::Erased,
+            None if !self.meanwhile => Content::Gone,
+            _ => Content::There,
+        };
         if let Some(mut rows) = self.rows.take() {
-            let told = rows.at(seq, prefix.as_ref(), erased, &mut said, &mut self.absences, self.report);
+            let told = rows.at(seq, prefix.as_ref(), content, &mut said, &mut self.absences, self.report);
             self.told.extend(told.map(|told| (seq, told)));
             self.rows = Some(rows);
         }

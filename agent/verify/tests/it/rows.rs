@@ -262,6 +262,52 @@ fn a_position_in_a_collapsed_segment_is_compared_with_the_tiles_that_are_left() 
 }
 
 #[test]
+fn a_store_put_back_while_payloads_went_is_not_seen_and_that_is_said() {
+    let mut model = Model::usual();
+    let data = json!({"first_seq": 0, "last_seq": 253, "segments": 1});
+    model.event(Kind::Agent, "journal.retention", "auditmon", data);
+    model.sign();
+    model.store();
+    model.stored = Some(Position {
+        seq: 101,
+        leaf_hash: *model.rec(100).hash().as_bytes(),
+        ..model.position()
+    });
+    let says = |model: &Model, text: &str| {
+        let report = Dir::of(model).holds();
+        let said = report.to_string().contains(text);
+        (said, report)
+    };
+    let rows = model.rows.clone();
+    model.rows.retain(|seq, _| *seq < 101);
+    let text = "whether rows of seq 101 to 253 were removed and the position was put back to seq 101";
+    // It is only behind, and gets the others.
+    let (said, report) = says(&model, text);
+    assert!(!said, "{report}");
+    model.segs[0].expired = true;
+    let (said, report) = says(&model, text);
+    assert!(said, "{report}");
+    // All but one.
+    model.rows.insert(300, rows[&300].clone());
+    Dir::of(&model).finds(
+        "tampered: events.db: seq 300, event ",
+        "a row at or behind the store's position, seq 101",
+    );
+}
+
+#[test]
+fn an_empty_store_says_nothing_of_what_it_had() {
+    let (_, dir) = usual();
+    change(&dir, "DELETE FROM events; DELETE FROM position");
+    let report = dir.holds();
+    assert!(
+        report.to_string().contains("were removed together with the position there"),
+        "{report}"
+    );
+    assert_eq!(report.counts.rows, 0);
+}
+
+#[test]
 fn a_row_added() {
     // Where the journal has a state.
     let (model, dir) = usual();
