@@ -162,7 +162,7 @@ def verify(data_dir, key_text=None, against=None):
         for origin, ranges, seq in generation.lacking:
             former = generations.get(origin)
             if former and former.number < generation.number and seq < generation.held:
-                former.never_stored += ranges
+                former.never_stored += [(-1, *each) for each in ranges]     # signed, elsewhere
     for generation in generations.values():
         generation.noting(generation.finish, declared)
     accepted.forgive(list(generations.values()), report)

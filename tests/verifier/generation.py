@@ -50,7 +50,7 @@ class Generation:
         self.former, self.given = former, given     # keys of before a rotation; whether the key is from elsewhere
         self.own = False                    # the key has signed one of the older checkpoints
         self.gone, self.unstored = False, []        # records without payload; those that the store never had
-        self.rowless, self.never_stored = [], []    # [first, last, id]: events without a row; ranges that say why
+        self.rowless, self.never_stored = [], []    # [first, last, id]: events without a row; (seq, first, last): why
         self.lacking = []           # (origin, ranges, seq): the same of former generations
         self.memory = memory.Memory()
         self.tile_cache, self.tiles = {}, {}
@@ -366,7 +366,7 @@ class Generation:
         if event["event_name"] == "sink.gap" and former is not None:
             self.lacking.append((former, ranges, seq))
         else:
-            self.never_stored += ranges
+            self.never_stored += [(seq, *each) for each in ranges]
 
     def behind_position(self):
         """The position moves in the transaction of the rows."""
@@ -375,8 +375,12 @@ class Generation:
             self.report.tampered(f"events.db, {self.origin}", f"a row behind the position {self.stored.seq}", seq)
 
     def check_rowless(self):
-        declared = merge(self.never_stored)
+        declared = merge([each[1:] for each in self.never_stored])
+        signed = merge([each[1:] for each in self.never_stored if each[0] < self.held])
         for first, last, id_ in self.rowless:
+            if list(uncovered(first, last, signed)) != list(uncovered(first, last, declared)):
+                self.report.note(f"events.db, {self.origin}: what says why rows of {first}-{last} are missing is under "
+                                 "no checkpoint")
             for a, b in uncovered(first, last, declared):
                 self.report.tampered(f"events.db, {self.origin}", "an event of the journal has no row: it was removed",
                                      a, b, id_ if a == b == first else None)

@@ -56,6 +56,15 @@ pub(crate) struct Explained {
     pub(crate) silent: Vec<(u64, u64)>,
 }
 
+/// Events without a row.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct Rowless {
+    /// Nobody said that there would be none.
+    pub(crate) silent: Vec<(u64, u64)>,
+    /// Only something that isn't signed said so.
+    pub(crate) unsigned: Vec<(u64, u64)>,
+}
+
 impl Absences {
     /// A segment's payloads are gone.
     pub(crate) fn expired(&mut self, first: u64, last: u64) {
@@ -130,25 +139,44 @@ impl Absences {
         explain(&self.erased, &self.said_erased, covered)
     }
 
-    /// Events without a row.
-    pub(crate) fn explain_rows(&self) -> Explained {
+    /// Events without a row. What explains them is signed below `covered`; wherever it stands, the store acts on it as
+    /// soon as it is on disk, and a kill may come before the signature.
+    pub(crate) fn explain_rows(&self, covered: u64) -> Rowless {
+        let silent = explain(&self.rows, &self.said_of_rows(u64::MAX), u64::MAX).silent;
+        let open = Ranges(explain(&self.rows, &self.said_of_rows(covered), u64::MAX).silent);
+        let unsigned = explain(&open, &as_said(&silent), u64::MAX).silent;
+        Rowless { silent, unsigned }
+    }
+
+    /// What was said of rows below `covered`.
+    fn said_of_rows(&self, covered: u64) -> Vec<Said> {
         let said = self.said_gaps.iter().chain(&self.said_erased);
-        let said: Vec<Said> = said
-            .map(|said| Said {
-                seq: u64::MAX,
-                first: said.first,
-                last: said.last,
-            })
-            .collect();
-        explain(&self.rows, &said, u64::MAX)
+        // What a newer generation said counts only if it is signed, and stands at no place here.
+        let said = said.filter(|said| said.seq < covered || said.seq == u64::MAX);
+        said.map(|said| Said {
+            seq: u64::MAX,
+            first: said.first,
+            last: said.last,
+        })
+        .collect()
     }
 
     /// Whether anything is missing that nobody has declared yet.
     pub(crate) fn open(&self, covered: u64) -> bool {
         !self.explain_expired(covered).silent.is_empty()
             || !self.explain_erased(covered).silent.is_empty()
-            || !self.explain_rows().silent.is_empty()
+            || !self.explain_rows(covered).silent.is_empty()
     }
+}
+
+/// Ranges as if something had said them.
+fn as_said(ranges: &[(u64, u64)]) -> Vec<Said> {
+    let said = |(first, last): &(u64, u64)| Said {
+        seq: u64::MAX,
+        first: *first,
+        last: *last,
+    };
+    ranges.iter().map(said).collect()
 }
 
 fn explain(missing: &Ranges, said: &[Said], covered: u64) -> Explained {
@@ -211,6 +239,22 @@ mod tests {
         absences.declare(101, &Declaration::Erased(vec![(7, 7)]));
         assert!(absences.open(100), "not signed yet");
         assert!(!absences.open(102));
+    }
+
+    #[test]
+    fn a_row_is_excused_by_what_is_signed() {
+        let mut absences = Absences::default();
+        for seq in [3, 4, 5, 6, 9] {
+            absences.no_row(seq, [0; 16]);
+        }
+        absences.declare(20, &Declaration::Gap(vec![(4, 4)]));
+        absences.declare(40, &Declaration::Gap(vec![(4, 5)]));
+        absences.declare(41, &Declaration::Erased(vec![(9, 9)]));
+        let rowless = absences.explain_rows(30);
+        assert_eq!(rowless.silent, [(3, 3), (6, 6)]);
+        assert_eq!(rowless.unsigned, [(5, 5), (9, 9)]);
+        let rowless = absences.explain_rows(42);
+        assert_eq!((rowless.silent.len(), rowless.unsigned.len()), (2, 0));
     }
 
     #[test]

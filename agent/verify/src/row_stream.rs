@@ -208,6 +208,7 @@ impl RowStream {
         mut self,
         end: u64,
         running: bool,
+        covered: u64,
         absences: &Absences,
         report: &mut Report,
     ) -> Result<(), CouldNot> {
@@ -228,7 +229,14 @@ impl RowStream {
             Some(DbError::CouldNot(what)) => return Err(CouldNot::new(&self.place, what)),
             None => {}
         }
-        for (first, last) in absences.explain_rows().silent {
+        let rowless = absences.explain_rows(covered);
+        for (first, last) in rowless.unsigned {
+            report.unseen(format!(
+                "{}: whether rows of seq {first} to {last} were removed: the event that says why there are none isn't signed",
+                self.place
+            ));
+        }
+        for (first, last) in rowless.silent {
             let what = "the journal has the event and the store has no row of it: it was removed";
             report.fault(Fault::at(&self.place, first, last, absences.id(first), what).lasting());
         }

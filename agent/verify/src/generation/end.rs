@@ -44,7 +44,7 @@ impl Check<'_> {
         }
         self.letters_left(end, running);
         if let Some(rows) = self.rows.take() {
-            rows.finish(end, running, &self.absences, self.report)?;
+            rows.finish(end, running, self.signed_below(end), &self.absences, self.report)?;
         }
         self.tell_collapsed();
         self.absent(&origin, end);

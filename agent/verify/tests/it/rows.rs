@@ -142,6 +142,27 @@ fn a_gap_that_was_told_is_none_of_an_attacker() {
 }
 
 #[test]
+fn a_gap_that_is_not_signed_excuses_no_row() {
+    let mut model = Model::usual();
+    for (name, data) in [
+        ("sink.gap", json!({"sink": "store", "ranges": [[EVENT, EVENT]], "reason": "expired"})),
+        ("journal.erasure", json!({"seq": EVENT - 1})),
+    ] {
+        model.event(Kind::Agent, name, "auditmon", data);
+    }
+    model.ended = false;
+    model.store();
+    model.rows.remove(&EVENT);
+    model.rows.remove(&(EVENT - 1));
+    let says = format!("whether rows of seq {} to {EVENT} were removed: the event that says why", EVENT - 1);
+    let report = Dir::of(&model).holds();
+    assert!(report.to_string().contains(&says), "{report}");
+    model.sign();
+    let report = Dir::of(&model).holds();
+    assert!(!report.to_string().contains("were removed: the event that says why"), "{report}");
+}
+
+#[test]
 fn what_says_why_a_row_is_missing_stays_when_retention_deletes_others_of_its_kind() {
     let gap = json!({"sink": "store", "ranges": [[EVENT, EVENT + 1]], "reason": "expired"});
     for (name, data, rowless) in [
