@@ -50,9 +50,10 @@ def acceptance(generation, newer):
 def forgive(generations, report):
     """Makes notes of the faults of accepted generations; `generations` oldest first."""
     for number, generation in enumerate(generations):
-        by = generation.lines and acceptance(generation, generations[number + 1:])
+        explained = [line for line in generation.lines if line not in report.lasting]
+        by = explained and acceptance(generation, generations[number + 1:])
         if by:
-            for line in generation.lines:
+            for line in explained:
                 report.lines.remove(line)
-            first = generation.lines[0].removeprefix("tampered: ")
-            report.note(f"{generation.origin}: {len(generation.lines)} faults were accepted by {by}; the first: {first}")
+            first = explained[0].removeprefix("tampered: ")
+            report.note(f"{generation.origin}: {len(explained)} faults were accepted by {by}; the first: {first}")

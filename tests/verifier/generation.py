@@ -12,7 +12,7 @@ import merkle
 import note
 import segment
 import store
-from report import Bad
+from report import Bad, Other
 
 PIECE = re.compile(r"(\d{20})\.(seg|leaf|sub)", re.ASCII)
 TILE = re.compile(r"(\d+)/((?:x\d{3}/)*\d{3})(?:\.p/(\d+))?", re.ASCII)
@@ -41,6 +41,8 @@ class Generation:
         self.expected = {}          # seq: [(place, leaf hash, what to say)]
         self.absent, self.declared, self.failed = [], [], []
         self.held = 0               # the largest checkpoint that holds
+        self.proven = 0             # the largest that holds of the records themselves, as do all before it
+        self.differing, self.fits = [], -1          # (line, seq) of rows that differ; the last one that doesn't
         self.ended = False          # an orderly stop: the newest segment is cut behind a mark
         self.told, self.lines = [], []      # what it says of former generations, and the faults found in it
         self.plain = merkle.Frontier()      # over leaves and .sub as they are; None if one is not there
@@ -109,6 +111,10 @@ class Generation:
             holding = [tree for tree in self.trees if tree.root() == root]
             if holding:
                 self.held = max(self.held, holding[0].size)
+                if holding[0] is not self.trees[0]:
+                    self.proven = -1
+                elif self.proven >= 0:
+                    self.proven = self.held
                 self.trees = holding[:1]
                 self.trees[0].on_node = self.check_node
             else:
@@ -330,8 +336,19 @@ class Generation:
         self.behind_position()
         try:
             store.check_alone(self.row, hash_)
+            self.fits = self.row["seq"] if hash_ else self.fits
         except Bad as error:
-            self.report.tampered(f"events.db, {self.origin}", str(error), self.row["seq"])
+            self.bad_row(self.row["seq"], error)
+
+    def bad_row(self, seq, error, event=None):
+        other = isinstance(error, Other)
+        line = self.report.tampered(f"events.db, {self.origin}", str(error), seq, event=event, lasting=not other)
+        if other:
+            self.differing.append((line, seq))
+
+    def settle_rows(self):
+        """A rollback leaves rows of another history from some record on; one before a row that fits was changed."""
+        self.report.lasting |= {line for line, seq in self.differing if seq < min(self.fits, self.proven)}
 
     def check_rows(self, seq, leaf, erased, hash_):
         self.pass_rows(seq)
@@ -348,8 +365,9 @@ class Generation:
                         self.lacks(seq, event)
                         if accepted.told(event) and not (self.told and self.told[-1][0] == seq):
                             self.told.append((seq, event))
+                    self.fits = seq
                 except Bad as error:
-                    self.report.tampered(f"events.db, {self.origin}", str(error), seq, event=segment.event_id(leaf))
+                    self.bad_row(seq, error, segment.event_id(leaf))
             self.row = next(self.rows, None)
         if leaf and self.stored and not had and self.gone and seq >= self.stored.seq \
                 and segment.kind(leaf) != canonical.STATE:
@@ -372,7 +390,8 @@ class Generation:
         """The position moves in the transaction of the rows."""
         seq = self.row["seq"]
         if self.stored and seq >= self.stored.seq:
-            self.report.tampered(f"events.db, {self.origin}", f"a row behind the position {self.stored.seq}", seq)
+            self.report.tampered(f"events.db, {self.origin}", f"a row behind the position {self.stored.seq}", seq,
+                                 lasting=True)
 
     def check_rowless(self):
         declared = merge([each[1:] for each in self.never_stored])
@@ -383,7 +402,7 @@ class Generation:
                                  "no checkpoint")
             for a, b in uncovered(first, last, declared):
                 self.report.tampered(f"events.db, {self.origin}", "an event of the journal has no row: it was removed",
-                                     a, b, id_ if a == b == first else None)
+                                     a, b, id_ if a == b == first else None, lasting=True)
         if self.unstored:
             self.report.note(f"events.db, {self.origin}: the store is at {self.stored.seq}; the payloads of "
                              f"{len(self.unstored)} events from seq {self.unstored[0]} on, which it never had, are gone")
@@ -503,6 +522,7 @@ class Generation:
             self.report.tampered(f"events.db, {self.origin}", f"the journal ends at {self.size}", self.row["seq"])
             self.row = next(self.rows, None)
         self.check_rowless()
+        self.settle_rows()
         if self.unchecked_rows:
             self.report.note(f"{self.unchecked_rows} rows of events.db have no leaf to compare with")
         if self.ended and self.newest and 0 < self.covered < self.size:
@@ -523,7 +543,7 @@ class Generation:
                     what = "payload is absent and no agent event says so"
                     if not list(uncovered(a, b, all_)):
                         what = "payload is absent and what says so is under no checkpoint"
-                    self.report.tampered(place, what, a, b, id_)
+                    self.report.tampered(place, what, a, b, id_, lasting=True)
 
 
 def merge(ranges):

@@ -5,6 +5,10 @@ class Bad(Exception):
     """What was read breaks a rule of the format."""
 
 
+class Other(Bad):
+    """A row that is no contradiction in itself, and not the event of its record."""
+
+
 class CannotCheck(Exception):
     """Something needed for the check is missing or unreadable: exit status 2."""
 
@@ -12,18 +16,23 @@ class CannotCheck(Exception):
 class Report:
     def __init__(self):
         self.lines = []
+        self.lasting = set()        # lines of what no rollback explains
         self.notes = []
         self.ranges = []
 
-    def tampered(self, place, what, first=None, last=None, event=None):
-        """One fault; `last` is inclusive and defaults to `first`."""
+    def tampered(self, place, what, first=None, last=None, event=None, lasting=False):
+        """One fault, returned as its line; `last` is inclusive and defaults to `first`."""
         where = ""
         if first is not None:
             last = first if last is None else last
             self.ranges.append((place, first, last))
             where = f"seq {first}" if first == last else f"seq {first}-{last}"
             where += f", event {event}: " if event else ": "
-        self.lines.append(f"tampered: {place}: {where}{what}")
+        line = f"tampered: {place}: {where}{what}"
+        self.lines.append(line)
+        if lasting:
+            self.lasting.add(line)
+        return line
 
     def note(self, text):
         if text not in self.notes:

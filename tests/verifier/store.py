@@ -8,7 +8,7 @@ import tempfile
 import urllib.parse
 
 import canonical
-from report import Bad, CannotCheck
+from report import Bad, CannotCheck, Other
 from merkle import leaf_hash
 from segment import PREFIX, check_event, check_prefix, commit, kind
 
@@ -129,7 +129,7 @@ def check_row(row, leaf):
         return None
     payload, salt = bytes(row["canonical"]), bytes(row["salt"] or b"")
     if len(salt) != 16 or commit(salt, payload) != leaf[34:]:
-        raise Bad("canonical bytes and salt are not those of the journal")
+        raise Other("canonical bytes and salt are not those of the journal")
     event = canonical.parse(payload)
     check_event(leaf, event)
     for name, cell in row.items():
@@ -170,7 +170,7 @@ def check_alone(row, hash_=None):
     check_prefix(leaf)
     check_row(row, leaf)
     if hash_ and leaf_hash(leaf) != hash_:
-        raise Bad("not the event of which a tile has the hash")
+        raise Other("not the event of which a tile has the hash")
 
 
 def _rfc3339(nanoseconds):

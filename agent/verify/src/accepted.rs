@@ -212,17 +212,37 @@ impl AsAccepted {
     }
 }
 
-/// Makes one note of the faults behind the first `before` that a rollback explains.
-pub(crate) fn forgive(report: &mut Report, before: (usize, u64), origin: &str, words: &str) {
-    let (listed, more) = before;
-    let found = report.faults.split_off(listed);
+/// How many faults there were before a generation was checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before {
+    listed: usize,
+    more: u64,
+    more_lasting: u64,
+}
+
+impl Before {
+    pub(crate) fn of(report: &Report) -> Self {
+        Self {
+            listed: report.faults.len(),
+            more: report.more_faults,
+            more_lasting: report.more_lasting,
+        }
+    }
+}
+
+/// Makes one note of the faults behind those of `before` that a rollback explains.
+pub(crate) fn forgive(report: &mut Report, before: Before, origin: &str, words: &str) {
+    let found = report.faults.split_off(before.listed);
     let (lasting, explained): (Vec<_>, Vec<_>) = found.into_iter().partition(|fault| fault.lasting);
     report.faults.extend(lasting);
-    let count = explained.len() as u64 + (report.more_faults - more);
-    let Some(first) = explained.first().map(ToString::to_string) else {
+    let more_lasting = report.more_lasting - before.more_lasting;
+    let count = explained.len() as u64 + (report.more_faults - before.more).saturating_sub(more_lasting);
+    report.more_faults = before.more + more_lasting;
+    if count == 0 {
         return;
-    };
-    report.more_faults = more;
+    }
+    let first = explained.first().map(ToString::to_string);
+    let first = first.as_deref().unwrap_or("not listed");
     let first = first.trim_start_matches("tampered: ");
     report.note(format!(
         "{origin}: {count} differences from what was signed or seen were {words}; the first: {first}"
@@ -232,6 +252,25 @@ pub(crate) fn forgive(report: &mut Report, before: (usize, u64), origin: &str, w
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::{Fault, MAX_FAULTS};
+
+    #[test]
+    fn what_no_rollback_explains_stays_where_it_is_only_counted() {
+        let mut report = Report::default();
+        report.fault(Fault::of("before", "of another generation"));
+        let before = Before::of(&report);
+        for seq in 1..MAX_FAULTS as u64 {
+            report.fault(Fault::at("checkpoint", seq, seq, None, "cut off"));
+        }
+        report.fault(Fault::of("events.db", "removed").lasting());
+        report.fault(Fault::of("checkpoint", "cut off"));
+        forgive(&mut report, before, "h", "accepted");
+        assert_eq!((report.faults.len(), report.more_faults), (1, 1));
+        let counted = format!("h: {MAX_FAULTS} differences from what was signed or seen were accepted");
+        assert!(report.notes[0].starts_with(&counted), "{:?}", report.notes);
+        report.faults.clear();
+        assert!(!report.holds());
+    }
 
     #[test]
     fn an_acceptance_counts_from_the_generation_on_that_was_begun() {

@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use auditmon_journal::format::origin_hash;
 use auditmon_merkle::{Ed25519Verifier, Verifier as _};
 
-use crate::accepted::{AsAccepted, Newer, forgive};
+use crate::accepted::{AsAccepted, Before, Newer, forgive};
 use crate::against;
 use crate::files::{Generation, generations, read_text};
 use crate::formers;
@@ -124,7 +124,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
             progress: &progress,
         };
         let (former, words) = newer.of(&generation.origin).unzip();
-        let before = (report.faults.len(), report.more_faults);
+        let before = Before::of(&report);
         let newer_say = (former.map(AsAccepted::new), newer.lacking(&generation.origin));
         let (outcome, checked) =
             check_generation(setting, heads, remembered, newer_say, database.as_mut(), &mut report)?;

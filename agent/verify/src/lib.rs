@@ -17,7 +17,7 @@
 //! | `tiles` | tiles as files |
 //! | `memory` | what sources remember and segments repeat |
 //! | `absences` | what is gone, and what was said about it |
-//! | `rows`, `row_stream` | rows of the store and how they meet the journal |
+//! | `rows`, `row_stream`, `differing` | rows of the store and how they meet the journal |
 //! | `letters` | dead letters |
 //! | `positions` | what sinks remember |
 //! | `against` | what is given to compare with: checkpoints and proofs |
@@ -30,6 +30,7 @@
 mod absences;
 mod accepted;
 mod against;
+mod differing;
 mod directory;
 mod event;
 mod files;

@@ -90,6 +90,9 @@ pub struct Report {
     pub faults: Vec<Fault>,
     /// Further faults, not listed.
     pub more_faults: u64,
+    /// Those among them that no rollback explains.
+    #[serde(skip)]
+    pub(crate) more_lasting: u64,
     /// What is unusual and no tampering: an unfinished write, payloads that retention removed.
     pub notes: Vec<String>,
     /// What this check can't see, and what would let it.
@@ -134,14 +137,29 @@ pub struct Counts {
 impl Report {
     /// Whether nothing was found.
     pub fn holds(&self) -> bool {
-        self.faults.is_empty()
+        self.faults.is_empty() && self.more_faults == 0
     }
 
     pub(crate) fn fault(&mut self, fault: Fault) {
-        if self.faults.len() < MAX_FAULTS {
+        self.list(fault);
+    }
+
+    /// Adds a fault; where it is listed, if it is.
+    pub(crate) fn list(&mut self, fault: Fault) -> Option<usize> {
+        let at = self.faults.len();
+        if at < MAX_FAULTS {
             self.faults.push(fault);
-        } else {
-            self.more_faults += 1;
+            return Some(at);
+        }
+        self.more_faults += 1;
+        self.more_lasting += u64::from(fault.lasting);
+        None
+    }
+
+    /// No rollback explains the fault that is listed here.
+    pub(crate) fn make_lasting(&mut self, at: usize) {
+        if let Some(fault) = self.faults.get_mut(at) {
+            fault.lasting = true;
         }
     }
 

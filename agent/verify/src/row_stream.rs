@@ -7,6 +7,7 @@ use auditmon_merkle::Hash;
 
 use crate::absences::Absences;
 use crate::accepted::Told;
+use crate::differing::Differing;
 use crate::report::{CouldNot, Fault, Report};
 use crate::rows::{DbError, Row, RowHeads, Stored};
 use crate::trees::Said;
@@ -53,6 +54,7 @@ pub(crate) struct RowStream {
     /// Rows that could be compared with nothing.
     unwitnessed: u64,
     unstored: Option<Unstored>,
+    pub(crate) differing: Differing,
 }
 
 impl RowStream {
@@ -68,6 +70,7 @@ impl RowStream {
             pruned: 0,
             unwitnessed: 0,
             unstored: None,
+            differing: Differing::default(),
         };
         stream.advance();
         stream
@@ -113,7 +116,10 @@ impl RowStream {
             } else if hash.is_none() {
                 self.unwitnessed += 1;
             } else if hash != row.hash {
-                report.fault(Fault::at(&self.place, seq, seq, row.id, OTHER));
+                let at = report.list(Fault::at(&self.place, seq, seq, row.id, OTHER));
+                self.differing.add(at, seq);
+            } else {
+                self.differing.fits(seq);
             }
         }
         Ok(())
@@ -172,7 +178,7 @@ impl RowStream {
     }
 
     fn row(
-        &self,
+        &mut self,
         row: Row,
         prefix: Option<&Prefix>,
         said: &mut Said,
@@ -182,13 +188,17 @@ impl RowStream {
         let seq = row.seq;
         if prefix.is_some_and(|prefix| prefix.kind == Kind::State) {
             let what = "a row where the journal has no event: it was added";
-            report.fault(Fault::at(&self.place, seq, seq, row.id, what));
+            let at = report.list(Fault::at(&self.place, seq, seq, row.id, what));
+            self.differing.add(at, seq);
             return None;
         }
         if let Some(what) = row.wrong {
             report.fault(Fault::at(&self.place, seq, seq, row.id, what).lasting());
         }
         let known: Option<Hash> = said.hashes[0].or(said.hashes[1]).or(said.hashes[2]);
+        if known.is_some() && known == row.hash {
+            self.differing.fits(seq);
+        }
         // What declared an absence may have expired in the journal and still be a row.
         if let (Some(declaration), true) = (&row.declares, known.is_none() || known == row.hash)
             && said.hashes[0].is_none()
@@ -224,6 +234,7 @@ impl RowStream {
                 "rows of events that the journal hasn't: they were added, or the journal was cut off or put back";
             report.fault(Fault::at(&self.place, first, last, id, what));
         }
+        self.differing.settle(report);
         match self.failed.take() {
             Some(DbError::Damaged(what)) => report.fault(Fault::of(&self.place, what)),
             Some(DbError::CouldNot(what)) => return Err(CouldNot::new(&self.place, what)),

@@ -147,7 +147,19 @@ fn the_whole_directory_put_back_to_an_older_copy_is_noticed_by_the_store_elsewhe
     assert!(said.contains("journal/2/former: is missing"), "{said}");
     std::fs::copy(&aside, &file).unwrap();
 
-    // A row that is removed later is no part of that.
+    // A row that is changed later is no part of that, nor one that is removed.
+    let rewrite = |was: &str, is: &str| {
+        let sql = format!(
+            "UPDATE events SET event_name = '{is}', canonical = CAST(replace(CAST(canonical AS TEXT), '\"{was}\"', '\"{is}\"') AS BLOB)
+             WHERE place = (SELECT min(place) FROM events WHERE event_name = '{was}')"
+        );
+        assert!(Command::new("sqlite3").arg(database).arg(sql).status().unwrap().success());
+    };
+    rewrite("early", "EARLY");
+    let said = agent.run(&["verify"]).expect(1).stdout;
+    assert!(said.contains("the row isn't the event that the journal has"), "{said}");
+    rewrite("EARLY", "early");
+    let _ = agent.run(&["verify"]).expect(0);
     let sql = "DELETE FROM events WHERE place = (SELECT place FROM events WHERE event_name = 'early' ORDER BY place LIMIT 1 OFFSET 1)";
     let file = elsewhere.path().join("events.db");
     assert!(Command::new("sqlite3").arg(&file).arg(sql).status().unwrap().success());

@@ -179,6 +179,10 @@ impl Check<'_> {
                 Verdict::Holds => {
                     self.report.counts.checkpoints += 1;
                     self.good = Some(head);
+                    self.tell_wrong();
+                    if let Some(rows) = &mut self.rows {
+                        rows.differing.prove();
+                    }
                 }
                 Verdict::Unknown => {}
                 Verdict::Differs => {
@@ -221,12 +225,12 @@ impl Check<'_> {
                     let name = tile.map_or_else(|| "tile".to_owned(), |tile| tile.to_string());
                     (self.place(name), "not the hash of the record's leaf")
                 }
-                Witness::Row => (
-                    self.rows
-                        .as_ref()
-                        .map_or_else(String::new, |rows| rows.place().to_owned()),
-                    OTHER,
-                ),
+                Witness::Row => {
+                    let Some(rows) = &mut self.rows else { continue };
+                    let fault = Fault::at(rows.place(), run.first, run.last, wrong.id, OTHER);
+                    rows.differing.add(self.report.list(fault), run.last);
+                    continue;
+                }
             };
             self.report.fault(Fault::at(place, run.first, run.last, wrong.id, what));
         }
