@@ -144,6 +144,7 @@ class Generation:
             kinds = pieces[first]
             if set(kinds) == {"sub"}:
                 self.collapsed(kinds["sub"], first, end)
+                self.missing(self.size, end or self.size, f"{self.place}/seg")
             else:
                 self.piece(kinds, first, end)
 
@@ -164,7 +165,7 @@ class Generation:
         named, last = struct.unpack(">QQ", data[:16].ljust(16, b"\0"))
         stop = last + 1 if SUB_LAST_IS_INCLUSIVE else last
         heights = list(merkle.subtrees(first, stop)) if stop - first < 1 << 40 else []
-        if named != first or end not in (None, stop) or len(heights) != len(hashes) or len(data) % 32 != 16:
+        if named != first or end is not None and stop > end or len(heights) != len(hashes) or len(data) % 32 != 16:
             self.report.tampered(place, "does not hold the subtrees of its range", first, (end or first + 1) - 1)
             return self.missing(first, end or first, place)
         self.absent.append((first, stop - 1, place, None))

@@ -211,6 +211,8 @@ def large_tampered(vectors, root):
         ("declared by damage", 1, "seq 319, event ", lambda j: j.write_segment(300, erased=range(310, 320))),
         ("segment and leaves gone", 1, "seq 300-599: neither",
          lambda j: (j.file(300).unlink(), j.file(300, "leaf").unlink())),
+        ("segment behind a collapsed one gone", 1, "seq 300-599: neither", lambda j: (
+            j.collapse(0), j.file(300).unlink(), j.file(300, "leaf").unlink())),
         ("first segment gone", 1, "seq 0-299", lambda j: (j.file(0).unlink(), j.file(0, "leaf").unlink(),
                                                            shutil.rmtree(j.dir / "tile"))),
         ("record forged", 1, "seq 450, event ", lambda j: j.write_segment(300, payloads=forged)),

@@ -211,7 +211,11 @@ impl<'a> Check<'a> {
                 tail = self.segment(*first, *parts, end, &mut open)?;
                 done = Some(*first);
                 if let Some(end) = end {
-                    self.missing(end, "seg", "a segment is missing, with its leaves")?;
+                    let what = match parts.seg {
+                        true => "a segment is missing, with its leaves",
+                        false => "a segment is missing, with its leaves, or what is left of the one before it was cut",
+                    };
+                    self.missing(end, "seg", what)?;
                 }
             }
             // A new segment was begun meanwhile; or retention removed one, which is declared in what is being written,
@@ -345,7 +349,7 @@ impl<'a> Check<'a> {
         let from = self.seq;
         let mut leaves = Leaves::open(self.setting.generation, first, true)?;
         let until = end.unwrap_or(first.saturating_add(leaves.count));
-        leaves.end(until, self);
+        leaves.end_alone(until, self);
         while self.seq < until {
             let Some(leaf) = leaves.next(self)? else { break };
             self.report.counts.expired += 1;

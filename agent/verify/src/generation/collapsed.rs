@@ -55,7 +55,7 @@ impl Check<'_> {
         let bounds = bytes
             .get(..16)
             .map(|head| (u64_at(head, 0), u64_at(head, 8).saturating_add(1)))
-            .filter(|(begin, until)| *begin == first && begin < until && end.is_none_or(|end| end == *until));
+            .filter(|(begin, until)| *begin == first && begin < until && end.is_none_or(|end| *until <= end));
         let hashes = bytes.get(16..).unwrap_or_default().as_chunks::<HASH>();
         let Some((begin, until)) = bounds else {
             let what = "not what is left of this segment: first and last record are others";

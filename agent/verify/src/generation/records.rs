@@ -40,6 +40,8 @@ impl Check<'_> {
             _ => u64::MAX,
         };
         let mut in_head = self.seq <= first;
+        // Where its records end, which is before the next segment if one is missing between.
+        let mut own_end = end;
         while self.seq < target {
             let covered = self.covered;
             let seq = self.seq;
@@ -48,7 +50,13 @@ impl Check<'_> {
                 Next::Over => break,
                 Next::Missing { offset, until } => {
                     in_head = false;
-                    self.unreadable(&name, offset, until, segment.size(), &mut leaves)?;
+                    if offset == segment.size() && until > seq && leaves.are_over(seq) {
+                        // The segment is whole: what follows is another one.
+                        own_end = Some(seq);
+                        self.missing(until, "seg", "a segment is missing, with its leaves")?;
+                    } else {
+                        self.unreadable(&name, offset, until, &mut leaves)?;
+                    }
                 }
                 Next::Frame(head) => {
                     (self.setting.progress)(head.len() as u64);
@@ -61,8 +69,8 @@ impl Check<'_> {
                 }
             }
         }
-        if let Some(end) = end {
-            leaves.end(end, self);
+        if let (Some(end), Some(own_end)) = (end, own_end) {
+            leaves.end(own_end, self);
             if parts.leaf && self.seq == end && segment.offset() < segment.size() {
                 let what = format!("offset {}: bytes behind its last record", segment.offset());
                 self.report.fault(Fault::of(self.place(&name), what));
@@ -197,7 +205,6 @@ impl Check<'_> {
         name: &str,
         offset: u64,
         until: u64,
-        size: u64,
         leaves: &mut Leaves,
     ) -> Result<(), CouldNot> {
         self.memory.forget();
@@ -206,10 +213,6 @@ impl Check<'_> {
             let what = format!("offset {offset}: bytes that are no frame");
             self.report.fault(Fault::of(self.place(name), what));
             return Ok(());
-        }
-        if offset == size && leaves.are_over(first) {
-            // The segment is whole: what follows is another one.
-            return self.missing(until, "seg", "a segment is missing, with its leaves");
         }
         let leaf = leaves.peek(self)?;
         let id = leaf

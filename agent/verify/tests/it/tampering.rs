@@ -156,10 +156,24 @@ fn the_middle_segment_removed() {
     std::fs::remove_file(dir.file(&seg(254))).unwrap();
     std::fs::remove_file(dir.file(&leaf_file(254))).unwrap();
     let end = model.segs[2].first;
-    dir.finds(
-        &format!("tampered: journal/1/seg: seq 254 to {}: ", end - 1),
-        "a segment is missing",
-    );
+    let begins = format!("tampered: journal/1/seg: seq 254 to {}: ", end - 1);
+    let faults = dir.finds(&begins, "a segment is missing");
+    assert_eq!(faults.len(), 1, "those beside it are whole: {faults:?}");
+    // Also where only leaves, or hashes over many of them, are left of the one before.
+    let data = json!({"first_seq": 0, "last_seq": 253, "segments": 1});
+    for collapsed in [false, true] {
+        let mut model = Model::usual();
+        model.event(Kind::Agent, "journal.retention", "auditmon", data.clone());
+        model.sign();
+        model.stored = None;
+        model.segs[0].expired = true;
+        model.segs[0].collapsed = collapsed;
+        let dir = Dir::of(&model);
+        std::fs::remove_file(dir.file(&seg(254))).unwrap();
+        std::fs::remove_file(dir.file(&leaf_file(254))).unwrap();
+        let faults = dir.finds(&begins, "a segment is missing");
+        assert_eq!(faults.len(), 1, "those beside it are whole: {faults:?}");
+    }
     // With its leaves left, only the payloads are gone, and nothing says that they may be.
     let (_, dir) = alone();
     std::fs::remove_file(dir.file(&seg(254))).unwrap();
