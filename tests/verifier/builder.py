@@ -16,11 +16,11 @@ from generation import tile_name
 START = 1_767_225_600_000
 
 
-def event_bytes(number, name="login", kind="application", data=None):
+def event_bytes(number, name="login", kind="application", data=None, source=None):
     id_ = uuid.UUID(int=START + number << 80 | 7 << 76 | 1 << 63 | number)
     members = {
         "event_id": str(id_), "event_time": "2026-01-01T00:00:00.000Z", "event_name": name, "username": "alice",
-        "resource": None, "event_source": "agent" if kind == "agent" else "billing", "source_ip_address": "10.0.0.1",
+        "resource": None, "event_source": source or ("agent" if kind == "agent" else "billing"), "source_ip_address": "10.0.0.1",
         "request_id": None, "read_only": False, "kind": kind, "host": "host-a", "outcome": "success",
         "severity": "info", "event_data": data}
     return json.dumps(members, separators=(",", ":"), ensure_ascii=False).encode()

@@ -17,10 +17,9 @@ from report import Bad, Other
 PIECE = re.compile(r"(\d{20})\.(seg|leaf|sub)", re.ASCII)
 TILE = re.compile(r"(\d+)/((?:x\d{3}/)*\d{3})(?:\.p/(\d+))?", re.ASCII)
 
-# The format page names neither the events that declare an absence nor their members. Any agent event counts
-# that has one of these pairs of members and whose name has none of these words, which mean loss.
-DECLARING_MEMBERS = (("first_seq", "last_seq"), ("seq", "seq"))
-NOT_DECLARING = ("gap", "integrity", "damage", "torn")
+# Events of the agent that declare an absence, and the members that say of which records: docs/journal.md, "Retention"
+# and "Erasing one event".
+DECLARING = {"journal.retention": ("first_seq", "last_seq"), "journal.erasure": ("seq", "seq")}
 SUB_LAST_IS_INCLUSIVE = True
 
 
@@ -413,13 +412,13 @@ class Generation:
 
     def declare(self, seq, event):
         """Notes what an agent event declares gone."""
-        data = event["event_data"] or {}
-        if any(word in event["event_name"] for word in NOT_DECLARING):
+        names = DECLARING.get(event["event_name"])
+        if not names or event["event_source"] != "agent":
             return
-        for names in DECLARING_MEMBERS:
-            first, last = (data.get(name) for name in names)
-            if type(first) is int and type(last) is int:
-                self.declared.append((data.get("origin", self.origin), first, last, seq))
+        first, last = ((event["event_data"] or {}).get(name) for name in names)
+        # Before it went, so not of what follows.
+        if type(first) is int and type(last) is int and last < seq:
+            self.declared.append((self.origin, first, last, seq))
 
     # Tiles
 

@@ -179,7 +179,10 @@ def large_tampered(vectors, root):
     says = {
         650: builder.event_bytes(650, "journal.retention", "agent", {"first_seq": 0, "last_seq": 299}),
         651: builder.event_bytes(651, "journal.erasure", "agent", {"seq": 444}),
-        652: builder.event_bytes(652, "journal.integrity", "agent", {"first_seq": 310, "last_seq": 319})}
+        652: builder.event_bytes(652, "journal.integrity", "agent", {"first_seq": 310, "last_seq": 319}),
+        653: builder.event_bytes(653, "sink.replayed", "agent", {"first_seq": 320, "last_seq": 329, "seq": 330}),
+        654: builder.event_bytes(654, "journal.erasure", "agent", {"seq": 331}, source="backup"),
+        655: builder.event_bytes(655, "journal.erasure", "agent", {"seq": 660})}
     pristine = builder.Journal(root / "large", origin, seed, vectors["vkey"], events=says)
     forged = {450: pristine.payloads[450].replace(b"alice", b"mallo")}
 
@@ -208,6 +211,9 @@ def large_tampered(vectors, root):
         ("retention, undeclared", 1, "seq 300-443: payload is absent", lambda j: j.file(300).unlink()),
         ("collapse, undeclared", 1, "seq 300-443: payload is absent", lambda j: j.collapse(300)),
         ("erasure, undeclared", 1, "seq 445, event ", lambda j: j.write_segment(300, erased=[444, 445])),
+        ("declared by another event", 1, "seq 330, event ", lambda j: j.write_segment(300, erased=range(320, 331))),
+        ("declared by a plugin", 1, "seq 331, event ", lambda j: j.write_segment(300, erased=[331])),
+        ("declared before it was written", 1, "seq 660, event ", lambda j: j.write_segment(600, erased=[660])),
         ("declared by damage", 1, "seq 319, event ", lambda j: j.write_segment(300, erased=range(310, 320))),
         ("segment and leaves gone", 1, "seq 300-599: neither",
          lambda j: (j.file(300).unlink(), j.file(300, "leaf").unlink())),
