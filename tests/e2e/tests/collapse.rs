@@ -135,3 +135,31 @@ fn the_tree_goes_on_behind_collapsed_segments_through_stops_and_kills() {
     assert_eq!(agent.stop(), 0);
     let _ = holds(&agent, &later, 0);
 }
+
+#[test]
+fn a_tile_of_collapsed_records_is_answered_with_410() {
+    let config = "
+journal: {segment_size: 1MiB, max_size: 8MiB, reserve: 64KiB, keep: {age: 1s, size: 1MiB}, checkpoint_interval: 100ms}
+";
+    let agent = Agent::builder().config(config).start();
+    let events: Vec<Value> = (0..1000)
+        .map(|n| json!({"event_name": "login", "username": "alice", "event_data": {"n": n}}))
+        .collect();
+    let events = json!(events).to_string();
+    let end = Instant::now() + Duration::from_secs(300);
+    let mut served = false;
+    // It goes when the one above it is full, that is with 65,536 records.
+    let answer = loop {
+        assert!(Instant::now() < end, "it stays");
+        // Full for a moment, where sealing or the store is behind.
+        let _ = agent.post(events.as_str());
+        let answer = agent.get("/tlog/tile/0/000");
+        if served && answer.status != 200 {
+            break answer;
+        }
+        served |= answer.status == 200;
+    };
+    assert_eq!((answer.status, answer.header("cache-control")), (410, Some("no-store")));
+    // That one has its hash.
+    assert_eq!(agent.get("/tlog/tile/1/000").expect(200).body.len(), 8192);
+}

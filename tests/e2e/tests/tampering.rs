@@ -372,7 +372,10 @@ fn tail_of_the_same_size_rewritten_while_stopped() {
 fn leaf_file_exchanged() {
     let place = place(false);
     std::fs::copy(place.dir.file(&leaf_file(0)), place.dir.file(&leaf_file(MIDDLE))).unwrap();
-    place.both(Tampered(&[&leaf_file(MIDDLE)]), Tampered(&["seq 254"]));
+    place.both(
+        Tampered(&[&leaf_file(MIDDLE), "seq 254 to ", "not the leaf of the record"]),
+        Tampered(&["seq 254, event ", "record and leaf file differ"]),
+    );
 }
 
 #[test]
@@ -481,6 +484,19 @@ fn row_added() {
     place.both(
         Tampered(&["events.db", &expected[0]]),
         Tampered(&["events.db", &expected[0]]),
+    );
+    // In the middle, where the journal has what a source remembers.
+    let place = self::place(true);
+    let is_state = |(_, rec): &(u64, &model::Rec)| rec.prefix.kind == Kind::State;
+    let state = place.model.records().find(is_state).unwrap().0;
+    let db = database(&place);
+    insert(&db, state, place.model.rec(EVENT));
+    recount(&db);
+    drop(db);
+    let seq = format!("seq {state}, event ");
+    place.both(
+        Tampered(&["events.db", &seq, "it was added"]),
+        Tampered(&["events.db", &seq, "are not those of the journal"]),
     );
 }
 

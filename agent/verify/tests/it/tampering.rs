@@ -5,7 +5,7 @@ use auditmon_merkle::split_checkpoints;
 use auditmon_verify::{ProveError, ProveRequest, prove};
 use serde_json::json;
 
-use crate::model::{Dir, Leave, Model, canonical, leaf_file, seg, sub_bytes};
+use crate::model::{Dir, Leave, Model, Rec, canonical, leaf_file, seg, sub_bytes};
 
 /// Of a segment in the middle, an event.
 const EVENT: u64 = 300;
@@ -272,20 +272,23 @@ fn a_record_put_into_erased_form() {
 fn a_state_changed_or_an_older_one_repeated() {
     let (model, dir) = alone();
     let state = |payload: &[u8]| String::from_utf8_lossy(payload).into_owned();
-    let (seq, _) = model
-        .records()
-        .find(|(seq, rec)| *seq > 260 && rec.prefix.kind == Kind::State)
-        .unwrap();
+    let head = model.segs[2].first;
+    let key = state(&model.rec(head).payload)[10..15].to_owned();
+    // The newest of this key, which the third segment repeats.
+    let of_key = |(_, rec): &(u64, &Rec)| rec.prefix.kind == Kind::State && state(&rec.payload).contains(&key);
+    let (seq, _) = model.records().take(head as usize).filter(of_key).last().unwrap();
     let mut changed = model.clone();
     let rec = changed.rec_mut(seq);
     let at = rec.payload.len() - 1;
     rec.payload[at] ^= 1;
-    let first = changed.segs.iter().rfind(|seg| seg.first <= seq).unwrap().first;
     changed.write_except(dir.path(), Leave::default());
     let (good, bad) = range(&model, seq);
     dir.finds(&format!("tampered: journal/1/seg: seq {good} to {}", bad - 1), "signed");
     // The next segment repeats another value than the changed one: that names the later one.
-    let _ = first;
+    dir.finds(
+        &format!("tampered: {}: seq {head}, event ", seg(head)),
+        "isn't the newest one",
+    );
 
     let (model, dir) = alone();
     let mut older = model.clone();
@@ -475,7 +478,10 @@ fn a_position_in_a_newer_generation_than_there_is() {
 fn a_leaf_file_exchanged() {
     let (_, dir) = alone();
     std::fs::copy(dir.file(&leaf_file(0)), dir.file(&leaf_file(254))).unwrap();
-    dir.finds(&format!("tampered: {}: ", leaf_file(254)), "not the leaf of the record");
+    dir.finds(
+        &format!("tampered: {}: seq 254 to ", leaf_file(254)),
+        "not the leaf of the record",
+    );
     let (model, dir) = alone();
     let path = dir.file(&leaf_file(254));
     let mut bytes = std::fs::read(&path).unwrap();
