@@ -10,11 +10,18 @@ use serde_json::json;
 
 use crate::model::{Dir, Model};
 
-/// Everything of a database that is an event or a position.
+/// Everything that a database tells: events, by each index too, positions and counts.
 fn dump(path: &Path) -> Option<Vec<Vec<rusqlite::types::Value>>> {
     let db = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
     let mut all = Vec::new();
-    for sql in ["SELECT * FROM events ORDER BY place", "SELECT * FROM position"] {
+    for sql in [
+        "SELECT * FROM events ORDER BY place",
+        "SELECT kind, received_time_ns, place FROM events INDEXED BY events_kind ORDER BY kind, received_time_ns, place",
+        "SELECT event_time_ns, place FROM events INDEXED BY events_time ORDER BY event_time_ns, place",
+        "SELECT username, place FROM events INDEXED BY events_username ORDER BY username, place",
+        "SELECT * FROM position ORDER BY origin",
+        "SELECT * FROM usage ORDER BY kind",
+    ] {
         let mut statement = db.prepare(sql).ok()?;
         let columns = statement.column_count();
         let mut rows = statement.query([]).ok()?;

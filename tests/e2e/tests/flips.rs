@@ -1,0 +1,145 @@
+//! One byte of any file that a killed agent left changed: `auditmon verify` finds it or says something else than before,
+//! or nothing of the store that is told was changed.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod attacker;
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use attacker::copy;
+use auditmon_e2e::{Agent, PATIENCE, event, eventually};
+use rusqlite::OpenFlags;
+use rusqlite::types::Value;
+
+const CONFIG: &str = "journal: {segment_size: 64KiB, reserve: 64KiB, checkpoint_interval: 100ms}\n";
+
+/// Of nobody's concern, by docs/verify.md.
+const NO_EVIDENCE: [&str; 6] = [
+    "accounts.db",
+    "accounts.db-wal",
+    "accounts.db-shm",
+    "reserve",
+    "lock",
+    "events.db-shm",
+];
+
+/// All that the store tells: events, by each index too, positions and counts. As verify sees it: the log of a killed
+/// agent is read and stays as it is.
+fn told(database: &Path) -> Option<Vec<Vec<Value>>> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let uri = format!("file:{}?mode=ro&readonly_shm=1", database.display());
+    let db = rusqlite::Connection::open_with_flags(uri, flags).ok()?;
+    let mut all = Vec::new();
+    for sql in [
+        "SELECT * FROM events ORDER BY place",
+        "SELECT kind, received_time_ns, place FROM events INDEXED BY events_kind ORDER BY kind, received_time_ns, place",
+        "SELECT event_time_ns, place FROM events INDEXED BY events_time ORDER BY event_time_ns, place",
+        "SELECT username, place FROM events INDEXED BY events_username ORDER BY username, place",
+        "SELECT * FROM position ORDER BY origin",
+        "SELECT * FROM usage ORDER BY kind",
+    ] {
+        let mut statement = db.prepare(sql).ok()?;
+        let columns = statement.column_count();
+        let mut rows = statement.query([]).ok()?;
+        while let Some(row) = rows.next().ok()? {
+            let values = (0..columns).map(|column| row.get(column));
+            all.push(values.collect::<Result<Vec<_>, _>>().ok()?);
+        }
+    }
+    Some(all)
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let entry = entry.unwrap();
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                open.push(entry.path());
+            } else if kind.is_file() && entry.metadata().unwrap().len() > 0 {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.retain(|file| !NO_EVIDENCE.iter().any(|name| file.file_name().is_some_and(|file| file == *name)));
+    found.sort();
+    found
+}
+
+/// Two generations, the second of an accepted rollback; killed, with rows in the store's log.
+fn killed() -> Agent {
+    let mut agent = Agent::builder().config(CONFIG).start();
+    let many: Vec<String> = (0..400).map(|_| event("many")).collect();
+    let many = format!("[{}]", many.join(","));
+    let _ = agent.post(many.as_str()).expect(201);
+    let _ = agent.await_events("?event_name=many&limit=1000", 400);
+    assert_eq!(agent.stop(), 0);
+    let (journal, old) = (agent.data_dir().join("journal"), agent.dir().join("old"));
+    copy(&journal, &old);
+    agent.start_again();
+    let _ = agent.post(event("late")).expect(201);
+    let _ = agent.await_events("?event_name=late", 1);
+    assert_eq!(agent.stop(), 0);
+    std::fs::remove_dir_all(&journal).unwrap();
+    copy(&old, &journal);
+    agent.start_again();
+    let _ = agent.post(many.as_str()).expect(201);
+    let _ = agent.await_events("?event_name=many&limit=1000", 800);
+    let _ = agent
+        .run(&["journal", "accept-rollback", "--reason", "a drill"])
+        .expect(0);
+    eventually("all of it is signed", PATIENCE, || {
+        let said = agent.run(&["status", "--json"]).stdout;
+        let status: serde_json::Value = serde_json::from_str(&said).ok()?;
+        let journal = &status["journal"];
+        (journal["checkpoint"]["entries"] == journal["entries"]).then_some(())
+    });
+    agent.kill();
+    agent
+}
+
+#[test]
+fn a_random_byte_of_any_file_that_a_killed_agent_left() {
+    let agent = killed();
+    let database = agent.data_dir().join("events.db");
+    let good = agent.run(&["verify"]).expect(0).stdout;
+    let rows = told(&database);
+    assert!(rows.as_ref().is_some_and(|rows| rows.len() > 800));
+    let files = files(agent.data_dir());
+    for name in ["events.db-wal", "journal/2/former", "journal/2/accepted", "journal/1/checkpoint"] {
+        assert!(files.contains(&agent.data_dir().join(name)), "{name} of {files:?}");
+    }
+    let times = match std::env::var_os("AUDITMON_LONG") {
+        Some(_) => 2000,
+        None => 100,
+    };
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    println!("seed {seed}");
+    let mut state = seed;
+    // xorshift64
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for _ in 0..times {
+        let file = &files[random(files.len())];
+        let was = std::fs::read(file).unwrap();
+        let (at, mask) = (random(was.len()), random(255) as u8 + 1);
+        let mut bytes = was.clone();
+        bytes[at] ^= mask;
+        std::fs::write(file, &bytes).unwrap();
+        let said = agent.run(&["verify"]);
+        let noticed = said.code == 1 || said.stdout != good;
+        let of_store = file.file_name().unwrap().to_str().unwrap().starts_with("events.db");
+        let harmless = of_store && told(&database) == rows;
+        let what = format!("{} byte {at} ^ {mask} (seed {seed})", file.display());
+        assert!(noticed || harmless, "{what}: {}", said.stdout);
+        std::fs::write(file, &was).unwrap();
+    }
+    assert_eq!(agent.run(&["verify"]).expect(0).stdout, good);
+}
