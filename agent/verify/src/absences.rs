@@ -4,23 +4,27 @@ use std::collections::BTreeMap;
 
 use crate::event::Declaration;
 
-/// Most ranges that are kept of one sort.
-const MAX_RANGES: usize = 100_000;
+/// Most ranges, and most declarations, that are kept of one sort: 24 MiB at most.
+pub(crate) const MAX_RANGES: usize = 1 << 20;
 
 /// Most ids that are kept, to name events by.
 const MAX_IDS: usize = 10_000;
 
 /// Ranges of records that are missing in some way.
 #[derive(Default)]
-pub(crate) struct Ranges(Vec<(u64, u64)>);
+pub(crate) struct Ranges {
+    list: Vec<(u64, u64)>,
+    /// Records of those that are too many.
+    dropped: u64,
+}
 
 impl Ranges {
     pub(crate) fn add(&mut self, first: u64, last: u64) {
-        let full = self.0.len() >= MAX_RANGES;
-        match self.0.last_mut() {
+        let full = self.list.len() >= MAX_RANGES;
+        match self.list.last_mut() {
             Some(range) if range.1 + 1 == first => range.1 = last,
-            _ if full => {}
-            _ => self.0.push((first, last)),
+            _ if full => self.dropped += last - first + 1,
+            _ => self.list.push((first, last)),
         }
     }
 }
@@ -42,6 +46,8 @@ pub(crate) struct Absences {
     said_expired: Vec<Said>,
     said_erased: Vec<Said>,
     said_gaps: Vec<Said>,
+    /// Declarations that were too many.
+    unheard: u64,
     ids: BTreeMap<u64, [u8; 16]>,
 }
 
@@ -106,29 +112,39 @@ impl Absences {
 
     /// The event `seq` says so.
     pub(crate) fn declare(&mut self, seq: u64, declaration: &Declaration) {
-        let add = |to: &mut Vec<Said>, ranges: &[(u64, u64)]| {
-            for (first, last) in ranges {
-                if to.len() < MAX_RANGES && first <= last {
-                    to.push(Said {
-                        seq,
-                        first: *first,
-                        last: *last,
-                    });
-                }
+        let single;
+        let (to, ranges): (&mut Vec<Said>, &[(u64, u64)]) = match declaration {
+            Declaration::Expired(first, last) => {
+                single = [(*first, *last)];
+                (&mut self.said_expired, single.as_slice())
             }
+            Declaration::Erased(ranges) => (&mut self.said_erased, ranges.as_slice()),
+            Declaration::Gap(ranges) => (&mut self.said_gaps, ranges.as_slice()),
         };
-        match declaration {
-            Declaration::Expired(first, last) => add(&mut self.said_expired, &[(*first, *last)]),
-            Declaration::Erased(ranges) => add(&mut self.said_erased, ranges),
-            Declaration::Gap(ranges) => add(&mut self.said_gaps, ranges),
+        for (first, last) in ranges.iter().filter(|(first, last)| first <= last) {
+            if to.len() >= MAX_RANGES {
+                self.unheard += 1;
+                continue;
+            }
+            to.push(Said {
+                seq,
+                first: *first,
+                last: *last,
+            });
         }
+    }
+
+    /// Absent records, and declarations, that were too many to be compared.
+    pub(crate) fn dropped(&self) -> (u64, u64) {
+        let all = [&self.expired, &self.vanished, &self.erased, &self.rows];
+        (all.iter().map(|ranges| ranges.dropped).sum(), self.unheard)
     }
 
     /// Payloads that are gone; declarations count below `covered`.
     pub(crate) fn explain_expired(&self, covered: u64) -> Explained {
         let mut explained = explain(&self.expired, &self.said_expired, covered);
         // The newest declaration names all that is gone. While the check ran it may have gone itself, which is told.
-        let meanwhile = |range: &(u64, u64)| self.vanished.0.iter().any(|vanished| vanished.0 > range.1);
+        let meanwhile = |range: &(u64, u64)| self.vanished.list.iter().any(|vanished| vanished.0 > range.1);
         let silent = std::mem::take(&mut explained.silent);
         (explained.before, explained.silent) = silent.into_iter().partition(meanwhile);
         explained
@@ -143,7 +159,10 @@ impl Absences {
     /// soon as it is on disk, and a kill may come before the signature.
     pub(crate) fn explain_rows(&self, covered: u64) -> Rowless {
         let silent = explain(&self.rows, &self.said_of_rows(u64::MAX), u64::MAX).silent;
-        let open = Ranges(explain(&self.rows, &self.said_of_rows(covered), u64::MAX).silent);
+        let open = Ranges {
+            list: explain(&self.rows, &self.said_of_rows(covered), u64::MAX).silent,
+            dropped: 0,
+        };
         let unsigned = explain(&open, &as_said(&silent), u64::MAX).silent;
         Rowless { silent, unsigned }
     }
@@ -188,11 +207,19 @@ fn explain(missing: &Ranges, said: &[Said], covered: u64) -> Explained {
         .map(|said| (said.first, said.last))
         .collect();
     said.sort_unstable();
-    for (first, last) in &missing.0 {
+    // How far each and all before it reach.
+    let reach: Vec<u64> = said
+        .iter()
+        .scan(0, |reach, range| {
+            *reach = range.1.max(*reach);
+            Some(*reach)
+        })
+        .collect();
+    for (first, last) in &missing.list {
         let mut at = *first;
         while at <= *last {
             let from = said.partition_point(|range| range.0 <= at);
-            let end = said[..from].iter().map(|range| range.1).max();
+            let end = from.checked_sub(1).and_then(|at| reach.get(at)).copied();
             if let Some(end) = end.filter(|end| *end >= at) {
                 let end = end.min(*last);
                 explained.declared.push((at, end));
@@ -239,6 +266,19 @@ mod tests {
         absences.declare(101, &Declaration::Erased(vec![(7, 7)]));
         assert!(absences.open(100), "not signed yet");
         assert!(!absences.open(102));
+    }
+
+    #[test]
+    fn what_is_too_much_to_be_compared_is_counted() {
+        let mut absences = Absences::default();
+        let most = MAX_RANGES as u64;
+        for n in 0..most + 2 {
+            absences.expired(3 * n, 3 * n + 1);
+            absences.declare(3 * most + 10, &Declaration::Expired(3 * n, 3 * n + 1));
+        }
+        assert_eq!(absences.dropped(), (4, 2));
+        let explained = absences.explain_expired(u64::MAX);
+        assert_eq!((explained.silent.len(), explained.declared.len()), (0, MAX_RANGES));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The journal is over: what is signed and isn't there, how it ends, what is absent.
 
 use super::Check;
+use crate::absences::MAX_RANGES;
 use crate::files::Generation;
 use crate::heads::Heads;
 use crate::report::{CouldNot, Fault, NewestHead};
@@ -121,6 +122,17 @@ impl Check<'_> {
             let what = "the payloads are gone, and no retention event says so";
             self.report
                 .fault(Fault::at(self.place("seg"), first, last, None, what).lasting());
+        }
+        let (records, declarations) = self.absences.dropped();
+        if records > 0 {
+            self.report.unseen(format!(
+                "{origin}: whether it was declared that {records} further records are absent: absent ones lie in more than {MAX_RANGES} places"
+            ));
+        }
+        if declarations > 0 {
+            self.report.unseen(format!(
+                "{origin}: what {declarations} further declarations say, of more than {MAX_RANGES}: so what is called tampered with here may be declared"
+            ));
         }
         for (first, last) in &expired.declared {
             self.report.note(format!(
