@@ -47,9 +47,19 @@ def acceptance(generation, newer):
     return None
 
 
+def begun_over(generation, newer):
+    """What the generations behind it say, signed, that they took the place of."""
+    events = [(each, event) for each in newer for seq, event in each.told if seq < each.held]
+    data = [(event["event_data"] or {}) for _, event in events if event["event_name"] == BEGUN]
+    return [each for each in data if each.get("former_origin") == generation.origin and each.get("root")]
+
+
 def forgive(generations, report):
     """Makes notes of the faults of accepted generations; `generations` oldest first."""
     for number, generation in enumerate(generations):
+        over = begun_over(generation, generations[number + 1:])
+        if over and not generation.lines and not any(as_given_up(generation, each) for each in over):
+            report.tampered(f"{generation.place}/seg", "not the records that the next generation took the place of")
         explained = [line for line in generation.lines if line not in report.lasting]
         by = explained and acceptance(generation, generations[number + 1:])
         if by:

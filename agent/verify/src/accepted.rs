@@ -154,17 +154,18 @@ impl Newer {
         })
     }
 
-    /// How this generation was when it was given up, and the words of who accepted that afterwards.
-    pub(crate) fn of(&self, origin: &str) -> Option<(Former, String)> {
+    /// How this generation was when it was given up, and the words of who accepted that afterwards, if somebody has.
+    pub(crate) fn of(&self, origin: &str) -> Option<(Former, Option<String>)> {
         let former = self.0.iter().find_map(|(generation, _, told)| match told {
             Told::Begun(former) if former.origin == origin && former.root.is_some() => Some((*generation, former)),
             _ => None,
         });
         let (begun, former) = former?;
-        self.0.iter().find_map(|(generation, seq, told)| match told {
-            Told::Accepted(by) if *generation >= begun => Some((former.clone(), by.words(*generation, *seq))),
+        let words = self.0.iter().find_map(|(generation, seq, told)| match told {
+            Told::Accepted(by) if *generation >= begun => Some(by.words(*generation, *seq)),
             _ => None,
-        })
+        });
+        Some((former.clone(), words))
     }
 }
 
@@ -228,6 +229,11 @@ impl Before {
             more_lasting: report.more_lasting,
         }
     }
+
+    /// Whether there are no more.
+    pub(crate) fn is_all_of(self, report: &Report) -> bool {
+        report.faults.len() == self.listed && report.more_faults == self.more
+    }
 }
 
 /// Makes one note of the faults behind those of `before` that a rollback explains.
@@ -288,8 +294,10 @@ mod tests {
         let mut newer = Newer::default();
         newer.add(3, vec![(7, Told::Begun(former("h/gen/2")))]);
         newer.add(2, vec![(0, Told::Begun(former("h"))), (5, Told::Accepted(by))]);
-        assert!(newer.of("h/gen/2").is_none(), "generation 3 was accepted by nobody");
+        let (_, words) = newer.of("h/gen/2").unwrap();
+        assert!(words.is_none(), "generation 3 was accepted by nobody");
         let (of, words) = newer.of("h").unwrap();
+        let words = words.unwrap();
         assert!(words.starts_with("accepted by auditmon at then: why"), "{words}");
         let mut as_accepted = AsAccepted::new(of);
         assert!(as_accepted.holds());

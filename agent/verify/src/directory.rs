@@ -124,6 +124,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
             progress: &progress,
         };
         let (former, words) = newer.of(&generation.origin).unzip();
+        let given_up = former.is_some();
         let before = Before::of(&report);
         let newer_say = (former.map(AsAccepted::new), newer.lacking(&generation.origin));
         let (outcome, checked) =
@@ -132,7 +133,12 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         if signed.is_none() && outcome.begun {
             signed = Some((generation.place("checkpoint"), outcome.signed > 0));
         }
-        if let Some(words) = words.filter(|_| outcome.as_accepted) {
+        // Its own checkpoints may have been removed.
+        if given_up && !outcome.as_accepted && before.is_all_of(&report) {
+            let what = "not the records that the next generation says, signed, it took the place of";
+            report.fault(Fault::of(generation.place("seg"), what));
+        }
+        if let Some(words) = words.flatten().filter(|_| outcome.as_accepted) {
             forgive(&mut report, before, &generation.origin, &words);
         }
         formers::check(generation, &outcome.told, &mut report)?;

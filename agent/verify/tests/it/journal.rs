@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant, SystemTime};
 
-use auditmon_journal::format::{Kind, Position, Prefix, source_hash};
+use auditmon_journal::format::{Kind, Position, Prefix, mark, parse_frame, source_hash};
 use auditmon_journal::{AgentNote, DirLock, Handle, Linger, Options, RealFs, Records, open};
 use serde_json::{Value, json};
 
@@ -189,6 +189,43 @@ fn numbers_of_generations_may_have_gaps_and_none_may_be_missing() {
         let faults = dir.finds(&format!("tampered: {newest}/former: "), "is missing");
         assert_eq!(faults.len(), 1, "{faults:?}");
     }
+}
+
+#[test]
+fn a_former_generation_without_checkpoints_is_what_the_next_one_signed() {
+    let dir = Dir::new();
+    put_back(&dir, "");
+    for name in ["checkpoint", "checkpoints"] {
+        let _ = std::fs::remove_file(dir.file("journal/1").join(name));
+    }
+    // Its end looks like that of a kill.
+    let path = dir.file("journal/1/seg/00000000000000000000.seg");
+    let good = std::fs::read(&path).unwrap();
+    let write = |bytes: &[u8]| std::fs::write(&path, [bytes, &[0; 8192]].concat()).unwrap();
+    write(&good);
+    let report = dir.holds();
+    assert!(
+        report
+            .to_string()
+            .contains("there is no checkpoint, so nothing is signed"),
+        "{report}"
+    );
+    // Without its last records.
+    let (mut at, mut last) = (64, None);
+    while let Ok((head, _)) = parse_frame(&good[at..]) {
+        if head.count > 0 {
+            last = Some((at, head.first_seq));
+        }
+        at += head.len();
+    }
+    let (at, seq) = last.unwrap();
+    let mut cut = good[..at].to_vec();
+    cut.extend(mark(seq));
+    write(&cut);
+    dir.finds(
+        "tampered: journal/1/seg: ",
+        "not the records that the next generation says",
+    );
 }
 
 #[test]
