@@ -168,6 +168,11 @@ impl Handle {
         collapse::is_gone(&self.shared, tile)
     }
 
+    /// Whether this generation took the place of another.
+    pub fn has_former(&self) -> bool {
+        self.shared.origin.contains(GENERATION)
+    }
+
     /// Whether this generation took the place of another, and somebody has accepted that.
     pub fn is_accepted(&self) -> bool {
         self.shared.fs.open_read(&self.shared.layout.accepted()).is_ok()
@@ -175,11 +180,12 @@ impl Handle {
 
     /// Accepts that this generation took the place of another: sinks that knew
     /// the former go on with this one. False if it is the first. Waits for the disk.
+    /// Whoever calls this has stored an event that says so.
     ///
     /// # Errors
     /// It could not be written.
     pub fn accept_rollback(&self, reason: &str) -> io::Result<bool> {
-        if !self.shared.origin.contains(GENERATION) {
+        if !self.has_former() {
             return Ok(false);
         }
         let dir = self.shared.layout.generation_dir();

@@ -30,6 +30,9 @@ use crate::{start, stop};
 pub use crate::start::{make_data_dir, root_url};
 pub use crate::stop::DEADLINE as STOP_DEADLINE;
 
+/// How long an event about the agent itself may take to be on disk.
+const STORED: Duration = Duration::from_secs(2);
+
 /// Why the agent could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -182,9 +185,23 @@ impl Inner {
 pub type About<'a> = (&'a str, Outcome, Severity);
 
 /// See [`Inner::tell`].
-pub(crate) async fn tell(emitter: &Emitter, (name, outcome, severity): About<'_>, data: &serde_json::Value) {
+pub(crate) async fn tell(emitter: &Emitter, what: About<'_>, data: &serde_json::Value) {
+    if let Err(why) = store(emitter, what, data).await {
+        tracing::warn!("the event {} could not be stored: {why}", what.0);
+    }
+}
+
+/// One event of the agent about itself; it is on disk when this returns.
+///
+/// # Errors
+/// A sentence: it isn't, or that is not known.
+pub(crate) async fn store(
+    emitter: &Emitter,
+    (name, outcome, severity): About<'_>,
+    data: &serde_json::Value,
+) -> Result<(), String> {
     let mut batch = emitter.agent_batch();
-    let pushed = {
+    {
         let data = data.to_string();
         let draft = Draft {
             outcome,
@@ -192,10 +209,11 @@ pub(crate) async fn tell(emitter: &Emitter, (name, outcome, severity): About<'_>
             data: Data::Raw(&data),
             ..Draft::new(name, "auditmon")
         };
-        batch.push(draft).is_ok()
-    };
-    let stored = tokio::time::timeout(Duration::from_secs(2), emitter.emit(batch, Linger::NONE)).await;
-    if !pushed || !matches!(stored, Ok(Ok(_))) {
-        tracing::warn!("the event {name} could not be stored");
+        batch.push(draft).map_err(|error| error.to_string())?;
+    }
+    match tokio::time::timeout(STORED, emitter.emit(batch, Linger::NONE)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(refused)) => Err(refused.to_string()),
+        Err(_) => Err(format!("the journal has not answered for {} s", STORED.as_secs())),
     }
 }

@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::accounts::{self, Accounts};
 use crate::admin::{self, Admin, Commands, Reloaded};
-use crate::agent::{Agent, FirstStart, Inner, Running, Setup, StartError, Started, tell};
+use crate::agent::{Agent, FirstStart, Inner, Running, Setup, StartError, Started, store, tell};
 use crate::erase::{self, Eraser, Erasure, Refusal};
 use crate::expose::Registries;
 use crate::hot::Hot;
@@ -280,12 +280,12 @@ impl Commands for Commander {
         let Some(inner) = self.0.upgrade() else {
             return Err("the agent ends".to_owned());
         };
-        rollback::check(reason)?;
-        let about = rollback::data(inner.parts.journal.origin(), reason);
-        let (journal, reason) = (inner.parts.journal.clone(), reason.to_owned());
-        let accepted = tokio::task::spawn_blocking(move || rollback::accept(&journal, &reason)).await;
-        accepted.map_err(|error| error.to_string())??;
-        inner.tell(rollback::ACCEPTED, &about).await;
+        let (journal, own, reason) = (inner.parts.journal.clone(), inner.own.clone(), reason.to_owned());
+        let runtime = tokio::runtime::Handle::current();
+        let accepted = tokio::task::spawn_blocking(move || {
+            rollback::accept(&journal, &reason, |about, data| runtime.block_on(store(&own, about, data)))
+        });
+        accepted.await.map_err(|error| error.to_string())??;
         // Starts those that were given up.
         Agent(inner).reload("auditmon journal accept-rollback").await;
         Ok(())
