@@ -455,11 +455,16 @@ impl Recovery {
         }
         let appendable = matches!(newest.verdict, Verdict::Clean | Verdict::Torn { .. });
         if appendable {
-            match newest.rewrite_unproven() {
-                // Where a write in place needs new space: the old bytes are there,
-                // and a start on a full disk must still serve them.
+            // A write in place may need new space.
+            let mut written = newest.rewrite_unproven();
+            if written.as_ref().is_err_and(is_full) && reserve::release(&*self.shared.fs, &self.shared.layout) {
+                full = true;
+                written = newest.rewrite_unproven();
+            }
+            match written {
+                // The old bytes are there, and a start on a full disk must still serve them.
                 Err(error) if is_full(&error) => full = true,
-                result => result.map_err(io)?,
+                written => written.map_err(io)?,
             }
         }
         if !stale {

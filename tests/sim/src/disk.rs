@@ -64,6 +64,8 @@ pub struct Disk {
     crashed: bool,
     epoch: u64,
     capacity: u64,
+    /// What is written over needs new space first.
+    copy_on_write: bool,
     trace: bool,
 }
 
@@ -87,6 +89,7 @@ impl SimFs {
             crashed: false,
             epoch: 0,
             capacity: u64::MAX,
+            copy_on_write: false,
             trace: std::env::var_os("AUDITMON_TRACE").is_some(),
         })))
     }
@@ -127,6 +130,11 @@ impl SimFs {
     pub fn set_free(&self, free: u64) {
         let mut disk = self.lock();
         disk.capacity = disk.used().saturating_add(free);
+    }
+
+    /// From now on a write in place needs as much free space as it has bytes.
+    pub fn set_copy_on_write(&self) {
+        self.lock().copy_on_write = true;
     }
 
     /// Only the process dies: the page cache lives on.
@@ -418,6 +426,9 @@ impl FsFile for SimFile {
             let part = disk.rng.below(bytes.len() as u64 + 1) as usize;
             disk.inodes[self.inode].write(&bytes[..part], offset as usize);
             return Err(error);
+        }
+        if disk.copy_on_write && bytes.len() as u64 > disk.free() {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         reserve(&mut disk, self.inode, offset + bytes.len() as u64)?;
         let short = bytes.len() > 1 && disk.rng.chance(5);

@@ -1,4 +1,5 @@
-//! A rollback that is found at a start on a full disk: the new generation is begun with what the reserve has, or not at all.
+//! A start on a full disk: a new generation is begun with what the reserve has, or not at all; and what only the page
+//! cache has is written again with it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -116,6 +117,43 @@ fn the_reserve_is_given_for_a_new_generation() {
     commit(&mut core, "d", now(61)).unwrap();
     assert_eq!(reserve(&fs), RESERVE);
     assert_eq!(texts(&core).into_iter().filter(|text| text == "d").count(), 1);
+}
+
+#[test]
+fn what_only_the_page_cache_has_is_written_again_with_what_the_reserve_has() {
+    // How much of a write is lost when its sync fails depends on the seed.
+    for seed in 0..20 {
+        let fs = SimFs::new(seed);
+        fs.set_free(1 << 30);
+        let (mut core, _) = open(&fs, options(0), now(0)).unwrap();
+        commit(&mut core, "a", now(1)).unwrap();
+        fs.set_free(0);
+        fs.fail_sync_in(0);
+        let mut records = Records::new();
+        push(&mut records, Kind::Application, "b");
+        // Nobody is answered: there is no room for the segment that would stand for it.
+        let submission = Submission {
+            records,
+            done: Box::new(|_| ()),
+            since_ns: now(2).mono_ns,
+        };
+        core.commit([submission], now(2));
+        fs.kill();
+        drop(core);
+        fs.heal();
+        fs.put(Path::new("/d/reserve"), &vec![0; RESERVE as usize]);
+        fs.set_free(0);
+        fs.set_copy_on_write();
+        let (core, opened) = open(&fs, options(RESERVE), now(3)).unwrap();
+        assert_eq!(opened.paused, Some(PauseReason::Reserve), "seed {seed}");
+        let seen = texts(&core);
+        assert!(seen.contains(&"b".to_owned()), "seed {seed}: {seen:?}");
+        fs.power_cycle();
+        drop(core);
+        let (core, _) = open(&fs, options(RESERVE), now(4)).unwrap();
+        let left = texts(&core);
+        assert_eq!(left[..2], ["a", "b"], "seed {seed}: what was seen is there");
+    }
 }
 
 #[test]
