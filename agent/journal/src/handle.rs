@@ -99,6 +99,15 @@ impl Handle {
         }))
     }
 
+    /// Where [`former`](Self::former) has none because its files were removed: its origin, and 1 + the largest seq that
+    /// anything named there.
+    ///
+    /// # Errors
+    /// As [`former`](Self::former).
+    pub fn gone_former(&self) -> io::Result<Option<(String, u64)>> {
+        link::gone_former(&self.shared)
+    }
+
     /// Whether this generation took the place of the one before for nothing but damage: sinks that want what was there
     /// from its front on may be given both. False also where that can't be read.
     pub fn continues_damaged(&self) -> bool {

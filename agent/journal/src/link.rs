@@ -104,6 +104,22 @@ pub(crate) fn open_former(current: &Shared) -> io::Result<Option<Shared>> {
     Ok(Some(former))
 }
 
+/// Origin of the former generation and 1 + the largest seq that anything named there, if its files were removed.
+pub(crate) fn gone_former(current: &Shared) -> io::Result<Option<(String, u64)>> {
+    let Some(link) = read(&*current.fs, &current.layout)? else {
+        return Ok(None);
+    };
+    let Some((base, _)) = generation_of(&current.origin) else {
+        return Ok(None);
+    };
+    match current.fs.list(&current.layout.of(link.generation).seg_dir()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(Some((generation_origin(base, link.generation), link.end)))
+        }
+        listed => listed.map(|_| None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -309,15 +309,20 @@ impl Life {
     async fn gap(&mut self, gap: &Gap) -> Result<(), Halt> {
         self.ask(|sink| sink.gap(gap)).await?;
         let former = (!self.ahead.is_empty()).then(|| self.journal.origin());
-        self.driver.state.notes.gap(gap, former);
-        let gaps = &self.driver.telemetry.sink_gaps;
-        gaps.with_label_values(&[self.driver.name, gap_word(gap.reason)])
-            .inc_by(gap.last.saturating_sub(gap.first) + 1);
+        self.count_gap(gap, former);
         if let Some(place) = &mut self.place {
             place.next = gap.last + 1;
         }
         self.remember(None, true);
         Ok(())
+    }
+
+    /// The sink never gets these records; `former` is the origin if they are of a former generation.
+    fn count_gap(&self, gap: &Gap, former: Option<&str>) {
+        self.driver.state.notes.gap(gap, former);
+        let gaps = &self.driver.telemetry.sink_gaps;
+        gaps.with_label_values(&[self.driver.name, gap_word(gap.reason)])
+            .inc_by(gap.last.saturating_sub(gap.first) + 1);
     }
 
     /// Remembers how far the sink is; `events` says whether it was given any. That this fails keeps nothing from being

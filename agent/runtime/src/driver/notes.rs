@@ -3,7 +3,7 @@
 //! Transitions and summaries, at most one of a name and minute, so that a sink's failure can neither feed itself nor
 //! fill the journal. What happens meanwhile is counted and told with the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use auditmon_core::emitter::Emitter;
@@ -66,6 +66,8 @@ struct Inner {
     refused_reason: String,
     dropped: u64,
     replayed: (u64, u64),
+    /// Former generations without files of which it was told what it lacks.
+    gone: BTreeSet<String>,
     /// When each name was told last.
     told: BTreeMap<&'static str, Instant>,
     logged: Option<Instant>,
@@ -155,6 +157,12 @@ impl Notes {
             }
             _ => gaps.ranges.push((gap.first, gap.last)),
         }
+    }
+
+    /// Whether it is the first time that somebody asks this for a former generation whose files are gone: each life of
+    /// the sink finds that anew, until the sink remembers a place in the next one.
+    pub(crate) fn is_first_of(&self, origin: &str) -> bool {
+        self.inner.lock().gone.insert(origin.to_owned())
     }
 
     /// Events went to the dead-letter file.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use auditmon_core::plugin::{PluginError, Start};
-use auditmon_journal::{Handle, PositionVerdict};
+use auditmon_journal::{Gap, GapReason, Handle, Position, PositionVerdict};
 
 use super::{Halt, Life};
 use crate::driver::batching::Feed;
@@ -23,15 +23,21 @@ impl Life {
             Found::Front => None,
             Found::Position(position) if position.origin == self.journal.origin() => None,
             Found::Position(position) => match self.journal.check_position(position) {
-                PositionVerdict::Accepted => self.path_to(&position.origin)?,
+                PositionVerdict::Accepted => Some(self.path_to(position)?),
                 // It can't go on at all, and is told why.
                 _ => None,
             },
             Found::Nothing if keeper == Keeper::Sink => self.ask_for_formers().await?,
             Found::Nothing if !self.places().begins_at_the_oldest() => None,
-            Found::Nothing | Found::Damage => Some(self.oldest_path()?),
+            Found::Nothing | Found::Damage => Some(Path::There(self.oldest_path()?)),
         };
-        if let Some(mut path) = path {
+        if let Some(Path::Gone(path)) = path {
+            found = match keeper {
+                Keeper::Sink => self.found_in(path.last(), Found::Front).await?,
+                _ => Found::Front,
+            };
+            self.read_from(path);
+        } else if let Some(Path::There(mut path)) = path {
             // What the sink says of the generation that was found.
             if keeper == Keeper::Sink && path.len() > 1 {
                 found = self.found_in(path.last(), Found::Damage).await?;
@@ -101,17 +107,45 @@ impl Life {
         self.ahead = path;
     }
 
-    /// From the newest generation down to the one with this origin; `None` if that is not there any more.
-    fn path_to(&self, origin: &str) -> Result<Option<Vec<Handle>>, PluginError> {
+    /// From the newest generation down to the one that a position is in. If that is not there any more, tells so.
+    fn path_to(&self, position: &Position) -> Result<Path, PluginError> {
         let mut path = vec![self.driver.journal.clone()];
         while let Some(former) = former(path.last())? {
-            let is_it = former.origin() == origin;
+            let is_it = former.origin() == position.origin;
             path.push(former);
             if is_it {
-                return Ok(Some(path));
+                return Ok(Path::There(path));
             }
         }
-        Ok(None)
+        self.tell_gone(gone(path.last())?, position);
+        Ok(Path::Gone(path))
+    }
+
+    /// The files of the generation that a position is in are gone, and with them what the sink has still to get of it;
+    /// `gone` is the first generation of which that is so, and its end.
+    fn tell_gone(&self, gone: Option<(String, u64)>, position: &Position) {
+        let Position { origin, seq, .. } = position;
+        if !self.driver.state.notes.is_first_of(origin) {
+            return;
+        }
+        let (of, end) = gone.unwrap_or_default();
+        let first = if of == *origin { *seq } else { 0 };
+        if of != *origin {
+            tracing::warn!(
+                sink = self.driver.name,
+                origin,
+                seq,
+                "the files of a former generation are gone, and how many records from there on the sink never gets isn't known"
+            );
+        }
+        if first < end {
+            let gap = Gap {
+                first,
+                last: end - 1,
+                reason: GapReason::Damaged,
+            };
+            self.count_gap(&gap, Some(&of));
+        }
     }
 
     /// Down to the oldest generation from which on nothing but damage made new ones.
@@ -126,17 +160,23 @@ impl Life {
     }
 
     /// Down to the newest generation in which a sink that keeps its position itself has one.
-    async fn ask_for_formers(&mut self) -> Result<Option<Vec<Handle>>, Halt> {
+    async fn ask_for_formers(&mut self) -> Result<Option<Path>, Halt> {
         let mut path = vec![self.driver.journal.clone()];
         while let Some(former) = former(path.last())? {
             path.push(former);
             if let Found::Position(_) = self.found_in(path.last(), Found::Nothing).await? {
-                return Ok(Some(path));
+                return Ok(Some(Path::There(path)));
             }
+        }
+        if let Some(gone) = gone(path.last())?
+            && let Some(position) = self.position_in(&gone.0).await?
+        {
+            self.tell_gone(Some(gone), &position);
+            return Ok(Some(Path::Gone(path)));
         }
         // It is new.
         let path = self.places().begins_at_the_oldest().then(|| self.oldest_path());
-        Ok(path.transpose()?)
+        Ok(path.transpose()?.map(Path::There))
     }
 
     /// What a sink that keeps its position itself remembers of a generation; `nothing` if it doesn't, whatever a new
@@ -145,16 +185,30 @@ impl Life {
         let Some(journal) = journal else {
             return Ok(Found::Nothing);
         };
-        let origin: Arc<str> = Arc::from(journal.origin());
+        let position = self.position_in(journal.origin()).await?;
+        Ok(position.map_or(nothing, Found::Position))
+    }
+
+    /// The position of a sink that keeps it itself, in the generation with this origin.
+    async fn position_in(&mut self, origin: &str) -> Result<Option<Position>, Halt> {
+        let origin: Arc<str> = Arc::from(origin);
         Ok(match self.ask(|sink| sink.start(&origin)).await? {
-            Start::Own(Some(position)) if position.origin == *origin => Found::Position(position),
-            _ => nothing,
+            Start::Own(position) => position.filter(|position| position.origin == *origin),
+            _ => None,
         })
     }
 }
 
+/// Generations, the newest first.
+enum Path {
+    /// Down to the one in which a sink goes on.
+    There(Vec<Handle>),
+    /// The files of that one are gone: down to the oldest one behind it, at whose front the sink goes on.
+    Gone(Vec<Handle>),
+}
+
 /// Whether a position fits a former generation, and something is left behind it.
-fn is_left(former: &Handle, position: &auditmon_journal::Position) -> bool {
+fn is_left(former: &Handle, position: &Position) -> bool {
     position.seq < former.durable()
         && matches!(
             former.check_position(position),
@@ -163,8 +217,19 @@ fn is_left(former: &Handle, position: &auditmon_journal::Position) -> bool {
 }
 
 fn former(journal: Option<&Handle>) -> Result<Option<Handle>, PluginError> {
-    let former = journal.map(Handle::former).transpose();
-    former.map(Option::flatten).map_err(|error| {
+    read(journal, Handle::former)
+}
+
+/// Origin and end of the former generation, if its files are gone.
+fn gone(journal: Option<&Handle>) -> Result<Option<(String, u64)>, PluginError> {
+    read(journal, Handle::gone_former)
+}
+
+fn read<T>(
+    journal: Option<&Handle>,
+    read: impl FnOnce(&Handle) -> std::io::Result<Option<T>>,
+) -> Result<Option<T>, PluginError> {
+    journal.map(read).transpose().map(Option::flatten).map_err(|error| {
         let reason = format!("a former generation can't be read: {error}");
         match error.kind() {
             // Only a person can mend that.

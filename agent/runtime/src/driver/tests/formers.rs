@@ -293,3 +293,37 @@ async fn what_has_gone_of_the_next_generation_meanwhile_is_a_gap() {
     }
     end(&agent, running, &["cursor", "own"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_lacks_of_a_generation_without_files_is_counted_and_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeps = stopped(dir.path(), 9, 3).await;
+    spoil(dir.path(), &[5]);
+    let agent = Agent::with(options(dir.path()));
+    let former = agent.journal.origin().trim_end_matches("/gen/2").to_owned();
+    agent.emit(2).await;
+    let own = agent.journal.durable();
+    std::fs::remove_dir_all(dir.path().join("journal/1")).unwrap();
+    let mut running = Running::none();
+    for (name, keeps) in [("cursor", Keeps::Cursor), ("own", keeps)] {
+        // The first life remembers nothing.
+        let sink = Fake::new(keeps.clone(), |_| super::harness::Act::Broken("of wood"));
+        running.start(agent.driver(name, delivery()), sink);
+        assert!(matches!(running.end(name).await, DriverEnd::Failed(_)), "{name}");
+        let sink = Fake::new(keeps, |_| super::harness::Act::Take);
+        let log = sink.log.clone();
+        running.start(agent.driver(name, delivery()), sink);
+        log.await_delivered(own as usize).await;
+        assert_eq!(all(&log)[0], (2, 0), "{name}");
+        let counted = agent.telemetry.sink_gaps.with_label_values(&[name, "damaged"]).get();
+        assert_eq!(counted, 6, "{name}: from 3 to 8");
+        let gap = |(event, data): &(String, serde_json::Value)| {
+            event == "sink.gap" && data["sink"] == name && data["former_origin"] == *former
+        };
+        let told = || agent.told().into_iter().filter(gap).collect::<Vec<_>>();
+        eventually("told", || !told().is_empty()).await;
+        assert_eq!(told().len(), 1, "{name}");
+        assert_eq!(told()[0].1["ranges"], json!([[3, 8]]), "{name}");
+    }
+    end(&agent, running, &["cursor", "own"]).await;
+}
