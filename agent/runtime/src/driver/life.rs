@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use auditmon_core::emitter::Refused;
 use auditmon_core::plugin::{PluginError, Sink, Start};
 use auditmon_core::subscription::Events;
 use auditmon_journal::format::Position;
@@ -209,6 +210,7 @@ impl Life {
         let origin: Arc<str> = Arc::from(journal.origin());
         let start = self.ask(|sink| sink.start(&origin)).await?;
         let keeper = Keeper::from(&start);
+        self.driver.state.notes.gaps_first(keeper == Keeper::Sink);
         match &self.place {
             // What was handed over and what of it is pending is known here.
             Some(place) if place.keeper == keeper && !matches!(start, Start::Own(_)) => {}
@@ -281,6 +283,18 @@ impl Life {
             Some(gap) if events.is_empty() && next == from => return self.gap(&gap).await,
             _ => {}
         }
+        if keeper == Keeper::Sink {
+            match self.tell_gaps().await {
+                Ok(()) => {}
+                // The next start finds the same gap.
+                Err(Refused::Draining) => {
+                    let reason = "the journal takes no event about what is missing any more";
+                    return Err(PluginError::transient(reason).into());
+                }
+                // A journal without room gets some by what sinks confirm; it is tried again with what comes next.
+                Err(refused) => tracing::debug!(sink = self.driver.name, %refused, "a gap is not told yet"),
+            }
+        }
         let erased = self.driver.hot.erased.without(&events);
         let without = erased.is_some();
         if let Some(left) = erased {
@@ -314,7 +328,20 @@ impl Life {
             place.next = gap.last + 1;
         }
         self.remember(None, true);
+        if self.place.as_ref().is_some_and(|place| place.keeper == Keeper::Sink) {
+            // Tried again before anything that is behind it is handed over.
+            let _ = self.tell_gaps().await;
+        }
         Ok(())
+    }
+
+    /// Has the journal say what a sink lacks that keeps its position itself; whoever verifies judges it by that.
+    async fn tell_gaps(&self) -> Result<(), Refused> {
+        let driver = &self.driver;
+        tokio::select! {
+            told = driver.state.notes.tell_gaps(&driver.emitter) => told,
+            () = driver.abort.cancelled() => Err(Refused::Draining),
+        }
     }
 
     /// The sink never gets these records; `former` is the origin if they are of a former generation.

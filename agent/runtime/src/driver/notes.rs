@@ -1,12 +1,14 @@
 //! What is told of a sink: log lines and events of kind agent.
 //!
 //! Transitions and summaries, at most one of a name and minute, so that a sink's failure can neither feed itself nor
-//! fill the journal. What happens meanwhile is counted and told with the next.
+//! fill the journal. What happens meanwhile is counted and told with the next. Only what a sink lacks that keeps its
+//! position itself is told at once: before that moves past it, or a kill in between would leave nothing that says why.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use auditmon_core::emitter::Emitter;
+use auditmon_core::batch::Batch;
+use auditmon_core::emitter::{Emitter, Refused};
 use auditmon_core::event::{Data, Draft, Outcome, Severity, cut};
 use auditmon_journal::{Gap, GapReason, Linger};
 use parking_lot::Mutex;
@@ -60,8 +62,9 @@ struct Inner {
     trouble: Option<Trouble>,
     /// What the last event said of it.
     told_trouble: Option<Fault>,
-    /// By reason and, of a former generation, its origin.
-    gaps: BTreeMap<(&'static str, Option<String>), Gaps>,
+    gaps: BTreeMap<Lacked, Gaps>,
+    /// These are told by [`Notes::tell_gaps`] alone.
+    gaps_first: bool,
     refused: u64,
     refused_reason: String,
     dropped: u64,
@@ -72,6 +75,9 @@ struct Inner {
     told: BTreeMap<&'static str, Instant>,
     logged: Option<Instant>,
 }
+
+/// Why records are missing and, of a former generation, its origin.
+type Lacked = (&'static str, Option<String>);
 
 struct Trouble {
     since: Instant,
@@ -198,6 +204,39 @@ impl Notes {
         inner.replayed.1 += refused;
     }
 
+    /// Whether gaps are told by [`tell_gaps`](Self::tell_gaps) alone.
+    pub(crate) fn gaps_first(&self, first: bool) {
+        self.inner.lock().gaps_first = first;
+    }
+
+    /// Tells of all gaps now, and waits until that is on disk.
+    ///
+    /// # Errors
+    /// The journal doesn't take it, or nobody knows: they are still to be told.
+    pub(crate) async fn tell_gaps(&self, emitter: &Emitter) -> Result<(), Refused> {
+        let (told, batch) = {
+            let inner = self.inner.lock();
+            if inner.gaps.is_empty() {
+                return Ok(());
+            }
+            let mut batch = emitter.agent_batch();
+            for told in gap_events(self.sink, &inner.gaps) {
+                push(&mut batch, &told);
+            }
+            let told: Vec<(Lacked, u64)> = inner.gaps.iter().map(|(of, gaps)| (of.clone(), gaps.records)).collect();
+            (told, batch)
+        };
+        emitter.emit(batch, Linger::NONE).await?;
+        let mut inner = self.inner.lock();
+        for (of, records) in told {
+            // What was added meanwhile is told once more, with it.
+            if inner.gaps.get(&of).is_some_and(|gaps| gaps.records == records) {
+                inner.gaps.remove(&of);
+            }
+        }
+        Ok(())
+    }
+
     /// When something is due to be told.
     pub(crate) fn due(&self) -> Option<Instant> {
         let inner = self.inner.lock();
@@ -233,7 +272,7 @@ impl Inner {
             (FAILED, fault.is_some() && !for_good && self.told_trouble.is_none()),
             (FAILED_FOR_GOOD, for_good && self.told_trouble != fault),
             (RECOVERED, fault.is_none() && self.told_trouble.is_some()),
-            (GAP, !self.gaps.is_empty()),
+            (GAP, !self.gaps.is_empty() && !self.gaps_first),
             (DEAD_LETTER, self.refused > 0),
             (DEAD_LETTERS_DROPPED, self.dropped > 0),
             (REPLAYED, self.replayed != (0, 0)),
@@ -277,29 +316,7 @@ impl Inner {
                 self.told_trouble = None;
                 event(Severity::Notice, Outcome::Success, json!({"sink": sink}))
             }
-            GAP => std::mem::take(&mut self.gaps)
-                .into_iter()
-                .map(|((reason, former), gaps)| {
-                    let mut data = json!({
-                        "sink": sink,
-                        "first_seq": gaps.ranges.first().map(|range| range.0),
-                        "last_seq": gaps.ranges.last().map(|range| range.1),
-                        "ranges": gaps.ranges,
-                        "merged": gaps.merged,
-                        "entries": gaps.records,
-                        "reason": reason,
-                    });
-                    if let Some(former) = former {
-                        data["former_origin"] = former.into();
-                    }
-                    Told {
-                        name,
-                        severity: Severity::Error,
-                        outcome: Outcome::Failure,
-                        data,
-                    }
-                })
-                .collect(),
+            GAP => gap_events(sink, &std::mem::take(&mut self.gaps)),
             DEAD_LETTER => {
                 let data = json!({"sink": sink, "events": self.refused, "reason": self.refused_reason});
                 self.refused = 0;
@@ -325,8 +342,41 @@ impl Inner {
     }
 }
 
+/// An event for each reason and generation.
+fn gap_events(sink: &str, gaps: &BTreeMap<Lacked, Gaps>) -> Vec<Told> {
+    let event = |((reason, former), gaps): (&Lacked, &Gaps)| {
+        let mut data = json!({
+            "sink": sink,
+            "first_seq": gaps.ranges.first().map(|range| range.0),
+            "last_seq": gaps.ranges.last().map(|range| range.1),
+            "ranges": gaps.ranges,
+            "merged": gaps.merged,
+            "entries": gaps.records,
+            "reason": reason,
+        });
+        if let Some(former) = former {
+            data["former_origin"] = former.as_str().into();
+        }
+        Told {
+            name: GAP,
+            severity: Severity::Error,
+            outcome: Outcome::Failure,
+            data,
+        }
+    };
+    gaps.iter().map(event).collect()
+}
+
 fn emit(emitter: &Emitter, told: &Told) {
     let mut batch = emitter.agent_batch();
+    if push(&mut batch, told) {
+        // If the journal takes nothing now, the log line has said it.
+        emitter.emit_with(batch, Linger::NONE, |_| ());
+    }
+}
+
+/// Whether the batch could take it.
+fn push(batch: &mut Batch, told: &Told) -> bool {
     let data = told.data.to_string();
     let draft = Draft {
         severity: told.severity,
@@ -334,8 +384,5 @@ fn emit(emitter: &Emitter, told: &Told) {
         data: Data::Raw(&data),
         ..Draft::new(told.name, "auditmon")
     };
-    if batch.push(draft).is_ok() {
-        // If the journal takes nothing now, the log line has said it.
-        emitter.emit_with(batch, Linger::NONE, |_| ());
-    }
+    batch.push(draft).is_ok()
 }

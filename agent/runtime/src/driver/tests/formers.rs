@@ -6,7 +6,7 @@ use auditmon_core::delivery::{Begin, Delivery};
 use auditmon_journal::{Gap, GapReason};
 use serde_json::json;
 
-use super::harness::{Agent, Fake, Keeps, Log, Running, delivery, eventually, healthy, options};
+use super::harness::{Agent, Fake, Keeps, Log, Running, delivery, eventually, healthy, options, told_in};
 use crate::driver::DriverEnd;
 
 /// An agent that has accepted this many events, a frame each, and stopped; sinks `cursor` and `own` have had `seen` of them.
@@ -326,4 +326,33 @@ async fn what_it_lacks_of_a_generation_without_files_is_counted_and_told_once() 
         assert_eq!(told()[0].1["ranges"], json!([[3, 8]]), "{name}");
     }
     end(&agent, running, &["cursor", "own"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_of_its_own_goes_past_no_gap_before_the_journal_tells_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeps = stopped(dir.path(), 9, 3).await;
+    spoil(dir.path(), &[4, 6]);
+    let agent = Agent::with(options(dir.path()));
+    let journal = agent.journal.clone();
+    let (tell, given) = std::sync::mpsc::channel();
+    let sink = Fake::new(keeps, move |events| {
+        let gaps = told_in(&journal).into_iter().filter(|(event, _)| event == "sink.gap");
+        let ranges = gaps.map(|(_, data)| data["ranges"].clone()).collect::<Vec<_>>();
+        let first = events.iter().next().map(|event| event.seq);
+        tell.send((events.origin().to_owned(), first, ranges)).unwrap();
+        super::harness::Act::Take
+    });
+    let log = sink.log.clone();
+    let running = Running::one(agent.driver("own", delivery()), sink);
+    log.await_delivered(5).await;
+    end(&agent, running, &["own"]).await;
+    let given: Vec<_> = given.try_iter().filter(|(origin, ..)| !origin.contains("/gen/")).collect();
+    let expected = [
+        (Some(3), vec![]),
+        (Some(5), vec![json!([[4, 4]])]),
+        (Some(7), vec![json!([[4, 4]]), json!([[6, 6]])]),
+    ];
+    let given: Vec<_> = given.into_iter().map(|(_, first, ranges)| (first, ranges)).collect();
+    assert_eq!(given, expected);
 }

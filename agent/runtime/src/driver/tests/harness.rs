@@ -167,21 +167,9 @@ impl Agent {
         durable.wait_for(|durable| *durable > seq).await.unwrap();
     }
 
-    /// Names of the agent's events in the journal with their data, but for those of the journal itself.
+    /// See [`told_in`].
     pub(super) fn told(&self) -> Vec<(String, serde_json::Value)> {
-        let mut told = Vec::new();
-        let mut reader = self.journal.reader(0);
-        while let Some(item) = reader.next().unwrap() {
-            let Item::Records(batch) = item else { continue };
-            for entry in batch.iter().filter(|entry| entry.record.prefix.kind == Kind::Agent) {
-                let view = EventView::parse(entry.record.payload().unwrap()).unwrap();
-                if !view.event_name.starts_with("journal") {
-                    let data = serde_json::from_str(view.event_data.get()).unwrap();
-                    told.push((view.event_name.into_owned(), data));
-                }
-            }
-        }
-        told
+        told_in(&self.journal)
     }
 
     pub(super) fn told_names(&self) -> Vec<String> {
@@ -199,6 +187,23 @@ impl Agent {
     pub(super) fn position(&self, sink: &str) -> Option<u64> {
         self.journal.read_position(sink).unwrap().map(|position| position.seq)
     }
+}
+
+/// Names of the agent's events in a journal with their data, but for those of the journal itself.
+pub(super) fn told_in(journal: &Handle) -> Vec<(String, serde_json::Value)> {
+    let mut told = Vec::new();
+    let mut reader = journal.reader(0);
+    while let Some(item) = reader.next().unwrap() {
+        let Item::Records(batch) = item else { continue };
+        for entry in batch.iter().filter(|entry| entry.record.prefix.kind == Kind::Agent) {
+            let view = EventView::parse(entry.record.payload().unwrap()).unwrap();
+            if !view.event_name.starts_with("journal") {
+                let data = serde_json::from_str(view.event_data.get()).unwrap();
+                told.push((view.event_name.into_owned(), data));
+            }
+        }
+    }
+    told
 }
 
 /// Small batches, short pauses, no waiting for company.
