@@ -161,8 +161,9 @@ def verify(data_dir, key_text=None, against=None):
     for generation in generations.values():
         for origin, ranges, seq in generation.lacking:
             former = generations.get(origin)
-            if former and former.number < generation.number and seq < generation.held:
-                former.never_stored += [(-1, *each) for each in ranges]     # signed, elsewhere
+            if former and former.number < generation.number:
+                at = -1 if seq < generation.held else float("inf")     # signed or not, elsewhere
+                former.never_stored += [(at, *each) for each in ranges]
     for generation in generations.values():
         generation.noting(generation.finish, declared)
     accepted.forgive(list(generations.values()), report)

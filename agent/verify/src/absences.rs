@@ -7,6 +7,11 @@ use crate::event::Declaration;
 /// Most ranges, and most declarations, that are kept of one sort: 24 MiB at most.
 pub(crate) const MAX_RANGES: usize = 1 << 20;
 
+/// Where a declaration stands that a newer generation has signed: at no place here.
+pub(crate) const ELSEWHERE: u64 = u64::MAX;
+/// The same of one that isn't signed there.
+pub(crate) const ELSEWHERE_UNSIGNED: u64 = u64::MAX - 1;
+
 /// Most ids that are kept, to name events by.
 const MAX_IDS: usize = 10_000;
 
@@ -158,21 +163,24 @@ impl Absences {
     /// Events without a row. What explains them is signed below `covered`; wherever it stands, the store acts on it as
     /// soon as it is on disk, and a kill may come before the signature.
     pub(crate) fn explain_rows(&self, covered: u64) -> Rowless {
-        let silent = explain(&self.rows, &self.said_of_rows(u64::MAX), u64::MAX).silent;
+        let silent = explain(&self.rows, &self.said_of_rows(None), u64::MAX).silent;
         let open = Ranges {
-            list: explain(&self.rows, &self.said_of_rows(covered), u64::MAX).silent,
+            list: explain(&self.rows, &self.said_of_rows(Some(covered)), u64::MAX).silent,
             dropped: 0,
         };
         let unsigned = explain(&open, &as_said(&silent), u64::MAX).silent;
         Rowless { silent, unsigned }
     }
 
-    /// What was said of rows below `covered`.
-    fn said_of_rows(&self, covered: u64) -> Vec<Said> {
+    /// What was said of rows below `covered` or, signed, by a newer generation; all that was said without that.
+    fn said_of_rows(&self, covered: Option<u64>) -> Vec<Said> {
         let said = self.said_gaps.iter().chain(&self.said_erased);
-        // What a newer generation said counts only if it is signed, and stands at no place here.
-        let said = said.filter(|said| said.seq < covered || said.seq == u64::MAX);
-        said.map(|said| Said {
+        let counts = |said: &&Said| match (said.seq, covered) {
+            (_, None) | (ELSEWHERE, _) => true,
+            (ELSEWHERE_UNSIGNED, _) => false,
+            (seq, Some(covered)) => seq < covered,
+        };
+        said.filter(counts).map(|said| Said {
             seq: u64::MAX,
             first: said.first,
             last: said.last,
@@ -295,6 +303,13 @@ mod tests {
         assert_eq!(rowless.unsigned, [(5, 5), (9, 9)]);
         let rowless = absences.explain_rows(42);
         assert_eq!((rowless.silent.len(), rowless.unsigned.len()), (2, 0));
+        // By a newer generation.
+        absences.declare(ELSEWHERE, &Declaration::Gap(vec![(3, 3)]));
+        absences.declare(ELSEWHERE_UNSIGNED, &Declaration::Gap(vec![(6, 6)]));
+        for covered in [42, u64::MAX] {
+            let rowless = absences.explain_rows(covered);
+            assert_eq!((rowless.silent, rowless.unsigned), (vec![], vec![(6, 6)]));
+        }
     }
 
     #[test]

@@ -119,9 +119,17 @@ fn hash(text: &str) -> Option<Hash> {
     <[u8; 32]>::try_from(bytes).ok().map(Hash::from)
 }
 
-/// What newer generations said, signed, in the order in which they are read: the newest first.
+/// What newer generations said, signed, in the order in which they are read: the newest first; and what they said of
+/// the store's lacks without a signature.
 #[derive(Default)]
-pub(crate) struct Newer(Vec<(u32, u64, Told)>);
+pub(crate) struct Newer(Vec<(u32, u64, Told)>, Vec<Told>);
+
+/// Ranges of records that the store will never get, as newer generations say.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct Lacks {
+    pub(crate) signed: Vec<(u64, u64)>,
+    pub(crate) unsigned: Vec<(u64, u64)>,
+}
 
 impl Newer {
     pub(crate) fn add(&mut self, generation: u32, told: Vec<(u64, Told)>) {
@@ -129,13 +137,22 @@ impl Newer {
         self.0.extend(told);
     }
 
+    /// What isn't signed there.
+    pub(crate) fn add_unsigned(&mut self, told: Vec<(u64, Told)>) {
+        let lacking = told.into_iter().filter(|(_, told)| matches!(told, Told::Lacking(_)));
+        self.1.extend(lacking.map(|(_, told)| told));
+    }
+
     /// What newer generations say that the store lacks of this one.
-    pub(crate) fn lacking(&self, origin: &str) -> Vec<(u64, u64)> {
-        let told = self.0.iter().filter_map(|(_, _, told)| match told {
-            Told::Lacking(lacking) if lacking.origin == origin => Some(&lacking.ranges),
-            _ => None,
-        });
-        told.flatten().copied().collect()
+    pub(crate) fn lacking(&self, origin: &str) -> Lacks {
+        let of = |told: &Told| match told {
+            Told::Lacking(lacking) if lacking.origin == origin => lacking.ranges.clone(),
+            _ => Vec::new(),
+        };
+        Lacks {
+            signed: self.0.iter().flat_map(|(_, _, told)| of(told)).collect(),
+            unsigned: self.1.iter().flat_map(of).collect(),
+        }
     }
 
     /// Origins of those that a generation says it took the place of.
@@ -276,6 +293,32 @@ mod tests {
         assert!(report.notes[0].starts_with(&counted), "{:?}", report.notes);
         report.faults.clear();
         assert!(!report.holds());
+    }
+
+    #[test]
+    fn what_the_store_lacks_is_told_apart_by_who_signed_it() {
+        let lacking = |first| {
+            Told::Lacking(Lacking {
+                origin: "h".to_owned(),
+                ranges: vec![(first, 9)],
+            })
+        };
+        let former = Former {
+            origin: "h".to_owned(),
+            entries: 0,
+            root: None,
+            end: None,
+        };
+        let mut newer = Newer::default();
+        newer.add(2, vec![(0, lacking(3))]);
+        newer.add_unsigned(vec![(1, Told::Begun(former)), (2, lacking(5))]);
+        let lacks = Lacks {
+            signed: vec![(3, 9)],
+            unsigned: vec![(5, 9)],
+        };
+        assert_eq!(newer.lacking("h"), lacks);
+        assert_eq!(newer.lacking("h/gen/2"), Lacks::default());
+        assert_eq!(newer.formers(2).count(), 0, "what isn't signed says nothing else");
     }
 
     #[test]

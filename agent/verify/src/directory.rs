@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use auditmon_journal::format::origin_hash;
 use auditmon_merkle::{Ed25519Verifier, Verifier as _};
 
-use crate::accepted::{AsAccepted, Before, Newer, forgive};
+use crate::accepted::{AsAccepted, Before, Lacks, Newer, forgive};
 use crate::against;
 use crate::files::{Generation, generations, read_text};
 use crate::formers;
@@ -143,6 +143,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         }
         formers::check(generation, &outcome.told, &mut report)?;
         newer.add(generation.number, outcome.told);
+        newer.add_unsigned(outcome.unsigned);
     }
     formers::missing(&found, &newer, &mut report)?;
     positions.tell_nowhere(&found, &newer, &mut report);
@@ -168,7 +169,7 @@ fn check_generation(
     setting: Setting<'_>,
     heads: Heads,
     remembered: Vec<Remembered>,
-    (as_accepted, lacking): (Option<AsAccepted>, Vec<(u64, u64)>),
+    (as_accepted, lacking): (Option<AsAccepted>, Lacks),
     database: Option<&mut Database>,
     report: &mut Report,
 ) -> Result<(Outcome, Option<Indexes>), CouldNot> {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use auditmon_journal::format::LEAF;
 use auditmon_merkle::Hash;
 
-use crate::absences::Absences;
-use crate::accepted::{AsAccepted, Told};
+use crate::absences::{Absences, ELSEWHERE, ELSEWHERE_UNSIGNED};
+use crate::accepted::{AsAccepted, Lacks, Told};
 use crate::event::Declaration;
 use crate::files::{Generation, Parts};
 use crate::heads::{Head, Heads};
@@ -121,8 +121,9 @@ struct Unsigned {
 
 /// What a check of one generation says about others, and whether it is as it was accepted.
 pub(crate) struct Outcome {
-    /// What is signed.
+    /// What is signed, and what isn't.
     pub(crate) told: Vec<(u64, Told)>,
+    pub(crate) unsigned: Vec<(u64, Told)>,
     pub(crate) as_accepted: bool,
     /// It has an event, or an agent is about to write one.
     pub(crate) begun: bool,
@@ -175,9 +176,11 @@ impl<'a> Check<'a> {
         self
     }
 
-    /// The store will never get these records, says a newer generation.
-    pub(crate) fn lacking(mut self, ranges: Vec<(u64, u64)>) -> Self {
-        self.absences.declare(u64::MAX, &Declaration::Gap(ranges));
+    /// The store will never get these records, say newer generations.
+    pub(crate) fn lacking(mut self, lacks: Lacks) -> Self {
+        self.absences.declare(ELSEWHERE, &Declaration::Gap(lacks.signed));
+        self.absences
+            .declare(ELSEWHERE_UNSIGNED, &Declaration::Gap(lacks.unsigned));
         self
     }
 
@@ -235,13 +238,14 @@ impl<'a> Check<'a> {
             segments = self.list()?;
         }
         let signed = self.good.as_ref().map_or(0, |good| good.tree.size);
-        let mut told = std::mem::take(&mut self.told);
-        told.retain(|(seq, _)| *seq < signed);
+        let told = std::mem::take(&mut self.told);
+        let (told, unsigned) = told.into_iter().partition(|(seq, _)| *seq < signed);
         let as_accepted = self.as_accepted.as_ref().is_some_and(AsAccepted::holds);
         let begun = self.begun || self.setting.running || !self.collapsed.is_empty();
         self.finish(tail)?;
         Ok(Outcome {
             told,
+            unsigned,
             as_accepted,
             begun,
             signed,
