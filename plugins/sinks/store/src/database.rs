@@ -69,8 +69,8 @@ impl Database {
         }
     }
 
-    /// What an error of the writing connection means, in words that name the file. The next writer has another one:
-    /// whatever state it is in goes with it.
+    /// What an error of the writing connection means, in words that name the file. The next writer has another one, so
+    /// that whatever state it is in goes with it; but see [`replace`](Self::replace).
     pub(crate) async fn failed(&self, doing: &str, error: &sqlx::Error) -> PluginError {
         if code(error) == Some(FULL) {
             self.replace().await;
@@ -81,7 +81,9 @@ impl Database {
     }
 
     /// Opens another connection before this one is closed: the last one takes SQLite's shared memory file along, on a
-    /// full disk there is no room for another, and without it nobody could read.
+    /// full disk there is no room for another, and without it nobody could read. Where none can be opened this one
+    /// stays for the same reason. What it had begun is no part of its state: a transaction that was dropped is rolled
+    /// back before anything else is asked of the connection.
     async fn replace(&self) {
         let mut writer = self.writer.lock().await;
         match open(&self.file).await {
@@ -90,7 +92,9 @@ impl Database {
                     close(old).await;
                 }
             }
-            Err(error) => tracing::debug!("{error}"),
+            Err(error) => tracing::warn!(
+                "the connection that writes to the store had an error and can't be replaced, so it stays: {error}"
+            ),
         }
     }
 
