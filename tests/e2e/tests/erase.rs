@@ -435,6 +435,40 @@ fn where_damage_ended_a_generation_the_next_one_signs_and_erases() {
 }
 
 #[test]
+fn what_was_declared_in_a_former_generation_goes_to_no_sink_that_still_reads_there() {
+    let (receiver, up) = stuck("first");
+    // Long enough that the agent is killed before anything is signed.
+    let slow = config(&receiver).replace("segment_size", "checkpoint_interval: 1m, segment_size");
+    let mut agent = Agent::builder().config(&slow).start();
+    let mut ids = Vec::new();
+    for name in ["first", "secret", "third", "broken"] {
+        ids.push(post(&agent, name, &format!("marker-of-{name}")));
+    }
+    eventually("it is tried", PATIENCE, || (receiver.asked() >= 3).then_some(()));
+    std::thread::scope(|scope| {
+        let command = scope.spawn(|| agent.run(&["journal", "erase", &ids[1], "--reason", "why"]));
+        let _ = agent.await_events("?event_name=journal.erasure", 1);
+        agent.signal(rustix::process::Signal::KILL);
+        let _ = command.join().unwrap().expect(1);
+    });
+    agent.kill();
+    // Declared and not done; without this record and its leaf there is no tree.
+    assert!(!files_with(&agent.data_dir().join("journal"), "marker-of-secret").is_empty());
+    damage(&agent, "marker-of-broken");
+    up.store(true, Ordering::Relaxed);
+    agent.rewrite(&config(&receiver));
+    agent.start_again();
+    assert!(agent.data_dir().join("journal/2").exists());
+    let _ = post(&agent, "later", "");
+    eventually("what is new arrives", PATIENCE, || {
+        receiver.taken().contains(&"later".to_owned()).then_some(())
+    });
+    let taken = receiver.taken();
+    let has = |name: &str| taken.iter().any(|taken| taken == name);
+    assert!(has("first") && has("third") && !has("secret"), "{taken:?}");
+}
+
+#[test]
 fn a_letter_of_what_nobody_knows_any_more_is_taken_out() {
     let receiver = Receiver::start(|_| 422_u16);
     let mut agent = Agent::builder().config(&config(&receiver)).start();
