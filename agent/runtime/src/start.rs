@@ -283,7 +283,9 @@ impl Commands for Commander {
         let (journal, own, reason) = (inner.parts.journal.clone(), inner.own.clone(), reason.to_owned());
         let runtime = tokio::runtime::Handle::current();
         let accepted = tokio::task::spawn_blocking(move || {
-            rollback::accept(&journal, &reason, |about, data| runtime.block_on(store(&own, about, data)))
+            rollback::accept(&journal, &reason, |about, data| {
+                runtime.block_on(store(&own, about, data))
+            })
         });
         accepted.await.map_err(|error| error.to_string())??;
         // Starts those that were given up.

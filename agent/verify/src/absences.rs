@@ -180,12 +180,13 @@ impl Absences {
             (ELSEWHERE_UNSIGNED, _) => false,
             (seq, Some(covered)) => seq < covered,
         };
-        said.filter(counts).map(|said| Said {
-            seq: u64::MAX,
-            first: said.first,
-            last: said.last,
-        })
-        .collect()
+        said.filter(counts)
+            .map(|said| Said {
+                seq: u64::MAX,
+                first: said.first,
+                last: said.last,
+            })
+            .collect()
     }
 
     /// Whether anything is missing that nobody has declared yet.

@@ -80,7 +80,11 @@ mod tests {
         differing.add(None, 1);
         differing.settle(&mut report);
         let lasting: Vec<bool> = report.faults.iter().map(|fault| fault.lasting).collect();
-        assert_eq!(lasting, [true, true, false, false], "no checkpoint covers those behind 5");
+        assert_eq!(
+            lasting,
+            [true, true, false, false],
+            "no checkpoint covers those behind 5"
+        );
         assert_eq!(report.more_lasting, 0);
         differing.prove();
         differing.settle(&mut report);

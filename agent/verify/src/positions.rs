@@ -75,7 +75,8 @@ impl Positions {
     ) -> bool {
         let Some(generation) = found.iter().find(|generation| generation.origin == origin) else {
             let number = found.first().and_then(|first| number_in(origin, &first.origin));
-            self.nowhere.extend(number.map(|generation| Nowhere { place, generation, seq }));
+            self.nowhere
+                .extend(number.map(|generation| Nowhere { place, generation, seq }));
             return number.is_some();
         };
         let Some(hash) = hash.filter(|hash| seq > 0 || *hash == [0; 32]) else {

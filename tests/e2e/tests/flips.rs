@@ -64,7 +64,11 @@ fn files(dir: &Path) -> Vec<PathBuf> {
             }
         }
     }
-    found.retain(|file| !NO_EVIDENCE.iter().any(|name| file.file_name().is_some_and(|file| file == *name)));
+    found.retain(|file| {
+        !NO_EVIDENCE
+            .iter()
+            .any(|name| file.file_name().is_some_and(|file| file == *name))
+    });
     found.sort();
     found
 }
@@ -109,7 +113,12 @@ fn a_random_byte_of_any_file_that_a_killed_agent_left() {
     let rows = told(&database);
     assert!(rows.as_ref().is_some_and(|rows| rows.len() > 800));
     let files = files(agent.data_dir());
-    for name in ["events.db-wal", "journal/2/former", "journal/2/accepted", "journal/1/checkpoint"] {
+    for name in [
+        "events.db-wal",
+        "journal/2/former",
+        "journal/2/accepted",
+        "journal/1/checkpoint",
+    ] {
         assert!(files.contains(&agent.data_dir().join(name)), "{name} of {files:?}");
     }
     let times = match std::env::var_os("AUDITMON_LONG") {

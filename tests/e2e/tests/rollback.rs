@@ -153,7 +153,14 @@ fn the_whole_directory_put_back_to_an_older_copy_is_noticed_by_the_store_elsewhe
             "UPDATE events SET event_name = '{is}', canonical = CAST(replace(CAST(canonical AS TEXT), '\"{was}\"', '\"{is}\"') AS BLOB)
              WHERE place = (SELECT min(place) FROM events WHERE event_name = '{was}')"
         );
-        assert!(Command::new("sqlite3").arg(database).arg(sql).status().unwrap().success());
+        assert!(
+            Command::new("sqlite3")
+                .arg(database)
+                .arg(sql)
+                .status()
+                .unwrap()
+                .success()
+        );
     };
     rewrite("early", "EARLY");
     let said = agent.run(&["verify"]).expect(1).stdout;

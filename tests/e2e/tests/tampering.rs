@@ -332,7 +332,10 @@ fn older_checkpoint_put_back_after_a_kill_with_all_later_ones_removed() {
     for file in &checkpoints {
         std::fs::remove_file(file).unwrap();
     }
-    place.both(NoVerdict("no record is under a checkpoint"), NoVerdict("no checkpoint covers"));
+    place.both(
+        NoVerdict("no record is under a checkpoint"),
+        NoVerdict("no checkpoint covers"),
+    );
     for (file, note) in checkpoints.iter().zip(notes) {
         std::fs::write(file, note).unwrap();
     }

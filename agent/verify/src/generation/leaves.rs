@@ -63,7 +63,14 @@ impl Leaves {
     /// The same where nothing but its leaves says which records it has: a segment may be missing between it and the next.
     pub(super) fn end_alone(&self, end: u64, check: &mut Check<'_>) {
         let whole = self.length.is_multiple_of(LEAF as u64);
-        self.end(if whole { end.min(self.first.saturating_add(self.count)) } else { end }, check);
+        self.end(
+            if whole {
+                end.min(self.first.saturating_add(self.count))
+            } else {
+                end
+            },
+            check,
+        );
     }
 
     /// Whether it has no leaf from this record on; true only if there is a file.

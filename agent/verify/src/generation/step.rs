@@ -57,7 +57,14 @@ impl Check<'_> {
             _ => Content::There,
         };
         if let Some(mut rows) = self.rows.take() {
-            let told = rows.at(seq, prefix.as_ref(), content, &mut said, &mut self.absences, self.report);
+            let told = rows.at(
+                seq,
+                prefix.as_ref(),
+                content,
+                &mut said,
+                &mut self.absences,
+                self.report,
+            );
             self.told.extend(told.map(|told| (seq, told)));
             self.rows = Some(rows);
         }

@@ -166,7 +166,9 @@ fn put_back(dir: &Dir, generation: &str) {
         seq: 1000,
         leaf_hash: [7; 32],
     };
-    let running = start(dir.path(), |options| options.remembered = vec![("store".to_owned(), seen)]);
+    let running = start(dir.path(), |options| {
+        options.remembered = vec![("store".to_owned(), seen)]
+    });
     running.write(20, 20);
     assert!(running.handle.close(WAIT));
 }
@@ -178,7 +180,14 @@ fn numbers_of_generations_may_have_gaps_and_none_may_be_missing() {
         put_back(&dir, generation);
         let newest = format!("journal/{newest}");
         let report = dir.holds();
-        assert_eq!(report.not_seen.iter().filter(|text| text.contains("took the place")).count(), 0);
+        assert_eq!(
+            report
+                .not_seen
+                .iter()
+                .filter(|text| text.contains("took the place"))
+                .count(),
+            0
+        );
         std::fs::rename(dir.file("journal/1"), dir.file("kept")).unwrap();
         dir.finds("tampered: journal/1: ", "missing: every journal begins with it");
         std::fs::rename(dir.file("kept"), dir.file("journal/1")).unwrap();
@@ -276,7 +285,10 @@ fn a_position_in_a_generation_that_was_lost_is_tampering_until_that_was_accepted
     let report = dir.holds();
     let note = "positions/webhook.one: the sink has seen 1000 records of generation 4";
     assert!(
-        report.notes.iter().any(|text| text.starts_with(note) && text.contains("a snapshot")),
+        report
+            .notes
+            .iter()
+            .any(|text| text.starts_with(note) && text.contains("a snapshot")),
         "{report}"
     );
 }

@@ -145,7 +145,10 @@ fn a_gap_that_was_told_is_none_of_an_attacker() {
 fn a_gap_that_is_not_signed_excuses_no_row() {
     let mut model = Model::usual();
     for (name, data) in [
-        ("sink.gap", json!({"sink": "store", "ranges": [[EVENT, EVENT]], "reason": "expired"})),
+        (
+            "sink.gap",
+            json!({"sink": "store", "ranges": [[EVENT, EVENT]], "reason": "expired"}),
+        ),
         ("journal.erasure", json!({"seq": EVENT - 1})),
     ] {
         model.event(Kind::Agent, name, "auditmon", data);
@@ -154,12 +157,18 @@ fn a_gap_that_is_not_signed_excuses_no_row() {
     model.store();
     model.rows.remove(&EVENT);
     model.rows.remove(&(EVENT - 1));
-    let says = format!("whether rows of seq {} to {EVENT} were removed: the event that says why", EVENT - 1);
+    let says = format!(
+        "whether rows of seq {} to {EVENT} were removed: the event that says why",
+        EVENT - 1
+    );
     let report = Dir::of(&model).holds();
     assert!(report.to_string().contains(&says), "{report}");
     model.sign();
     let report = Dir::of(&model).holds();
-    assert!(!report.to_string().contains("were removed: the event that says why"), "{report}");
+    assert!(
+        !report.to_string().contains("were removed: the event that says why"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -231,7 +240,10 @@ fn rows_of_a_collapsed_segment_are_compared_with_the_tiles_that_are_left() {
     let report = dir.holds();
     let rows = model.rows.range(..254).count();
     assert!(
-        report.not_seen.iter().any(|text| text.contains(&format!("whether {rows} rows of "))),
+        report
+            .not_seen
+            .iter()
+            .any(|text| text.contains(&format!("whether {rows} rows of "))),
         "{report}"
     );
     change(&dir, "UPDATE events SET username = 'eve' WHERE place = 20");
@@ -277,7 +289,9 @@ fn a_position_in_a_collapsed_segment_is_compared_with_the_tiles_that_are_left() 
     std::fs::remove_file(dir.file("journal/1/tile/0/000")).unwrap();
     let report = dir.holds();
     assert!(
-        report.to_string().contains("whether positions/webhook.one is a position in this journal"),
+        report
+            .to_string()
+            .contains("whether positions/webhook.one is a position in this journal"),
         "{report}"
     );
 }
@@ -322,7 +336,9 @@ fn an_empty_store_says_nothing_of_what_it_had() {
     change(&dir, "DELETE FROM events; DELETE FROM position");
     let report = dir.holds();
     assert!(
-        report.to_string().contains("were removed together with the position there"),
+        report
+            .to_string()
+            .contains("were removed together with the position there"),
         "{report}"
     );
     assert_eq!(report.counts.rows, 0);

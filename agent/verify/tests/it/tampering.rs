@@ -389,7 +389,10 @@ fn later_checkpoints_removed_and_a_kill_feigned_is_not_seen_and_that_is_said() {
     model.stored = None;
     let report = Dir::of(&model).holds();
     let says = format!("whether seq {covered} to {last} are as they were written");
-    let count = format!("or later checkpoints were removed; they are {} records of ", last + 1 - covered);
+    let count = format!(
+        "or later checkpoints were removed; they are {} records of ",
+        last + 1 - covered
+    );
     let found = report
         .not_seen
         .iter()

@@ -347,7 +347,10 @@ async fn a_position_of_its_own_goes_past_no_gap_before_the_journal_tells_it() {
     let running = Running::one(agent.driver("own", delivery()), sink);
     log.await_delivered(5).await;
     end(&agent, running, &["own"]).await;
-    let given: Vec<_> = given.try_iter().filter(|(origin, ..)| !origin.contains("/gen/")).collect();
+    let given: Vec<_> = given
+        .try_iter()
+        .filter(|(origin, ..)| !origin.contains("/gen/"))
+        .collect();
     let expected = [
         (Some(3), vec![]),
         (Some(5), vec![json!([[4, 4]])]),
