@@ -2,11 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cases;
+mod checkpoints;
 mod flips;
 mod journal;
 mod letters;
 mod model;
 mod proofs;
+mod put_back;
+mod records;
 mod rotation;
 mod rows;
-mod tampering;
+mod segments;
+mod tiles;

@@ -5,15 +5,8 @@ use std::path::PathBuf;
 use auditmon_journal::format::{Kind, Position};
 use serde_json::json;
 
+use crate::cases::{EVENT, usual};
 use crate::model::{Dir, Model, insert, recount};
-
-const EVENT: u64 = 300;
-
-fn usual() -> (Model, Dir) {
-    let model = Model::usual();
-    let dir = Dir::of(&model);
-    (model, dir)
-}
 
 fn change(dir: &Dir, sql: &str) {
     let db = rusqlite::Connection::open(dir.file("events.db")).unwrap();
