@@ -25,6 +25,7 @@ mod end;
 mod leaves;
 mod records;
 mod step;
+mod unsigned;
 
 use leaves::Leaves;
 
@@ -236,6 +237,9 @@ impl<'a> Check<'a> {
             }
             self.tiles.forget();
             segments = self.list()?;
+        }
+        if self.setting.running {
+            self.hear_unsigned(open)?;
         }
         let signed = self.good.as_ref().map_or(0, |good| good.tree.size);
         let told = std::mem::take(&mut self.told);

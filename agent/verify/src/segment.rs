@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use auditmon_journal::format::{FRAME_HEAD, FrameHead, SegmentHead, origin_hash};
+use auditmon_journal::format::{FRAME_HEAD, FrameHead, Record, RecordIter, SegmentHead, origin_hash};
 use auditmon_journal::inspect::{FIRST_FRAME, Look, SegmentFile};
 
 /// What comes next in a segment.
@@ -140,6 +140,19 @@ impl Segment {
     /// The records of the frame that was found last.
     pub(crate) fn records(&mut self, head: &FrameHead) -> io::Result<&[u8]> {
         self.file.records(self.at, head)
+    }
+
+    /// Hands over all records from the frame on that was found last, as far as whole frames follow each other.
+    pub(crate) fn rest(&mut self, mut each: impl FnMut(u64, &Record<'_>)) -> io::Result<()> {
+        let mut at = self.at;
+        while let Look::Frame(head) = self.file.look(at)? {
+            let records = self.file.records(at, &head)?;
+            for (seq, record) in (head.first_seq..).zip(RecordIter::new(records).flatten()) {
+                each(seq, &record);
+            }
+            at += head.len() as u64;
+        }
+        Ok(())
     }
 
     /// Where the next frame would begin.

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant, SystemTime};
 
-use auditmon_journal::format::{Kind, Position, Prefix, mark, parse_frame, source_hash};
+use auditmon_journal::format::{Kind, Prefix, source_hash};
 use auditmon_journal::{AgentNote, DirLock, Handle, Linger, Options, RealFs, Records, open};
 use serde_json::{Value, json};
 
 use crate::model::{Dir, canonical};
 use auditmon_verify::{ProveError, ProveRequest, prove};
 
-const WAIT: Duration = Duration::from_secs(60);
+pub(crate) const WAIT: Duration = Duration::from_secs(60);
 
 fn prefix(kind: Kind, source: &str) -> Prefix {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -59,12 +59,12 @@ fn options(dir: &Path) -> Options {
     options
 }
 
-struct Running {
-    handle: Handle,
+pub(crate) struct Running {
+    pub(crate) handle: Handle,
     _lock: DirLock,
 }
 
-fn start(dir: &Path, change: impl FnOnce(&mut Options)) -> Running {
+pub(crate) fn start(dir: &Path, change: impl FnOnce(&mut Options)) -> Running {
     let lock = DirLock::acquire(dir).unwrap();
     let mut options = options(dir);
     change(&mut options);
@@ -74,7 +74,7 @@ fn start(dir: &Path, change: impl FnOnce(&mut Options)) -> Running {
 }
 
 impl Running {
-    fn write(&self, from: u64, count: u64) {
+    pub(crate) fn write(&self, from: u64, count: u64) {
         for n in from..from + count {
             let mut records = Records::new();
             push(&mut records, Kind::Application, "login", "billing", &json!({"n": n}));
@@ -93,17 +93,29 @@ impl Running {
                     )
                     .unwrap();
             }
-            let (done, answer) = channel();
-            let done = Box::new(move |fate| {
-                let _ = done.send(fate);
-            });
-            self.handle.submit(records, Linger::NONE, done);
-            answer.recv_timeout(WAIT).unwrap().unwrap();
+            self.submit(records);
         }
+    }
+
+    /// An event of the agent's own.
+    pub(crate) fn say(&self, name: &str, data: &Value) {
+        let mut records = Records::new();
+        push(&mut records, Kind::Agent, name, "agent", data);
+        self.submit(records);
+    }
+
+    /// They are on disk when this returns.
+    fn submit(&self, records: Records) {
+        let (done, answer) = channel();
+        let done = Box::new(move |fate| {
+            let _ = done.send(fate);
+        });
+        self.handle.submit(records, Linger::NONE, done);
+        answer.recv_timeout(WAIT).unwrap().unwrap();
     }
 }
 
-fn wait_for(what: &str, mut test: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut test: impl FnMut() -> bool) {
     let end = Instant::now() + WAIT;
     while !test() {
         assert!(Instant::now() < end, "never: {what}");
@@ -152,145 +164,6 @@ fn retention_beside_the_check_is_no_tampering() {
     assert!(running.handle.close(WAIT));
     drop(running);
     assert!(dir.holds().counts.expired > 0);
-}
-
-/// Writes a little; a sink remembers more, of this generation of it, and it is begun and ended again.
-fn put_back(dir: &Dir, generation: &str) {
-    let running = start(dir.path(), |_| {});
-    running.write(0, 20);
-    assert!(running.handle.close(WAIT));
-    drop(running);
-    let origin = std::fs::read_to_string(dir.file("journal/origin")).unwrap();
-    let seen = Position {
-        origin: format!("{origin}{generation}"),
-        seq: 1000,
-        leaf_hash: [7; 32],
-    };
-    let running = start(dir.path(), |options| {
-        options.remembered = vec![("store".to_owned(), seen)]
-    });
-    running.write(20, 20);
-    assert!(running.handle.close(WAIT));
-}
-
-#[test]
-fn numbers_of_generations_may_have_gaps_and_none_may_be_missing() {
-    for (generation, newest) in [("", 2), ("/gen/4", 5)] {
-        let dir = Dir::new();
-        put_back(&dir, generation);
-        let newest = format!("journal/{newest}");
-        let report = dir.holds();
-        assert_eq!(
-            report
-                .not_seen
-                .iter()
-                .filter(|text| text.contains("took the place"))
-                .count(),
-            0
-        );
-        std::fs::rename(dir.file("journal/1"), dir.file("kept")).unwrap();
-        dir.finds("tampered: journal/1: ", "missing: every journal begins with it");
-        std::fs::rename(dir.file("kept"), dir.file("journal/1")).unwrap();
-        // The file that repeats it for the agent has no other say.
-        std::fs::write(dir.file(&newest).join("former"), "3 20 contradicted\n").unwrap();
-        dir.finds(&format!("tampered: {newest}/former: "), "does not say what the events");
-        std::fs::remove_file(dir.file(&newest).join("former")).unwrap();
-        let faults = dir.finds(&format!("tampered: {newest}/former: "), "is missing");
-        assert_eq!(faults.len(), 1, "{faults:?}");
-    }
-}
-
-#[test]
-fn a_former_generation_without_checkpoints_is_what_the_next_one_signed() {
-    let dir = Dir::new();
-    put_back(&dir, "");
-    for name in ["checkpoint", "checkpoints"] {
-        let _ = std::fs::remove_file(dir.file("journal/1").join(name));
-    }
-    // Its end looks like that of a kill.
-    let path = dir.file("journal/1/seg/00000000000000000000.seg");
-    let good = std::fs::read(&path).unwrap();
-    let write = |bytes: &[u8]| std::fs::write(&path, [bytes, &[0; 8192]].concat()).unwrap();
-    write(&good);
-    let report = dir.holds();
-    assert!(
-        report
-            .to_string()
-            .contains("there is no checkpoint, so nothing is signed"),
-        "{report}"
-    );
-    // Without its last records.
-    let (mut at, mut last) = (64, None);
-    while let Ok((head, _)) = parse_frame(&good[at..]) {
-        if head.count > 0 {
-            last = Some((at, head.first_seq));
-        }
-        at += head.len();
-    }
-    let (at, seq) = last.unwrap();
-    let mut cut = good[..at].to_vec();
-    cut.extend(mark(seq));
-    write(&cut);
-    dir.finds(
-        "tampered: journal/1/seg: ",
-        "not the records that the next generation says",
-    );
-}
-
-#[test]
-fn a_generation_in_the_middle_is_missing() {
-    let dir = Dir::new();
-    put_back(&dir, "");
-    put_back(&dir, "/gen/2");
-    assert!(dir.file("journal/3").exists());
-    dir.holds();
-    std::fs::remove_dir_all(dir.file("journal/2")).unwrap();
-    dir.finds("tampered: journal/2: ", "missing: generation 3 took its place");
-}
-
-#[test]
-fn a_position_in_a_generation_that_was_lost_is_tampering_until_that_was_accepted() {
-    let dir = Dir::new();
-    put_back(&dir, "/gen/4");
-    let origin = std::fs::read_to_string(dir.file("journal/origin")).unwrap();
-    let seen = Position {
-        origin: format!("{origin}/gen/4"),
-        seq: 1000,
-        leaf_hash: [7; 32],
-    };
-    std::fs::create_dir_all(dir.file("positions")).unwrap();
-    // Of a sink that waits for somebody to accept it.
-    std::fs::write(dir.file("positions/webhook.one"), seen.encode()).unwrap();
-    dir.finds(
-        "tampered: positions/webhook.one: ",
-        "1000 records of generation 4, which the journal hasn't: it was removed, or put back",
-    );
-    let running = start(dir.path(), |_| {});
-    let mut records = Records::new();
-    push(
-        &mut records,
-        Kind::Agent,
-        "journal.rollback_accepted",
-        "agent",
-        &json!({"reason": "a snapshot"}),
-    );
-    let (done, answer) = channel();
-    let done = Box::new(move |fate| {
-        let _ = done.send(fate);
-    });
-    running.handle.submit(records, Linger::NONE, done);
-    answer.recv_timeout(WAIT).unwrap().unwrap();
-    assert!(running.handle.close(WAIT));
-    drop(running);
-    let report = dir.holds();
-    let note = "positions/webhook.one: the sink has seen 1000 records of generation 4";
-    assert!(
-        report
-            .notes
-            .iter()
-            .any(|text| text.starts_with(note) && text.contains("a snapshot")),
-        "{report}"
-    );
 }
 
 #[test]

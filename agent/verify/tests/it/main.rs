@@ -5,6 +5,7 @@
 mod cases;
 mod checkpoints;
 mod flips;
+mod generations;
 mod journal;
 mod letters;
 mod model;

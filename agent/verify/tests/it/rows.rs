@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use auditmon_journal::DirLock;
 use auditmon_journal::format::{Kind, Position};
 use serde_json::json;
 
@@ -162,6 +163,21 @@ fn a_gap_that_is_not_signed_excuses_no_row() {
         !report.to_string().contains("were removed: the event that says why"),
         "{report}"
     );
+}
+
+#[test]
+fn a_gap_that_a_running_agent_has_not_signed_yet_is_not_seen() {
+    let mut model = Model::usual();
+    let data = json!({"sink": "store", "ranges": [[EVENT, EVENT]], "reason": "expired"});
+    model.event(Kind::Agent, "sink.gap", "auditmon", data);
+    model.ended = false;
+    model.store();
+    model.rows.remove(&EVENT);
+    let dir = Dir::of(&model);
+    let _running = DirLock::acquire(dir.path()).unwrap();
+    let report = dir.holds();
+    let says = format!("whether rows of seq {EVENT} to {EVENT} were removed: the event that says why");
+    assert!(report.to_string().contains(&says), "{report}");
 }
 
 #[test]

@@ -1,0 +1,200 @@
+//! Generations of the journal that took the place of others, made by the journal's own writer.
+
+use std::time::Duration;
+
+use auditmon_journal::format::{Body, Kind, Position, RecordIter, mark, parse_frame};
+use serde_json::json;
+
+use crate::journal::{WAIT, start, wait_for};
+use crate::model::{Dir, Model, Rec, seg};
+
+/// Writes a little; a sink remembers more, of this generation of it, and it is begun and ended again.
+fn put_back(dir: &Dir, generation: &str) {
+    let running = start(dir.path(), |_| {});
+    running.write(0, 20);
+    assert!(running.handle.close(WAIT));
+    drop(running);
+    let origin = std::fs::read_to_string(dir.file("journal/origin")).unwrap();
+    let seen = Position {
+        origin: format!("{origin}{generation}"),
+        seq: 1000,
+        leaf_hash: [7; 32],
+    };
+    let running = start(dir.path(), |options| {
+        options.remembered = vec![("store".to_owned(), seen)]
+    });
+    running.write(20, 20);
+    assert!(running.handle.close(WAIT));
+}
+
+#[test]
+fn numbers_of_generations_may_have_gaps_and_none_may_be_missing() {
+    for (generation, newest) in [("", 2), ("/gen/4", 5)] {
+        let dir = Dir::new();
+        put_back(&dir, generation);
+        let newest = format!("journal/{newest}");
+        let report = dir.holds();
+        assert_eq!(
+            report
+                .not_seen
+                .iter()
+                .filter(|text| text.contains("took the place"))
+                .count(),
+            0
+        );
+        std::fs::rename(dir.file("journal/1"), dir.file("kept")).unwrap();
+        dir.finds("tampered: journal/1: ", "missing: every journal begins with it");
+        std::fs::rename(dir.file("kept"), dir.file("journal/1")).unwrap();
+        // The file that repeats it for the agent has no other say.
+        std::fs::write(dir.file(&newest).join("former"), "3 20 contradicted\n").unwrap();
+        dir.finds(&format!("tampered: {newest}/former: "), "does not say what the events");
+        std::fs::remove_file(dir.file(&newest).join("former")).unwrap();
+        let faults = dir.finds(&format!("tampered: {newest}/former: "), "is missing");
+        assert_eq!(faults.len(), 1, "{faults:?}");
+    }
+}
+
+#[test]
+fn a_former_generation_without_checkpoints_is_what_the_next_one_signed() {
+    let dir = Dir::new();
+    put_back(&dir, "");
+    for name in ["checkpoint", "checkpoints"] {
+        let _ = std::fs::remove_file(dir.file("journal/1").join(name));
+    }
+    // Its end looks like that of a kill.
+    let path = dir.file("journal/1/seg/00000000000000000000.seg");
+    let good = std::fs::read(&path).unwrap();
+    let write = |bytes: &[u8]| std::fs::write(&path, [bytes, &[0; 8192]].concat()).unwrap();
+    write(&good);
+    let report = dir.holds();
+    assert!(
+        report
+            .to_string()
+            .contains("there is no checkpoint, so nothing is signed"),
+        "{report}"
+    );
+    // Without its last records.
+    let (mut at, mut last) = (64, None);
+    while let Ok((head, _)) = parse_frame(&good[at..]) {
+        if head.count > 0 {
+            last = Some((at, head.first_seq));
+        }
+        at += head.len();
+    }
+    let (at, seq) = last.unwrap();
+    let mut cut = good[..at].to_vec();
+    cut.extend(mark(seq));
+    write(&cut);
+    dir.finds(
+        "tampered: journal/1/seg: ",
+        "not the records that the next generation says",
+    );
+}
+
+#[test]
+fn a_generation_in_the_middle_is_missing() {
+    let dir = Dir::new();
+    put_back(&dir, "");
+    put_back(&dir, "/gen/2");
+    assert!(dir.file("journal/3").exists());
+    dir.holds();
+    std::fs::remove_dir_all(dir.file("journal/2")).unwrap();
+    dir.finds("tampered: journal/2: ", "missing: generation 3 took its place");
+}
+
+#[test]
+fn a_position_in_a_generation_that_was_lost_is_tampering_until_that_was_accepted() {
+    let dir = Dir::new();
+    put_back(&dir, "/gen/4");
+    let origin = std::fs::read_to_string(dir.file("journal/origin")).unwrap();
+    let seen = Position {
+        origin: format!("{origin}/gen/4"),
+        seq: 1000,
+        leaf_hash: [7; 32],
+    };
+    std::fs::create_dir_all(dir.file("positions")).unwrap();
+    // Of a sink that waits for somebody to accept it.
+    std::fs::write(dir.file("positions/webhook.one"), seen.encode()).unwrap();
+    dir.finds(
+        "tampered: positions/webhook.one: ",
+        "1000 records of generation 4, which the journal hasn't: it was removed, or put back",
+    );
+    let running = start(dir.path(), |_| {});
+    running.say("journal.rollback_accepted", &json!({"reason": "a snapshot"}));
+    assert!(running.handle.close(WAIT));
+    drop(running);
+    let report = dir.holds();
+    let note = "positions/webhook.one: the sink has seen 1000 records of generation 4";
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|text| text.starts_with(note) && text.contains("a snapshot")),
+        "{report}"
+    );
+}
+
+/// The records of the first generation's segment.
+fn records(dir: &Dir) -> Vec<Rec> {
+    let bytes = std::fs::read(dir.file(&seg(0))).unwrap();
+    let (mut at, mut found) = (64, Vec::new());
+    while let Ok((head, records)) = parse_frame(&bytes[at..]) {
+        found.extend(RecordIter::new(records).map(|record| {
+            let record = record.unwrap();
+            let Body::Whole { salt, payload } = record.body else {
+                panic!()
+            };
+            Rec {
+                prefix: record.prefix,
+                salt,
+                payload: payload.to_vec(),
+                erased: false,
+            }
+        }));
+        at += head.len();
+    }
+    found
+}
+
+#[test]
+fn a_gap_of_a_former_generation_that_a_running_agent_has_not_signed_yet_is_not_seen() {
+    const LACKS: u64 = 5;
+    let dir = Dir::new();
+    put_back(&dir, "");
+    let records = records(&dir);
+    let mut store = Model::new();
+    store.stored = Some(Position {
+        origin: std::fs::read_to_string(dir.file("journal/origin")).unwrap(),
+        seq: records.len() as u64,
+        leaf_hash: *records.last().unwrap().hash().as_bytes(),
+    });
+    let rows = (0..).zip(records).filter(|(_, rec)| rec.prefix.kind != Kind::State);
+    store.rows = rows.filter(|(seq, _)| *seq != LACKS).collect();
+    store.write_database(&dir.file("events.db"));
+    let db = rusqlite::Connection::open(dir.file("events.db")).unwrap();
+    db.execute("UPDATE events SET origin = (SELECT origin FROM position)", [])
+        .unwrap();
+    db.close().unwrap();
+    let removed = format!("tampered: events.db: seq {LACKS}, event ");
+    dir.finds(&removed, "it was removed");
+
+    // Signs once, and then not while this runs.
+    let running = start(dir.path(), |options| {
+        options.checkpoint_interval = Duration::from_secs(3600);
+    });
+    running.write(40, 1);
+    let signed = || running.handle.checkpoint().map_or(0, |newest| newest.size);
+    wait_for("signed", || signed() == running.handle.durable());
+    dir.finds(&removed, "it was removed");
+    let origin = std::fs::read_to_string(dir.file("journal/origin")).unwrap();
+    let data = json!({"sink": "store", "former_origin": origin, "ranges": [[LACKS, LACKS]], "reason": "damaged"});
+    running.say("sink.gap", &data);
+    let says = format!("whether rows of seq {LACKS} to {LACKS} were removed: the event that says why");
+    let report = dir.holds();
+    assert!(signed() < running.handle.durable());
+    assert!(report.not_seen.iter().any(|text| text.contains(&says)), "{report}");
+    assert!(running.handle.close(WAIT));
+    drop(running);
+    let report = dir.holds();
+    assert!(!report.to_string().contains(&says), "{report}");
+}
