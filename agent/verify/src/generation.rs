@@ -225,8 +225,8 @@ impl<'a> Check<'a> {
             // A new segment was begun meanwhile; or retention removed one, which is declared in what is being written,
             // or is written and not signed yet; or an event was erased.
             let behind = self.seq < self.covered;
-            // One that was just started has signed nothing yet.
-            let fresh = self.setting.newest && !self.heads.any && self.report.holds();
+            // One that was just started has signed nothing yet, or less than the segments that it has filled since.
+            let fresh = self.setting.newest && self.good.is_none() && self.report.holds();
             let again = behind || fresh || self.absences.open(self.signed_below(self.seq));
             let since = since.get_or_insert_with(Instant::now);
             if !self.setting.running || !again || since.elapsed() > PATIENCE {
