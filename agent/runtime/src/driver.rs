@@ -37,6 +37,7 @@ use crate::telemetry::Telemetry;
 mod backoff;
 mod batching;
 mod life;
+mod missing;
 mod notes;
 mod place;
 mod receipt;

@@ -346,10 +346,10 @@ impl Life {
 
     /// The sink never gets these records; `former` is the origin if they are of a former generation.
     fn count_gap(&self, gap: &Gap, former: Option<&str>) {
-        self.driver.state.notes.gap(gap, former);
+        let new = self.driver.state.notes.gap(gap, former);
         let gaps = &self.driver.telemetry.sink_gaps;
         gaps.with_label_values(&[self.driver.name, gap_word(gap.reason)])
-            .inc_by(gap.last.saturating_sub(gap.first) + 1);
+            .inc_by(new);
     }
 
     /// Remembers how far the sink is; `events` says whether it was given any. That this fails keeps nothing from being

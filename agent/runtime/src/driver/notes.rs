@@ -2,7 +2,9 @@
 //!
 //! Transitions and summaries, at most one of a name and minute, so that a sink's failure can neither feed itself nor
 //! fill the journal. What happens meanwhile is counted and told with the next. Only what a sink lacks that keeps its
-//! position itself is told at once: before that moves past it, or a kill in between would leave nothing that says why.
+//! position itself is told at once: before that moves past it, or a kill in between would leave nothing that says why,
+//! and the rows would count as removed. To wait for the next minute instead would hold up the sink, and with `block` the
+//! journal, for a minute at each damaged place. It can't feed itself: each record that is missing is told once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,6 +16,8 @@ use auditmon_journal::{Gap, GapReason, Linger};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::Instant;
+
+use super::missing::Missing;
 
 /// Shortest time between two events of one name.
 const EVERY: Duration = Duration::from_secs(60);
@@ -69,6 +73,8 @@ struct Inner {
     refused_reason: String,
     dropped: u64,
     replayed: (u64, u64),
+    /// What it lacks of a former generation, or of the newest one, as far as it was counted.
+    missing: BTreeMap<Option<String>, Missing>,
     /// Former generations without files of which it was told what it lacks.
     gone: BTreeSet<String>,
     /// When each name was told last.
@@ -141,8 +147,26 @@ impl Notes {
         self.inner.lock().trouble.is_some()
     }
 
-    /// Records that it will never get; `former` is the origin if they are of a former generation.
-    pub(crate) fn gap(&self, gap: &Gap, former: Option<&str>) {
+    /// Records that it will never get; `former` is the origin if they are of a former generation. Says how many of them
+    /// are new: until its position is behind them it finds them again after each fault and in each life, and counted
+    /// and told are they once.
+    pub(crate) fn gap(&self, gap: &Gap, former: Option<&str>) -> u64 {
+        let former = former.map(str::to_owned);
+        let new = {
+            let mut inner = self.inner.lock();
+            let missing = inner.missing.entry(former.clone()).or_default();
+            missing.add(gap.first, gap.last)
+        };
+        let part = |(first, last)| Gap {
+            first,
+            last,
+            reason: gap.reason,
+        };
+        let parts = new.into_iter().map(part);
+        parts.map(|gap| self.new_gap(&gap, former.as_deref())).sum()
+    }
+
+    fn new_gap(&self, gap: &Gap, former: Option<&str>) -> u64 {
         let reason = gap_word(gap.reason);
         tracing::warn!(
             sink = self.sink,
@@ -154,7 +178,8 @@ impl Notes {
         );
         let mut inner = self.inner.lock();
         let gaps = inner.gaps.entry((reason, former.map(str::to_owned))).or_default();
-        gaps.records += gap.last.saturating_sub(gap.first) + 1;
+        let records = gap.last.saturating_sub(gap.first) + 1;
+        gaps.records += records;
         let full = gaps.ranges.len() >= MAX_RANGES;
         match gaps.ranges.last_mut() {
             Some(last) if full || last.1 + 1 == gap.first => {
@@ -163,6 +188,7 @@ impl Notes {
             }
             _ => gaps.ranges.push((gap.first, gap.last)),
         }
+        records
     }
 
     /// Whether it is the first time that somebody asks this for a former generation whose files are gone: each life of

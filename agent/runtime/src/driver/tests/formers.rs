@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use auditmon_core::delivery::{Begin, Delivery};
+use auditmon_core::subscription::Events;
 use auditmon_journal::{Gap, GapReason};
 use serde_json::json;
 
@@ -358,4 +359,46 @@ async fn a_position_of_its_own_goes_past_no_gap_before_the_journal_tells_it() {
     ];
     let given: Vec<_> = given.into_iter().map(|(_, first, ranges)| (first, ranges)).collect();
     assert_eq!(given, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_counted_and_told_once_however_often_it_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeps = stopped(dir.path(), 9, 3).await;
+    spoil(dir.path(), &[5]);
+    let agent = Agent::with(options(dir.path()));
+    let own = agent.journal.durable();
+    let mut running = Running::none();
+    for (name, keeps) in [("cursor", Keeps::Cursor), ("own", keeps)] {
+        // Its position stays before the gap until the third attempt of its second life.
+        let behind = |events: &Events| events.iter().next().is_some_and(|event| event.seq == 6);
+        let sink = Fake::new(keeps.clone(), move |events| match behind(events) {
+            true => super::harness::Act::Broken("of wood"),
+            false => super::harness::Act::Take,
+        });
+        running.start(agent.driver(name, delivery()), sink);
+        assert!(matches!(running.end(name).await, DriverEnd::Failed(_)), "{name}");
+        let mut failures = 2;
+        let sink = Fake::new(keeps, move |events| {
+            if behind(events) && failures > 0 {
+                failures -= 1;
+                return super::harness::Act::Fail("down");
+            }
+            super::harness::Act::Take
+        });
+        let log = sink.log.clone();
+        running.start(agent.driver(name, delivery()), sink);
+        log.await_delivered(3 + own as usize).await;
+        assert_eq!(all(&log)[..3], [(1, 6), (1, 7), (1, 8)], "{name}");
+        assert!(!log.gaps().is_empty(), "{name}: it was found again");
+        let counted = agent.telemetry.sink_gaps.with_label_values(&[name, "damaged"]).get();
+        assert_eq!(counted, 1, "{name}");
+    }
+    end(&agent, running, &["cursor", "own"]).await;
+    // Where one is told at once the second would have been, too.
+    let told = agent.told();
+    let told = told
+        .iter()
+        .filter(|(event, data)| event == "sink.gap" && data["sink"] == "own");
+    assert_eq!(told.count(), 1);
 }
