@@ -74,10 +74,11 @@ class Generation:
             try:
                 found, rest = note.notes(data)
             except Bad as error:
-                self.report.tampered(place, str(error))
+                self.report.tampered(place, str(error), lasting=True)
                 continue
             if rest and (name == "checkpoint" or data.endswith(b"\n")) or name == "checkpoint" and len(found) != 1:
-                self.report.tampered(place, f"not notes alone: {len(rest)} characters that are none")
+                self.report.tampered(place, f"not notes alone: {len(rest)} characters that are none",
+                                     lasting=True)
             elif rest:
                 self.report.note(f"{place} ends within a note")
             for number, each in enumerate(found, 1):
@@ -102,7 +103,7 @@ class Generation:
                 raise Bad(f"is of origin {checkpoint.origin}")
             self.wanted.setdefault(checkpoint.size, []).append((place, checkpoint.root))
         except Bad as error:
-            self.report.tampered(place, str(error))
+            self.report.tampered(place, str(error), lasting=True)
 
     def check_roots(self):
         """Compares the checkpoints of the present size with the tree; the tree that holds is kept."""
@@ -187,7 +188,8 @@ class Generation:
             data = kinds["leaf"].read_bytes()
             leaves = [data[i:i + segment.LEAF] for i in range(0, len(data) - segment.LEAF + 1, segment.LEAF)]
             if len(data) % segment.LEAF or end is not None and len(leaves) > end - first:
-                self.report.tampered(f"{place}.leaf", f"{len(data)} bytes are not the leaves of its records", first)
+                self.report.tampered(f"{place}.leaf", f"{len(data)} bytes are not the leaves of its records", first,
+                                     lasting=True)
         elif end is not None:
             self.report.note(f"{place}.seg is not sealed: it has no leaf file")
         leaf_of = dict(enumerate(leaves, first)).get
@@ -200,7 +202,8 @@ class Generation:
                 for seq, record in enumerate(frame.records, frame.first):
                     self.record(seq, record, leaf_of(seq), f"{place}.seg")
             if leaves and first + len(leaves) < self.size:
-                self.report.tampered(f"{place}.leaf", "leaves are missing", first + len(leaves), self.size - 1)
+                self.report.tampered(f"{place}.leaf", "leaves are missing", first + len(leaves), self.size - 1,
+                                     lasting=True)
         self.missing(self.size, first + len(leaves) if end is None else end, f"{place}.seg", leaf_of)
 
     def frames(self, buf, first, end, place, sealed):
@@ -208,7 +211,7 @@ class Generation:
         try:
             segment.check_header(buf, self.origin, first)
         except Bad as error:
-            self.report.tampered(place, str(error), first)
+            self.report.tampered(place, str(error), first, lasting=True)
         used, offset, synced, marked = len(buf.rstrip(b"\0")), segment.HEADER.size, 0, False
         while end is None or self.size < end:
             frame = segment.read_frame(buf, offset, self.size, self.size + 1)
@@ -226,7 +229,7 @@ class Generation:
                 if end is not None and frame.first + frame.count > end:
                     raise Bad("frame that crosses the next segment's first seq")
             except Bad as error:
-                self.report.tampered(f"{place}+{frame.offset}", str(error), frame.first)
+                self.report.tampered(f"{place}+{frame.offset}", str(error), frame.first, lasting=True)
             yield frame
             offset, synced, marked = frame.end, max(synced, frame.synced), not frame.count
         while offset < used:        # behind the end: given up, never read
@@ -234,7 +237,7 @@ class Generation:
             if not frame:
                 text = f"{used - offset} bytes behind the end"
                 if sealed:
-                    self.report.tampered(f"{place}+{offset}", text, end)
+                    self.report.tampered(f"{place}+{offset}", text, end, lasting=True)
                 else:
                     self.report.note(f"{place}+{offset}: {text}, given up")
                 return
@@ -255,7 +258,9 @@ class Generation:
             return None
         until = good[0].offset if good else used
         upto = good[0].first if good else max(self.covered, size + 1) if end is None else end
-        self.report.tampered(place, f"damage: {until - offset} bytes that are no frame", size, max(size, upto - 1))
+        # What was put back may end within a frame; it has none behind that.
+        self.report.tampered(place, f"damage: {until - offset} bytes that are no frame", size, max(size, upto - 1),
+                             lasting=bool(good) or end is not None)
         return good[0] if good else None
 
     # Leaves
@@ -267,7 +272,7 @@ class Generation:
         except Bad as error:
             self.report.tampered(place, str(error), seq, event=id_)
         if listed and listed != leaf:
-            self.report.tampered(place, "record and leaf file differ", seq, event=id_)
+            self.report.tampered(place, "record and leaf file differ", seq, event=id_, lasting=True)
         if record.erased:
             self.absent.append((seq, seq, place, id_))
         elif event and event["kind"] == "agent":
@@ -441,7 +446,8 @@ class Generation:
         self.tiles[name] = True
         first, end = index << height, index + 1 << height
         if found != hash_ and not self.report.known(self.place + "/", first, end):
-            self.report.tampered(f"{self.place}/tile/{name}", "another hash than the leaves give", first, end - 1)
+            self.report.tampered(f"{self.place}/tile/{name}", "another hash than the leaves give", first, end - 1,
+                                 lasting=True)
 
     def check_below(self, height, index, hash_):
         """What tiles are left within a subtree of which only the hash is left."""
@@ -475,7 +481,7 @@ class Generation:
     def bad_tile(self, level, node, first, last):
         if not self.report.known(self.place + "/", first, last + 1):
             place = f"{self.place}/tile/{tile_name(level, node >> 8)}"
-            self.report.tampered(place, "other hashes than the collapsed segment's", first, last)
+            self.report.tampered(place, "other hashes than the collapsed segment's", first, last, lasting=True)
 
     def check_tile_files(self):
         for name in self.tiles:
@@ -484,7 +490,7 @@ class Generation:
             index = int(number.replace("/", "").replace("x", ""))
             end = (index * 256 + int(width or 256)) << 8 * int(level)
             if len(data) != 32 * int(width or 256) or end > self.size:
-                self.report.tampered(f"{self.place}/tile/{name}", "not of the size that the tree gives")
+                self.report.tampered(f"{self.place}/tile/{name}", "not of the size that the tree gives", lasting=True)
         if not all(self.tiles.values()):
             self.report.note(f"{self.place}: {list(self.tiles.values()).count(False)} tiles were not compared")
 
@@ -520,6 +526,10 @@ class Generation:
                     self.report.note(f"{place}: seq {seq} is collapsed, not compared")
         while self.row:
             self.report.tampered(f"events.db, {self.origin}", f"the journal ends at {self.size}", self.row["seq"])
+            try:
+                store.check_alone(self.row, None)
+            except Bad as error:
+                self.bad_row(self.row["seq"], error)
             self.row = next(self.rows, None)
         self.check_rowless()
         self.settle_rows()

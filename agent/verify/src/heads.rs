@@ -221,7 +221,7 @@ impl Heads {
                 self.single.push(Head { tree, place });
                 self.single.sort_by_key(|head| std::cmp::Reverse(head.tree.size));
             }
-            Err(what) => report.fault(Fault::of(place, what)),
+            Err(what) => report.fault(Fault::of(place, what).lasting()),
         }
         Ok(())
     }
@@ -259,9 +259,10 @@ impl Heads {
                 // It was being appended, or a crash left it; the next start cuts it.
                 break;
             }
-            let mut fault = |what: String| report.fault(Fault::of(&self.place, format!("checkpoint {number}: {what}")));
+            let listed = |what: String| Fault::of(&self.place, format!("checkpoint {number}: {what}"));
+            let mut fault = |what: String| report.fault(listed(what));
             match open_older(&text, &self.origin, self.key.as_ref(), &self.former) {
-                Err(what) => fault(what),
+                Err(what) => report.fault(listed(what).lasting()),
                 Ok((_, false)) if self.own => {
                     fault("signed with a former key only, behind one of the journal's key".to_owned())
                 }

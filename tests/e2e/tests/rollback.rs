@@ -173,6 +173,11 @@ fn the_whole_directory_put_back_to_an_older_copy_is_noticed_by_the_store_elsewhe
     let said = agent.run(&["verify"]).expect(1).stdout;
     assert!(said.contains("the store has no row of it"), "{said}");
     assert!(said.contains("a snapshot was restored"), "{said}");
+    // Also of what was lost no row may contradict itself.
+    let sql = "UPDATE events SET username = 'mallory' WHERE place = (SELECT max(place) FROM events WHERE origin NOT LIKE '%/gen/%')";
+    assert!(Command::new("sqlite3").arg(&file).arg(sql).status().unwrap().success());
+    let said = agent.run(&["verify"]).expect(1).stdout;
+    assert!(said.contains("the column username isn't what the event says"), "{said}");
 }
 
 #[test]
@@ -265,6 +270,22 @@ fn an_acceptance_counts_where_leaves_were_collapsed() {
     std::fs::write(&sub, &bad).unwrap();
     both_say(&agent, 1, "tampered: ", "tampered: ");
     std::fs::write(&sub, &good).unwrap();
+    both_say(&agent, 0, "ticket 4712", "ticket 4712");
+
+    // What became damaged is none of what was put back, though its leaf tells the root.
+    let sealed = |ending| journal.join("1/seg").join(&files(&agent, 1, ending)[0]);
+    for (file, at, ours, theirs) in [
+        (sealed(".seg"), 2000, "can't be read", "damage"),
+        (sealed(".seg"), 3, "its head can't be read", ".seg"),
+        (journal.join("1/checkpoints"), 30, "checkpoint 1: ", "checkpoints:1"),
+    ] {
+        let good = std::fs::read(&file).unwrap();
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        std::fs::write(&file, &bad).unwrap();
+        both_say(&agent, 1, ours, theirs);
+        std::fs::write(&file, &good).unwrap();
+    }
     both_say(&agent, 0, "ticket 4712", "ticket 4712");
 
     // Retention takes what says so from the journal; the store's rows are left.

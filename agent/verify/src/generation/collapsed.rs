@@ -251,7 +251,7 @@ impl Check<'_> {
             TileFile::Missing => Ok(None),
             TileFile::Length(length) => {
                 let what = format!("{length} bytes: a full tile has {}", tile.bytes());
-                self.report.fault(Fault::of(self.place(tile), what));
+                self.report.fault(Fault::of(self.place(tile), what).lasting());
                 Ok(None)
             }
         }
@@ -261,7 +261,7 @@ impl Check<'_> {
         let leaves = node.leaves();
         let what = "not the hashes that the collapsed segment has";
         self.report
-            .fault(Fault::at(self.place(tile), leaves.start, leaves.end - 1, None, what));
+            .fault(Fault::at(self.place(tile), leaves.start, leaves.end - 1, None, what).lasting());
     }
 }
 

@@ -55,7 +55,7 @@ impl Leaves {
         let expected = end.saturating_sub(self.first) * LEAF as u64;
         if self.file.is_some() && self.length != expected {
             let what = format!("{} bytes, its records have {expected} bytes of leaves", self.length);
-            let fault = Fault::of(check.place(&self.name), what);
+            let fault = Fault::of(check.place(&self.name), what).lasting();
             check.report.fault(fault);
         }
     }

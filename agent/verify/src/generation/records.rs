@@ -31,7 +31,7 @@ impl Check<'_> {
                 .head(first, &self.setting.generation.origin)
                 .map_err(|error| fail(self, error))?
         {
-            self.report.fault(Fault::of(self.place(&name), what));
+            self.report.fault(Fault::of(self.place(&name), what).lasting());
         }
         let mut leaves = Leaves::open(self.setting.generation, first, parts.leaf)?;
         // What a running agent has not signed yet is none of this check's concern.
@@ -73,7 +73,7 @@ impl Check<'_> {
             leaves.end(own_end, self);
             if parts.leaf && self.seq == end && segment.offset() < segment.size() {
                 let what = format!("offset {}: bytes behind its last record", segment.offset());
-                self.report.fault(Fault::of(self.place(&name), what));
+                self.report.fault(Fault::of(self.place(&name), what).lasting());
             }
         } else if parts.leaf && !self.setting.running {
             leaves.end(self.seq, self);
@@ -88,7 +88,7 @@ impl Check<'_> {
                 "a mark for seq {} says that it covers only {}",
                 head.first_seq, head.synced
             );
-            self.report.fault(Fault::of(self.place(name), what));
+            self.report.fault(Fault::of(self.place(name), what).lasting());
         }
     }
 
@@ -211,7 +211,7 @@ impl Check<'_> {
         let first = self.seq;
         if until == first {
             let what = format!("offset {offset}: bytes that are no frame");
-            self.report.fault(Fault::of(self.place(name), what));
+            self.report.fault(Fault::of(self.place(name), what).lasting());
             return Ok(());
         }
         let leaf = leaves.peek(self)?;
@@ -220,7 +220,7 @@ impl Check<'_> {
             .map(|prefix| prefix.event_id);
         let what = format!("offset {offset}: can't be read");
         self.report
-            .fault(Fault::at(self.place(name), first, until - 1, id, what));
+            .fault(Fault::at(self.place(name), first, until - 1, id, what).lasting());
         while self.seq < until {
             let leaf = leaves.next(self)?;
             if leaf.is_none() && until - self.seq > MAX_MISSING {

@@ -49,7 +49,7 @@ impl Check<'_> {
         said.hashes[2] = self.tiles.hash(seq, &mut length).map_err(self.could_not("tile"))?;
         if let Some((tile, length)) = length {
             let what = format!("{length} bytes: a full tile has {}", tile.bytes());
-            self.report.fault(Fault::of(self.place(tile), what));
+            self.report.fault(Fault::of(self.place(tile), what).lasting());
         }
         let content = match record {
             Some(record) if record.payload().is_none() => Content::Erased,
@@ -168,7 +168,7 @@ impl Check<'_> {
         for (tile, what) in wrong {
             let leaves = tile.leaves();
             self.report
-                .fault(Fault::at(self.place(tile), leaves.start, leaves.end - 1, None, what));
+                .fault(Fault::at(self.place(tile), leaves.start, leaves.end - 1, None, what).lasting());
         }
         Ok(())
     }
@@ -239,7 +239,10 @@ impl Check<'_> {
                     continue;
                 }
             };
-            self.report.fault(Fault::at(place, run.first, run.last, wrong.id, what));
+            let mut fault = Fault::at(place, run.first, run.last, wrong.id, what);
+            // Of another history are records; leaf files and tiles go with them.
+            fault.lasting = wrong.witness != Witness::Record;
+            self.report.fault(fault);
         }
     }
 }

@@ -6,7 +6,7 @@ use auditmon_journal::format::{Body, Kind, Position, RecordIter, mark, parse_fra
 use serde_json::json;
 
 use crate::journal::{WAIT, start, wait_for};
-use crate::model::{Dir, Model, Rec, seg};
+use crate::model::{Dir, Model, Rec, leaf_file, seg};
 
 /// Writes a little; a sink remembers more, of this generation of it, and it is begun and ended again.
 fn put_back(dir: &Dir, generation: &str) {
@@ -197,4 +197,50 @@ fn a_gap_of_a_former_generation_that_a_running_agent_has_not_signed_yet_is_not_s
     drop(running);
     let report = dir.holds();
     assert!(!report.to_string().contains(&says), "{report}");
+}
+
+#[test]
+fn an_acceptance_excuses_no_damage() {
+    let dir = Dir::new();
+    let running = start(dir.path(), |_| {});
+    running.write(0, 300);
+    assert!(running.handle.close(WAIT));
+    drop(running);
+    let origin = std::fs::read_to_string(dir.file("journal/origin")).unwrap();
+    let seen = Position {
+        origin,
+        seq: 1000,
+        leaf_hash: [7; 32],
+    };
+    std::fs::create_dir_all(dir.file("positions")).unwrap();
+    std::fs::write(dir.file("positions/webhook.one"), seen.encode()).unwrap();
+    let remembered = vec![("webhook.one".to_owned(), seen)];
+    let running = start(dir.path(), |options| options.remembered = remembered);
+    dir.finds("tampered: positions/webhook.one: ", "records more than the journal has");
+    running.say("journal.rollback_accepted", &json!({"reason": "a snapshot"}));
+    assert!(running.handle.close(WAIT));
+    drop(running);
+    let accepted = |report: &auditmon_verify::Report| report.notes.iter().any(|note| note.contains("a snapshot"));
+    assert!(accepted(&dir.holds()));
+    for (file, at, says) in [
+        (seg(0), 2000, "can't be read"),
+        (seg(0), 3, "its head can't be read"),
+        (leaf_file(0), 100, "not the leaf of the record"),
+        (
+            "journal/1/tile/0/000".to_owned(),
+            100,
+            "not the hash of the record's leaf",
+        ),
+        ("journal/1/checkpoint".to_owned(), 40, ""),
+        ("journal/1/checkpoints".to_owned(), 40, "checkpoint 1: "),
+    ] {
+        let good = std::fs::read(dir.file(&file)).unwrap();
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        std::fs::write(dir.file(&file), bad).unwrap();
+        dir.finds(&format!("tampered: {file}: "), says);
+        assert!(accepted(&dir.report()), "{file}");
+        std::fs::write(dir.file(&file), good).unwrap();
+    }
+    dir.holds();
 }
