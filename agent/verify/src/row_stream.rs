@@ -224,6 +224,9 @@ impl RowStream {
     ) -> Result<(), CouldNot> {
         let mut beyond: Option<(u64, u64, Option<[u8; 16]>)> = None;
         while let Some(row) = self.advance() {
+            if let Some(what) = &row.wrong {
+                report.fault(Fault::at(&self.place, row.seq, row.seq, row.id, what.as_str()).lasting());
+            }
             if row.seq >= end {
                 let (first, id) = beyond.map_or((row.seq, row.id), |(first, _, id)| (first, id));
                 beyond = Some((first, row.seq, id));

@@ -4,6 +4,7 @@
 
 mod attacker;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -24,15 +25,17 @@ const NO_EVIDENCE: [&str; 6] = [
     "events.db-shm",
 ];
 
-/// All that the store tells: events, by each index too, positions and counts. As verify sees it: the log of a killed
-/// agent is read and stays as it is.
+/// All that the store tells: events, by each index too, positions and counts; but not the rows behind the end of the
+/// former generation, which nothing tells from those of the history that was lost, by docs/verify.md. As verify sees
+/// it: the log of a killed agent is read and stays as it is.
 fn told(database: &Path) -> Option<Vec<Vec<Value>>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     let uri = format!("file:{}?mode=ro&readonly_shm=1", database.display());
     let db = rusqlite::Connection::open_with_flags(uri, flags).ok()?;
     let mut all = Vec::new();
     for sql in [
-        "SELECT * FROM events ORDER BY place",
+        "SELECT * FROM events WHERE origin LIKE '%/gen/2' OR seq < (SELECT event_data ->> 'entries' FROM events
+         WHERE event_name = 'journal.new_generation') ORDER BY place",
         "SELECT kind, received_time_ns, place FROM events INDEXED BY events_kind ORDER BY kind, received_time_ns, place",
         "SELECT event_time_ns, place FROM events INDEXED BY events_time ORDER BY event_time_ns, place",
         "SELECT username, place FROM events INDEXED BY events_username ORDER BY username, place",
@@ -135,6 +138,8 @@ fn a_random_byte_of_any_file_that_a_killed_agent_left() {
         state ^= state << 17;
         (state % below as u64) as usize
     };
+    // Noticed, and not called tampering: an older end of the store's log, for example.
+    let mut otherwise = BTreeMap::new();
     for _ in 0..times {
         let file = &files[random(files.len())];
         let was = std::fs::read(file).unwrap();
@@ -149,6 +154,10 @@ fn a_random_byte_of_any_file_that_a_killed_agent_left() {
         let what = format!("{} byte {at} ^ {mask} (seed {seed})", file.display());
         assert!(noticed || harmless, "{what}: {}", said.stdout);
         std::fs::write(file, &was).unwrap();
+        if said.code != 1 && !harmless {
+            *otherwise.entry((file.file_name(), said.code)).or_insert(0) += 1;
+        }
     }
+    println!("of {times}, noticed otherwise than as tampering: {otherwise:?}");
     assert_eq!(agent.run(&["verify"]).expect(0).stdout, good);
 }
