@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use auditmon_e2e::Agent;
+use auditmon_e2e::{Agent, PATIENCE, eventually};
 use serde_json::{Value, json};
 
 const CONFIG: &str = "
@@ -160,6 +160,10 @@ journal: {segment_size: 1MiB, max_size: 8MiB, reserve: 64KiB, keep: {age: 1s, si
         served |= answer.status == 200;
     };
     assert_eq!((answer.status, answer.header("cache-control")), (410, Some("no-store")));
-    // That one has its hash.
-    assert_eq!(agent.get("/tlog/tile/1/000").expect(200).body.len(), 8192);
+    // That one has its hash, and is served once a checkpoint covers all of it.
+    let above = eventually("it is signed", PATIENCE, || {
+        let answer = agent.get("/tlog/tile/1/000");
+        (answer.status != 404).then_some(answer)
+    });
+    assert_eq!(above.expect(200).body.len(), 8192);
 }
