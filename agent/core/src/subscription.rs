@@ -96,7 +96,8 @@ impl<'a> Event<'a> {
     /// those of an intact journal always are.
     #[must_use]
     pub fn members(&self) -> Option<Members<'a>> {
-        self.decoded.members(self.index)
+        let places = self.decoded.places(self.index)?;
+        Some(Members::new(self.canonical, places))
     }
 }
 

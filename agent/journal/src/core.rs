@@ -302,6 +302,16 @@ impl Core {
             let hash = last.records.leaf_hashes().last().copied();
             *self.shared.last_leaf.lock() = (self.next_seq, hash);
         }
+        {
+            let mut recent = self.shared.recent.lock();
+            for staged in self.staged.iter_mut().filter(|staged| !staged.records.is_empty()) {
+                if !recent.is_following() {
+                    break;
+                }
+                let next_seq = staged.first_seq + u64::from(staged.records.records());
+                recent.push(staged.first_seq, next_seq, staged.records.take_bytes());
+            }
+        }
         self.shared.set_durable(self.next_seq);
         let frames = self.staged.iter().filter(|s| !s.records.is_empty()).count() as u64;
         {

@@ -19,7 +19,7 @@ use crate::fs::{Fs, replace};
 use crate::keys::{self, KeyFault};
 use crate::layout::{ACCEPTED, GENERATION, Layout, generation_of, is_former};
 use crate::options::{PauseReason, SourceStates};
-use crate::reader::Reader;
+use crate::reader::{Batch, Reader};
 use crate::shared::{Hold, Metrics, Shared};
 use crate::tree::read_tile;
 use crate::writer::{Linger, Queue};
@@ -275,6 +275,24 @@ impl Handle {
     /// Streams committed records from `from` on.
     pub fn reader(&self, from: u64) -> Reader {
         Reader::new(Arc::clone(&self.shared), from)
+    }
+
+    /// Keeps what is written from now on in memory, up to so many bytes, for one who follows the journal's head with
+    /// [`take_recent`](Self::take_recent). None are kept unless this is called.
+    pub fn keep_recent(&self, limit: usize) {
+        self.shared.recent.lock().limit(limit);
+    }
+
+    /// The durable records from `seq` on, if they are still in memory; only once. `None` where a
+    /// [`reader`](Self::reader) has to look on disk. Never waits for the disk.
+    pub fn take_recent(&self, seq: u64) -> Option<Batch> {
+        let mut recent = self.shared.recent.lock();
+        recent.take(seq, self.shared.durable(), || self.shared.bytes_from(seq))
+    }
+
+    /// Drops what [`keep_recent`](Self::keep_recent) has kept.
+    pub fn forget_recent(&self) {
+        self.shared.recent.lock().forget();
     }
 
     /// Leaf hash of the record before `seq`: zeros for 0, `None` if it isn't

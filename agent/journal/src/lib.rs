@@ -30,6 +30,7 @@ mod lock;
 mod options;
 mod positions;
 mod reader;
+mod recent;
 mod records;
 mod recovery;
 mod reserve;

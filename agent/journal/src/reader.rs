@@ -11,7 +11,7 @@ use crate::scan::{Finder, FrameReader, Piece, Probe};
 use crate::shared::{Located, Segment, Shared};
 
 /// A batch ends behind the frame, or the part of a frame larger than 1 MiB, with which it has this many bytes.
-const BATCH: usize = 256 << 10;
+pub(crate) const BATCH: usize = 256 << 10;
 
 /// What a [`Reader`] comes upon.
 #[derive(Debug)]
@@ -60,13 +60,24 @@ pub struct Entry<'a> {
 }
 
 impl Batch {
-    /// A frame's records.
-    pub(crate) fn of(first_seq: u64, next_seq: u64, records: &[u8]) -> Self {
+    /// Records of one or more frames.
+    pub(crate) fn new(first_seq: u64, next_seq: u64, records: Vec<u8>) -> Self {
         Self {
-            bytes: records.to_vec(),
+            bytes: records,
             first_seq,
             next_seq,
         }
+    }
+
+    /// A frame's records.
+    pub(crate) fn of(first_seq: u64, next_seq: u64, records: &[u8]) -> Self {
+        Self::new(first_seq, next_seq, records.to_vec())
+    }
+
+    /// Adds what follows.
+    pub(crate) fn append(&mut self, next: &Self) {
+        self.bytes.extend_from_slice(&next.bytes);
+        self.next_seq = next.next_seq;
     }
 
     /// Records as if they had been read, the first of them with this seq.

@@ -234,6 +234,11 @@ impl Records {
         if all { commitments } else { Vec::new() }
     }
 
+    /// The encoded records, which are here no more; their hashes stay.
+    pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
     /// Whether there is no record.
     pub fn is_empty(&self) -> bool {
         self.records() == 0

@@ -16,6 +16,7 @@ use crate::find::Span;
 use crate::fs::Fs;
 use crate::layout::Layout;
 use crate::options::PauseReason;
+use crate::recent::Recent;
 use crate::tree::Tree;
 
 /// A segment whose payloads are on disk.
@@ -150,6 +151,8 @@ pub(crate) struct Shared {
     pub(crate) tree: Mutex<Tree>,
     /// Of records that are on disk in segments that aren't sealed.
     pub(crate) commitments: Mutex<Commitments>,
+    /// The newest records that are on disk.
+    pub(crate) recent: Mutex<Recent>,
     /// Held while tiles are written.
     pub(crate) tile_writer: Mutex<()>,
     /// The newest checkpoint that is on disk.
@@ -177,6 +180,7 @@ impl Shared {
             paused: Mutex::default(),
             tree: Mutex::new(Tree::new(Tiler::new())),
             commitments: Mutex::default(),
+            recent: Mutex::default(),
             tile_writer: Mutex::default(),
             checkpoint: RwLock::default(),
             keys: Mutex::default(),

@@ -1,5 +1,5 @@
 //! Decoded parts near the journal's head, shared by all sinks: what one of them reads there, the others are given from
-//! memory.
+//! memory. The first, too, is given what was written a moment ago from memory, if it keeps up.
 //!
 //! The ring follows whoever is furthest. A sink that is behind it reads the disk by itself until it has caught up, and
 //! leaves the ring as it is. What every sink has passed is dropped at once; the limit counts only while they are
@@ -55,6 +55,7 @@ struct Ring {
 impl Hot {
     /// A ring of at most `limit` bytes, or of one part that alone is larger.
     pub(crate) fn new(journal: Handle, limit: usize) -> Self {
+        journal.keep_recent(limit);
         Self {
             head: Mutex::new(journal.reader(0)),
             erased: ErasedEvents::new(journal.origin()),
@@ -74,6 +75,9 @@ impl Hot {
             None => ring.places.remove(sink),
         };
         ring.drop_passed();
+        if ring.places.is_empty() {
+            self.journal.forget_recent();
+        }
     }
 
     /// What is at `seq`. `own` is the reader of a sink that is behind the ring.
@@ -118,10 +122,20 @@ impl Hot {
                 return Ok(None);
             }
         }
-        if head.seq() != seq {
-            *head = self.journal.reader(seq);
-        }
-        Ok(Some(match head.next()? {
+        let read = match self.journal.take_recent(seq) {
+            Some(batch) => {
+                // Its file may be deleted before it is read from again.
+                *head = self.journal.reader(batch.next_seq());
+                Some(Item::Records(batch))
+            }
+            None => {
+                if head.seq() != seq {
+                    *head = self.journal.reader(seq);
+                }
+                head.next()?
+            }
+        };
+        Ok(Some(match read {
             Some(Item::Records(batch)) => {
                 let part = self.decode(batch);
                 self.ring.lock().push(Arc::clone(&part), self.limit);
@@ -137,6 +151,7 @@ impl Hot {
         let mut head = self.head.lock();
         let seq = head.seq();
         *head = self.journal.reader(seq);
+        self.journal.forget_recent();
         let mut ring = self.ring.lock();
         ring.parts.clear();
         ring.bytes = 0;

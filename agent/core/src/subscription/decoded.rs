@@ -7,7 +7,7 @@ use auditmon_journal::format::{Body, Kind, leaf_hash, parse_record};
 use uuid::Uuid;
 
 use super::Event;
-use crate::members::{Members, Places};
+use crate::members::Places;
 
 /// Records that follow each other, decoded once: where each event begins, and, as soon as one sink asks for them, where
 /// its members are.
@@ -108,13 +108,12 @@ impl Decoded {
         })
     }
 
-    pub(super) fn members(&self, index: usize) -> Option<Members<'_>> {
+    pub(super) fn places(&self, index: usize) -> Option<&Places> {
         let places = self.places.get_or_init(|| {
             let find = |index| Places::find(self.event(index)?.canonical);
             (0..self.index.len()).map(find).collect()
         });
-        let places = places.get(index)?.as_ref()?;
-        Some(Members::new(self.event(index)?.canonical, places))
+        places.get(index)?.as_ref()
     }
 
     /// Index of the first event at or behind `seq`.

@@ -115,6 +115,59 @@ async fn many_sinks_that_wait_for_the_same_part_read_it_once() {
     assert_eq!(made(&hot), 1);
 }
 
+/// Whether any segment of the journal is open.
+fn has_open_segment(dir: &Path) -> bool {
+    let segments = std::fs::canonicalize(dir).unwrap().join("journal/1/seg");
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let mut paths = open.filter_map(|fd| {
+        let info = std::fs::read_to_string(Path::new("/proc/self/fdinfo").join(fd.file_name())).ok()?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        let path = std::fs::read_link(fd.path()).ok()?;
+        flags.trim().ends_with('0').then_some(path)
+    });
+    paths.any(|path| path.starts_with(&segments))
+}
+
+#[tokio::test]
+async fn who_follows_the_head_does_not_read_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path());
+    journal.emit(3).await;
+    let hot = Hot::new(journal.handle.clone(), DEFAULT_LIMIT);
+    let (mut seq, mut from_disk) = (0, 0);
+    read_all(&hot, "a", &mut seq);
+    assert!(has_open_segment(dir.path()), "what was there before is read");
+    for n in [1, 400, 2] {
+        from_disk = seq;
+        journal.emit(n).await;
+        read_all(&hot, "a", &mut seq);
+        assert_eq!(seq, from_disk + n as u64);
+        assert!(!has_open_segment(dir.path()));
+    }
+    // Another one, which comes later, does.
+    let mut own = None;
+    part(hot.next(from_disk, &mut own).unwrap());
+    assert!(has_open_segment(dir.path()));
+    // So does one after what is in memory was forgotten, because something of it was erased.
+    drop(own);
+    journal.emit(1).await;
+    hot.forget();
+    read_all(&hot, "a", &mut seq);
+    assert!(has_open_segment(dir.path()));
+}
+
+#[tokio::test]
+async fn nothing_is_kept_for_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path());
+    let hot = Hot::new(journal.handle.clone(), DEFAULT_LIMIT);
+    let mut seq = 0;
+    read_all(&hot, "a", &mut seq);
+    journal.emit(2).await;
+    hot.at("a", None);
+    assert!(journal.handle.take_recent(0).is_none());
+}
+
 #[tokio::test]
 async fn a_sink_that_is_behind_reads_for_itself_until_it_has_caught_up() {
     let dir = tempfile::tempdir().unwrap();

@@ -69,6 +69,8 @@ impl Agent {
 
     pub(super) fn with(options: Options) -> Self {
         let dir = options.dir.clone();
+        // What retention has removed must not be in memory still.
+        let hot = usize::try_from(options.max_size / 8).unwrap().min(DEFAULT_LIMIT);
         let (writer, opened) = auditmon_journal::open(RealFs, options).unwrap();
         // Nothing goes before a test has said what it needs.
         writer.set_hold("test", 0);
@@ -88,7 +90,7 @@ impl Agent {
             telemetry.sources.clone(),
         );
         Self {
-            hot: Arc::new(Hot::new(journal.clone(), DEFAULT_LIMIT)),
+            hot: Arc::new(Hot::new(journal.clone(), hot)),
             durable,
             drain: CancellationToken::new(),
             abort: CancellationToken::new(),
