@@ -23,6 +23,7 @@
 //! | `dual` | [`verify_dual`], [`Verified`], [`Proven`], [`Pending`]; `dual_v2`: [`verify_dual_v2`] |
 //! | `tree` | [`Tree`]: append and root |
 //! | `walk` | [`Walk`], [`Snapshot`]: every header from one state to another |
+//! | `back` | [`Back`]: headers from a known state towards the first transaction |
 //! | `entries` | [`TxHeader::verify_entries`], [`wire::TxEntry::verify_value`] |
 //! | `get` | [`verify_get`], [`Get`], [`ProvenEntry`] |
 //! | `signature` | [`verify_signature`], [`PublicKey`], [`Keys`], [`Signed`] |
@@ -55,6 +56,7 @@
 //!
 //! [`Walk`] shows more than a dual proof, and needs every header.
 
+mod back;
 mod class;
 mod hash;
 mod part;
@@ -78,6 +80,7 @@ mod walk;
 pub mod export;
 mod signature;
 
+pub use back::Back;
 pub use class::Class;
 pub use dual::{Entries, Pending, Proven, Verified, verify_dual};
 pub use dual_v2::verify_dual_v2;

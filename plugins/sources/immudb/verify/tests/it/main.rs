@@ -7,6 +7,7 @@
 //! | `tampered` | every recorded proof, changed anywhere, is rejected |
 //! | `properties` | agreement with a naive database; what it didn't make is rejected |
 //! | `forged` | proofs in which everything fits but one tie to the trusted history |
+//! | `back` | the walk back, from each state of a naive database |
 //! | `signatures` | keys, signatures, what is none |
 //! | `arbitrary` | no bytes make it panic; the fuzz targets' functions are in `entry` |
 //!
@@ -22,6 +23,7 @@ mod recorded;
 
 mod accepted;
 mod arbitrary;
+mod back;
 mod entry;
 mod forged;
 mod properties;
