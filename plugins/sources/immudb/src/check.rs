@@ -56,6 +56,17 @@ pub struct Report {
     pub databases: Vec<Checked>,
 }
 
+/// What of a database was there before the first contact.
+fn unseen(unseen: &Value) -> String {
+    match (unseen["last_tx"].as_u64(), unseen["left"].as_u64()) {
+        (Some(last), Some(0)) => format!("; those up to {last} came before the first contact, their headers fit"),
+        (Some(last), Some(left)) => {
+            format!("; those up to {last} came before the first contact, {left} of them were never looked at")
+        }
+        _ => String::new(),
+    }
+}
+
 /// Audits the selected databases of one server once. Of `config` its times and limits count; below `data_dir` an auditor
 /// may have kept what helps to say where a history differs.
 ///
@@ -108,7 +119,8 @@ pub async fn check(
     let databases = note.told.into_iter().map(|told| {
         let (outcome, text) = match &told.verdict {
             Verdict::Ok(good) => {
-                let text = format!("in order ({}), transaction {}", good.how.as_str(), good.state.tx);
+                let (how, tx) = (good.how.as_str(), good.state.tx);
+                let text = format!("in order ({how}), transaction {tx}{}", unseen(&told.data["unseen"]));
                 (Outcome::Ok, text)
             }
             Verdict::Tampered(finding) => {

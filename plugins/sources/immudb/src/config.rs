@@ -24,6 +24,8 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 const MAX_SERVERS: usize = 1_000;
 /// Most databases at a time.
 const MAX_CONCURRENCY: u32 = 1_000;
+/// Most calls beside the audits.
+const MAX_CALLS: u32 = 10_000;
 /// Smallest and largest `history`.
 const HISTORY: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 /// Smallest and largest `max_message`.
@@ -47,12 +49,17 @@ pub struct ImmudbConfig {
     pub concurrency: u32,
     /// Up to so many new transactions are looked at one by one; of more, the server's proof is checked alone.
     pub walk: u64,
+    /// Most calls to one server, each interval, for headers of transactions from before the first contact: at most 1,000 of
+    /// them a call. 0 for none.
+    #[schemars(range(max = 10000))]
+    pub past_calls: u32,
     /// How long a database may be gone before that is a finding.
     pub missing_after: Span,
     /// An event for every audit, not only for changes and once an hour.
     pub every: bool,
     /// For hashes of transactions of one database, which show where a history begins to differ: 40 bytes each; beyond
-    /// this every second one is left out. 64 KiB to 1 GiB, 0 for none.
+    /// this every second one is left out. As much again for those from before the first contact. 64 KiB to 1 GiB, 0 for
+    /// none.
     pub history: Size,
     /// Largest answer that is taken, 1 MiB to 1 GiB.
     pub max_message: Size,
@@ -67,6 +74,7 @@ impl Default for ImmudbConfig {
             deadline: Span(Duration::from_secs(50)),
             concurrency: 16,
             walk: 10_000,
+            past_calls: 10,
             missing_after: Span(Duration::from_secs(60)),
             every: false,
             history: Size(16 << 20),
@@ -332,6 +340,11 @@ impl PluginConfig for ImmudbConfig {
                 "concurrency",
                 format!("1 to {MAX_CONCURRENCY}, here {}", self.concurrency),
             );
+        }
+        for (key, calls) in [("past_calls", self.past_calls)] {
+            if calls > MAX_CALLS {
+                faults.add(key, format!("at most {MAX_CALLS}, here {calls}"));
+            }
         }
         if self.history.0 != 0 && !HISTORY.contains(&self.history.0) {
             faults.add("history", format!("64KiB to 1GiB, or 0, here {}", self.history));

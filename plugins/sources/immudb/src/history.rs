@@ -13,8 +13,10 @@ use std::sync::Arc;
 use immudb_verify::{Alh, Hash, State, TxId};
 
 use crate::address::Endpoint;
+use crate::descent::Descent;
+use crate::earlier::Earlier;
 
-const RECORD: usize = 40;
+pub(crate) const RECORD: usize = 40;
 
 /// Where the files of all databases are.
 #[derive(Clone, Debug)]
@@ -28,13 +30,27 @@ pub(crate) struct Histories {
 pub(crate) struct History {
     file: PathBuf,
     limit: u64,
+    /// Of the transactions from before the first contact.
+    pub(crate) earlier: Earlier,
 }
 
-/// What it holds up to a trusted state, oldest first.
+/// A file of older records, newest first.
+#[derive(Clone, Debug)]
+struct Before {
+    file: Arc<File>,
+    /// How many of its records are good.
+    known: u64,
+    /// How many of those at its end are older than all others.
+    count: u64,
+}
+
+/// What is known up to a trusted state, oldest first.
 #[derive(Clone, Debug)]
 pub(crate) struct Rungs {
     file: Arc<File>,
     pub(crate) count: u64,
+    /// What comes before them.
+    earlier: Option<Before>,
 }
 
 impl Histories {
@@ -45,9 +61,11 @@ impl Histories {
 
     pub(crate) fn of(&self, endpoint: &Endpoint, database: &str) -> History {
         let name = auditmon_journal::format::source_hash(&format!("{endpoint}/{database}"));
+        let file = |end: &str| self.dir.join(format!("{}.{end}", hex::encode(name)));
         History {
-            file: self.dir.join(format!("{}.alh", hex::encode(name))),
+            file: file("alh"),
             limit: self.limit,
+            earlier: Earlier::new(file("old"), self.limit),
         }
     }
 }
@@ -58,20 +76,36 @@ impl Rungs {
         Ok(Self {
             file: Arc::new(file),
             count,
+            earlier: None,
         })
     }
 
     /// The record at this place; waits for the disk.
     pub(crate) fn get(&self, at: u64) -> io::Result<State> {
-        let mut bytes = [0; RECORD];
-        self.file.read_exact_at(&mut bytes, at * RECORD as u64)?;
-        let (mut tx, mut alh) = ([0; 8], [0; 32]);
-        tx.copy_from_slice(&bytes[..8]);
-        alh.copy_from_slice(&bytes[8..]);
-        Ok(State {
-            tx: TxId(u64::from_be_bytes(tx)),
-            alh: Alh(Hash::from(alh)),
-        })
+        match &self.earlier {
+            Some(before) if at < before.count => record(&before.file, before.known - 1 - at),
+            Some(before) => record(&self.file, at - before.count),
+            None => record(&self.file, at),
+        }
+    }
+
+    /// Puts before them what is known from before the first contact.
+    fn after(mut self, file: File, known: u64) -> io::Result<Self> {
+        let first = self.get(0)?.tx;
+        // Those that are in both files stand at its beginning.
+        let (mut low, mut high) = (0, known);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if record(&file, middle)?.tx >= first {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let (file, count) = (Arc::new(file), known - low);
+        self.earlier = Some(Before { file, known, count });
+        self.count += count;
+        Ok(self)
     }
 
     /// How many there are up to this one and with it; `None` if it isn't there.
@@ -90,7 +124,20 @@ impl Rungs {
     }
 }
 
-fn bytes(state: &State) -> [u8; RECORD] {
+/// The record at this place of a file; waits for the disk.
+pub(crate) fn record(file: &File, at: u64) -> io::Result<State> {
+    let mut bytes = [0; RECORD];
+    file.read_exact_at(&mut bytes, at * RECORD as u64)?;
+    let (mut tx, mut alh) = ([0; 8], [0; 32]);
+    tx.copy_from_slice(&bytes[..8]);
+    alh.copy_from_slice(&bytes[8..]);
+    Ok(State {
+        tx: TxId(u64::from_be_bytes(tx)),
+        alh: Alh(Hash::from(alh)),
+    })
+}
+
+pub(crate) fn bytes(state: &State) -> [u8; RECORD] {
     let mut bytes = [0; RECORD];
     bytes[..8].copy_from_slice(&state.tx.0.to_be_bytes());
     bytes[8..].copy_from_slice(state.alh.0.as_ref());
@@ -148,18 +195,26 @@ impl History {
         fs::rename(&new, &self.file)
     }
 
-    /// What is known up to the trusted state; `None` if the file doesn't hold that.
+    /// What is known up to the trusted state; `None` if the file doesn't hold that. `past` says what of the time before
+    /// the first contact was looked at.
     ///
     /// # Errors
-    /// The file can't be read.
-    pub(crate) fn rungs(&self, trusted: &State) -> io::Result<Option<Rungs>> {
+    /// A file can't be read.
+    pub(crate) fn rungs(&self, trusted: &State, past: Option<&Descent>) -> io::Result<Option<Rungs>> {
         let file = match File::open(&self.file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
         let rungs = Rungs::of(file)?;
-        let known = rungs.up_to(trusted)?;
-        Ok(known.map(|count| Rungs { count, ..rungs }))
+        let Some(count) = rungs.up_to(trusted)? else {
+            return Ok(None);
+        };
+        let rungs = Rungs { count, ..rungs };
+        let earlier = past.map(|past| self.earlier.read(past)).transpose()?.flatten();
+        match earlier {
+            Some((file, known)) => rungs.after(file, known).map(Some),
+            None => Ok(Some(rungs)),
+        }
     }
 }
 
@@ -209,7 +264,7 @@ mod tests {
     }
 
     fn all(history: &History, trusted: &State) -> Option<Vec<u64>> {
-        let rungs = history.rungs(trusted).unwrap()?;
+        let rungs = history.rungs(trusted, None).unwrap()?;
         Some((0..rungs.count).map(|at| rungs.get(at).unwrap().tx.0).collect())
     }
 
@@ -243,6 +298,30 @@ mod tests {
         assert_eq!(all(&history, &state(8, 3)), None);
         history.append(None, &[state(1, 1)]).unwrap();
         assert_eq!(all(&history, &state(1, 1)), Some(vec![1]));
+    }
+
+    /// What was fetched of the time before the first contact stands before the rest, once.
+    #[test]
+    fn earlier_ones_come_first() {
+        let (_dir, history) = history(1 << 20);
+        let found: Vec<State> = (8..11).map(|tx| state(tx, 1)).collect();
+        history.append(Some(&state(7, 1)), &found).unwrap();
+        // Of a record that an earlier version wrote: it begins later than the file.
+        let from = state(9, 1);
+        let older: Vec<State> = (4..=9).rev().map(|tx| state(tx, 1)).collect();
+        history.earlier.append(&Descent::new(from, 0), &older).unwrap();
+        let past = Descent {
+            next: state(3, 1),
+            ..Descent::new(from, 0)
+        };
+        let rungs = history.rungs(&state(10, 1), Some(&past)).unwrap().unwrap();
+        let all: Vec<u64> = (0..rungs.count).map(|at| rungs.get(at).unwrap().tx.0).collect();
+        assert_eq!(all, [4, 5, 6, 7, 8, 9, 10]);
+        // What the journal doesn't know of doesn't count.
+        let past = Descent::new(state(9, 2), 0);
+        let rungs = history.rungs(&state(10, 1), Some(&past)).unwrap().unwrap();
+        assert_eq!(rungs.get(0).unwrap(), state(7, 1));
+        assert_eq!(rungs.count, 4);
     }
 
     #[test]

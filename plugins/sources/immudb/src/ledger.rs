@@ -9,11 +9,14 @@ use immudb_verify::{PublicKey, State};
 use serde_json::{Value, json};
 
 use crate::address::Endpoint;
+use crate::checked::Values;
+use crate::chore::{Budget, Done, Task};
+use crate::descent::Descent;
 use crate::locate::Located;
 use crate::metrics::Metrics;
 use crate::note::{Note, Told, log, shown};
 use crate::trusted::{self, Latched, Record, Remembered};
-use crate::verdict::{Code, Finding, How, NOT_ACCEPTED, Unchecked, Verdict};
+use crate::verdict::{Code, Finding, Good, How, NOT_ACCEPTED, Unchecked, Verdict};
 use crate::word::{Order, Word};
 
 /// After so long an unchanged verdict is told again.
@@ -181,6 +184,39 @@ impl Ledger {
         summary
     }
 
+    /// Databases whose last audit was in order and that have something to do within a budget, by name.
+    pub(crate) fn tasks(&self, budget: Budget) -> Vec<Task> {
+        let sound = self.databases.iter().filter_map(|(name, watched)| match &watched.remembered {
+            Some(Remembered::Record(record)) if record.finding.is_none() && matches!(watched.kind, Some(("ok", _))) => {
+                Some(Task {
+                    database: name.clone(),
+                    record: (**record).clone(),
+                })
+            }
+            _ => None,
+        });
+        sound.filter(|task| task.is_due(budget)).collect()
+    }
+
+    /// Takes what work beside the audits came to; gives what it found, by database.
+    pub(crate) fn absorb(&mut self, done: Done, note: &mut Note) -> Option<(String, Finding)> {
+        let remembered = self.databases.get_mut(&done.database)?.remembered.as_mut();
+        let Some(Remembered::Record(record)) = remembered else {
+            return None;
+        };
+        // A finding, or an operator's word on another state, came in between.
+        if record.finding.is_some() || record.past.is_none_or(|past| past.from != done.past.from) {
+            return None;
+        }
+        if record.past != Some(done.past) {
+            record.past = Some(done.past);
+            let key = trusted::key(&self.endpoint, &done.database);
+            note.states.push((key, record.encode()));
+            self.metrics.known(&self.label, &done.database, record);
+        }
+        done.finding.map(|finding| (done.database, finding))
+    }
+
     /// Weighs an operator's word.
     ///
     /// # Errors
@@ -221,6 +257,13 @@ impl Ledger {
                 .push((trusted::key(&self.endpoint, database), record.encode()));
             watched.remembered = Some(Remembered::Record(Box::new(record)));
         }
+        let past = match &watched.remembered {
+            Some(Remembered::Record(record)) => {
+                self.metrics.known(&self.label, database, record);
+                record.past
+            }
+            _ => None,
+        };
         match &verdict {
             Verdict::Ok(good) => watched.shown = Some(good.state),
             Verdict::Tampered(finding) => {
@@ -251,7 +294,7 @@ impl Ledger {
             }
             let told = Told {
                 database: database.to_owned(),
-                data: self.data(database, &verdict, before.as_ref(), checked, now),
+                data: self.data(database, &verdict, (before.as_ref(), past), checked, now),
                 verdict,
             };
             note.told.push(told);
@@ -262,7 +305,7 @@ impl Ledger {
         &self,
         database: &str,
         verdict: &Verdict,
-        trusted: Option<&Record>,
+        (trusted, past): (Option<&Record>, Option<Descent>),
         checked: Option<Nanos>,
         now: Nanos,
     ) -> Value {
@@ -277,6 +320,7 @@ impl Ledger {
                 state["signed_by"] = record.key.map(|key| hex::encode(key.to_point())).into();
                 state
             }),
+            "unseen": unseen(past),
         });
         match verdict {
             Verdict::Ok(good) => {
@@ -285,10 +329,7 @@ impl Ledger {
                 data["current"]["uuid"] = good.uuid.clone().into();
                 data["current"]["signed_by"] = good.key.map(|key| hex::encode(key.to_point())).into();
                 let before = trusted.map_or(0, |record| record.state.tx.0);
-                if good.how == How::First {
-                    let seen = !good.state.is_empty();
-                    data["unseen"] = seen.then(|| json!({"first_tx": 1, "last_tx": good.state.tx.0})).into();
-                } else {
+                if good.how != How::First {
                     data["new_transactions"] = good.state.tx.0.saturating_sub(before).into();
                 }
             }
@@ -315,6 +356,27 @@ impl Ledger {
             }
         }
         data
+    }
+}
+
+/// Transactions from before the first contact, and how many of their headers are still to be looked at.
+fn unseen(past: Option<Descent>) -> Value {
+    let past = past.filter(|past| !past.from.is_empty());
+    past.map_or(Value::Null, |past| {
+        json!({"first_tx": 1, "last_tx": past.from.tx.0, "left": past.left()})
+    })
+}
+
+/// What lies before the first contact, after an audit that is in order.
+fn past(record: Option<&Record>, good: &Good) -> Option<Descent> {
+    match record {
+        _ if good.how == How::First => (!good.state.is_empty()).then(|| Descent::new(good.state, 0)),
+        None => None,
+        Some(record) if record.past.is_some() => record.past,
+        // It was empty, and was walked from the first transaction on.
+        Some(record) if record.state.is_empty() => (!good.state.is_empty()).then(Descent::nothing),
+        // Nobody remembers how far back it was seen: an earlier version, or an operator's word.
+        Some(record) => Some(Descent::new(record.state, 0)),
     }
 }
 
@@ -372,12 +434,14 @@ fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nanos) -> (Verd
                 finding.uuid = good.uuid;
                 return (Verdict::Tampered(finding), None);
             }
+            let past = past(Some(&**record), &good);
             let same = record.state == good.state && record.uuid == good.uuid && record.key == good.key;
-            let next = (!same).then(|| Record {
+            let next = (!same || record.past != past).then(|| Record {
                 state: good.state,
                 uuid: good.uuid.clone(),
                 key: good.key,
-                taken: now,
+                taken: if same { record.taken } else { now },
+                past,
                 ..(**record).clone()
             });
             (Verdict::Ok(good), next)
@@ -391,6 +455,9 @@ fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nanos) -> (Verd
                 taken: now,
                 finding: None,
                 accepted: Vec::new(),
+                past: past(None, &good),
+                values: Values::default(),
+                damaged: Vec::new(),
             };
             (Verdict::Ok(good), Some(record))
         }
@@ -398,6 +465,7 @@ fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nanos) -> (Verd
             let latched = Latched {
                 code: finding.code.as_str().to_owned(),
                 at: record.finding.as_ref().map_or(now, |latched| latched.at),
+                tx: finding.tx,
             };
             let next = (record.finding.as_ref() != Some(&latched)).then(|| Record {
                 finding: Some(latched),

@@ -11,6 +11,9 @@
 //! | `verdict` | what it comes to, in codes and in words |
 //! | `trusted` | what is remembered of a database |
 //! | `history`, `locate` | hashes of what was found in order; where a history begins to differ |
+//! | `descent`, `earlier` | what lies before the first contact, and its hashes |
+//! | `checked` | which values were checked |
+//! | `chore`, `past` | work beside the audits, so many calls an interval: headers from before the first contact |
 //! | `link` | the way to one server: logins, list, one audit and what is kept of it |
 //! | `server` | one server: all its databases at once, every interval |
 //! | `ledger`, `note` | from verdicts to memory and metrics, events and log |
@@ -21,15 +24,20 @@
 mod address;
 mod audit;
 mod check;
+mod checked;
+mod chore;
 mod client;
 mod config;
+mod descent;
 mod desk;
+mod earlier;
 mod history;
 mod ledger;
 mod link;
 mod locate;
 mod metrics;
 mod note;
+mod past;
 mod secret;
 mod select;
 mod server;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::audit::{Asked, audit};
+use crate::chore::Budget;
 use crate::client::seat::ONLY;
 use crate::client::{Client, Fault, Listed, MAX_DATABASES, Seat};
 use crate::config::Accept;
@@ -35,6 +36,8 @@ pub(crate) struct Link {
     pub(crate) keys: Vec<PublicKey>,
     pub(crate) accept: Vec<Accept>,
     pub(crate) walk: u64,
+    /// For work beside the audits, each interval.
+    pub(crate) budget: Budget,
     pub(crate) interval: Duration,
     pub(crate) deadline: Duration,
     /// Databases at a time, all servers together.
@@ -53,6 +56,8 @@ pub(crate) struct Job {
     held: bool,
     /// Where it was found to differ, and what the server showed then.
     located: Option<(State, Located)>,
+    /// What work beside the audits found, to be told if the audit itself finds nothing.
+    pub(crate) found: Option<Finding>,
 }
 
 impl Link {
@@ -85,6 +90,7 @@ impl Link {
                 server: server.clone(),
                 held: ledger.is_due(&name, now),
                 located: ledger.located(&name),
+                found: None,
                 name,
             })
             .collect();
@@ -118,7 +124,14 @@ impl Link {
             }
             Verdict::Unchecked(_) => {}
         }
-        verdict
+        match (verdict, &job.found) {
+            (Verdict::Ok(good), Some(found)) => Verdict::Tampered(Finding {
+                shown: Some(good.state),
+                uuid: good.uuid,
+                ..found.clone()
+            }),
+            (verdict, _) => verdict,
+        }
     }
 
     /// Keeps what was seen, for the day when something differs. Nothing is taken while a finding stands.
@@ -149,7 +162,8 @@ impl Link {
             return finding.locate(located);
         }
         let (history, trusted) = (self.histories.of(&self.client.endpoint, &job.name), record.state);
-        let rungs = tokio::task::spawn_blocking(move || history.rungs(&trusted)).await;
+        let past = record.past;
+        let rungs = tokio::task::spawn_blocking(move || history.rungs(&trusted, past.as_ref())).await;
         let Ok(Ok(Some(rungs))) = rungs else { return };
         let Ok(mut seat) = self.seat(&job.name).await else {
             return;
@@ -164,9 +178,14 @@ impl Link {
                 let text = format!("; where it differs could not be found: {fault}");
                 finding.text.push_str(&text);
                 // It may still be at work on that.
-                let _ = tokio::time::timeout(GOODBYE, self.client.close(seat)).await;
+                self.leave(seat).await;
             }
         }
+    }
+
+    /// Gives back a login that nothing else is to be asked with.
+    pub(crate) async fn leave(&self, seat: Seat) {
+        let _ = tokio::time::timeout(GOODBYE, self.client.close(seat)).await;
     }
 
     async fn judge(&self, job: &Job) -> Verdict {
@@ -193,9 +212,7 @@ impl Link {
             };
             match &verdict {
                 // It may still be at work on that; the seat is not asked anything else.
-                Verdict::Unchecked(why) if why.reason == "timeout" => {
-                    let _ = tokio::time::timeout(GOODBYE, self.client.close(seat)).await;
-                }
+                Verdict::Unchecked(why) if why.reason == "timeout" => self.leave(seat).await,
                 _ => self.seats.lock().push(seat),
             }
             return verdict;
@@ -204,7 +221,7 @@ impl Link {
     }
 
     /// A login, if possible one that is on this database.
-    async fn seat(&self, database: &str) -> Result<Seat, Fault> {
+    pub(crate) async fn seat(&self, database: &str) -> Result<Seat, Fault> {
         let free = {
             let mut seats = self.seats.lock();
             let there = seats.iter().position(|seat| seat.database() == Some(database));

@@ -4,6 +4,7 @@ use auditmon_core::time::Nanos;
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Registry};
 use prometheus::{HistogramOpts, Opts};
 
+use crate::trusted::Record;
 use crate::verdict::Verdict;
 
 /// Seconds of one audit.
@@ -21,6 +22,8 @@ pub(crate) struct Metrics {
     checked: GaugeVec,
     runs: IntCounterVec,
     duration: HistogramVec,
+    before: IntGaugeVec,
+    unseen: IntGaugeVec,
 }
 
 impl Metrics {
@@ -47,8 +50,17 @@ impl Metrics {
                 &["server", "db", "result"],
             )?,
             duration: HistogramVec::new(duration.buckets(BUCKETS.to_vec()), &["server"])?,
+            before: gauge(
+                "auditmon_immudb_first_contact_tx",
+                "Last transaction from before the first contact; 0 if all were seen.",
+            )?,
+            unseen: gauge(
+                "auditmon_immudb_unseen_transactions",
+                "Transactions from before the first contact whose headers were not looked at yet.",
+            )?,
         };
-        for gauge in [&metrics.up, &metrics.result, &metrics.previous, &metrics.current] {
+        let gauges = [&metrics.up, &metrics.result, &metrics.previous, &metrics.current];
+        for gauge in gauges.into_iter().chain([&metrics.before, &metrics.unseen]) {
             registry.register(Box::new(gauge.clone()))?;
         }
         registry.register(Box::new(metrics.run.clone()))?;
@@ -90,6 +102,14 @@ impl Metrics {
             self.checked.with_label_values(each).set(seconds);
         }
         self.runs.with_label_values(&[server, db, verdict.result()]).inc();
+    }
+
+    /// What is known of a database beside its trusted state.
+    pub(crate) fn known(&self, server: &str, db: &str, record: &Record) {
+        let Some(past) = &record.past else { return };
+        let each = &[server, db];
+        self.before.with_label_values(each).set(signed(past.from.tx.0));
+        self.unseen.with_label_values(each).set(signed(past.left()));
     }
 
     pub(crate) fn took(&self, server: &str, seconds: f64) {

@@ -1,6 +1,6 @@
 //! One server: all its databases, every interval, at once within limits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,16 +11,19 @@ use auditmon_core::time;
 use auditmon_journal::Linger;
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::Value;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::chore::Done;
 use crate::client::{Fault, Listed};
+use crate::config::Accept;
 use crate::desk::{Orders, Request};
 use crate::ledger::Ledger;
 use crate::link::{IDLE, Job, Link};
 use crate::note::Note;
 use crate::source::Board;
-use crate::verdict::{Unchecked, Verdict};
+use crate::verdict::{Finding, Unchecked, Verdict};
 use crate::word::Order;
 
 /// Most databases of one server at a time: a server has 100 sessions for all its clients.
@@ -32,8 +35,10 @@ const GROUP: usize = 256;
 
 /// One server while it is audited.
 pub(crate) struct Server {
-    pub(crate) link: Link,
+    pub(crate) link: Arc<Link>,
     pub(crate) ledger: Ledger,
+    /// Words of the configuration, taken at the start.
+    pub(crate) accept: Vec<Accept>,
     /// All databases of the last list.
     pub(crate) listed: Vec<Listed>,
     /// No login before this.
@@ -43,17 +48,24 @@ pub(crate) struct Server {
     pub(crate) board: Arc<Board>,
     /// Words of operators.
     pub(crate) orders: Option<Orders>,
+    /// Work beside the audits, at most one at a time.
+    pub(crate) chores: JoinSet<Vec<Done>>,
+    /// The database that was worked on last: the next one is next.
+    pub(crate) worked: String,
+    /// What that work found, until an audit has told it, or something else.
+    pub(crate) found: BTreeMap<String, Finding>,
 }
 
 impl Server {
     /// Audits until it is told to stop.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.work()).await;
+        self.chores.shutdown().await;
         self.link.goodbye().await;
     }
 
     async fn work(&mut self) {
-        let accept = std::mem::take(&mut self.link.accept);
+        let accept = std::mem::take(&mut self.accept);
         for order in accept.iter().filter_map(Order::of) {
             // One that was taken before, or is about nothing, stays without effect; another that fails is tried again by
             // the next life.
@@ -70,6 +82,7 @@ impl Server {
             tokio::select! {
                 _ = tick.tick() => self.tick().await,
                 _ = idle.tick() => self.link.keep_alive().await,
+                Some(done) = self.chores.join_next() => self.absorb(done).await,
                 Some(request) = next(&mut self.orders) => {
                     // Who asked may have given up.
                     if !request.answer.is_closed() {
@@ -92,6 +105,7 @@ impl Server {
         let stored = self.emitter.emit(batch, Linger::NONE).await;
         stored.map_err(|error| format!("the word is not stored, so nothing has changed: {error}"))?;
         let data = word.data.clone();
+        self.found.remove(&order.database);
         self.ledger.take(word);
         Ok(data)
     }
@@ -104,13 +118,51 @@ impl Server {
                 self.say(vec![(String::new(), Verdict::Unchecked(Unchecked::new("none", text)))])
                     .await;
             }
-            Ok(jobs) => {
+            Ok(mut jobs) => {
                 self.ledger.server_answers();
+                for job in &mut jobs {
+                    job.found = self.found.get(&job.name).cloned();
+                }
                 self.all(jobs).await;
+                self.begin_chores();
             }
             Err(fault) => self.fail(&fault).await,
         }
         self.board.show(&self.ledger.label, self.ledger.summary(), &self.health);
+    }
+
+    /// Begins the next work beside the audits; the last one is left alone while it is at it.
+    fn begin_chores(&mut self) {
+        if !self.chores.is_empty() {
+            return;
+        }
+        let mut tasks = self.ledger.tasks(self.link.budget);
+        if tasks.is_empty() {
+            return;
+        }
+        let next = tasks.partition_point(|task| task.database <= self.worked);
+        tasks.rotate_left(next);
+        let link = self.link.clone();
+        self.chores.spawn(async move { link.chores(tasks).await });
+    }
+
+    /// Takes what work beside the audits came to.
+    async fn absorb(&mut self, done: Result<Vec<Done>, JoinError>) {
+        let done = match done {
+            Ok(done) => done,
+            // As if it had come from here.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => return,
+            },
+        };
+        let mut note = Note::default();
+        for done in done {
+            self.worked.clone_from(&done.database);
+            self.found.extend(self.ledger.absorb(done, &mut note));
+        }
+        let voice = Voice { emitter: &self.emitter };
+        voice.write(&self.ledger, &note).await;
     }
 
     /// Nothing can be said of any database.
@@ -173,7 +225,11 @@ impl Server {
     async fn all(&mut self, jobs: Vec<Job>) {
         let mut waiting: BTreeSet<String> = jobs.iter().map(|job| job.name.clone()).collect();
         let Self {
-            link, ledger, emitter, ..
+            link,
+            ledger,
+            emitter,
+            found,
+            ..
         } = self;
         let link = &*link;
         let audits = stream::iter(jobs).map(move |job| async move {
@@ -198,8 +254,11 @@ impl Server {
                     late.take(GROUP).collect()
                 }
             };
-            for (name, _) in &group {
+            for (name, verdict) in &group {
                 waiting.remove(name);
+                if !matches!(verdict, Verdict::Unchecked(_)) {
+                    found.remove(name);
+                }
             }
             voice.say(ledger, group).await;
         }
@@ -225,12 +284,17 @@ struct Voice<'a> {
 }
 
 impl Voice<'_> {
-    /// Hands over what the verdicts come to, and waits for as long as the journal takes nothing.
+    /// Takes verdicts, and hands over what they come to.
     async fn say(&self, ledger: &mut Ledger, verdicts: Vec<(String, Verdict)>) {
         let (mut note, now) = (Note::default(), time::now());
         for (name, verdict) in verdicts {
             ledger.settle(&name, verdict, &mut note, now);
         }
+        self.write(ledger, &note).await;
+    }
+
+    /// Hands it over, and waits for as long as the journal takes nothing.
+    async fn write(&self, ledger: &Ledger, note: &Note) {
         if note.is_empty() {
             return;
         }

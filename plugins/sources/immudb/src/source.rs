@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::address::Endpoint;
+use crate::chore::Budget;
 use crate::client::{Client, connect};
 use crate::config::{ImmudbConfig, ServerConfig};
 use crate::desk::{Desk, Orders};
@@ -141,6 +142,9 @@ pub(crate) fn link(
         keys: keys?,
         accept: server.accept.clone(),
         walk: config.walk,
+        budget: Budget {
+            past: config.past_calls,
+        },
         interval: config.interval.0,
         deadline: config.deadline.0,
         limit: limit.clone(),
@@ -163,7 +167,8 @@ impl Source for Auditor {
         let board = Arc::new(Board::default());
         let mut tasks = JoinSet::new();
         cx.health.ok();
-        for (link, orders) in self.servers {
+        for (mut link, orders) in self.servers {
+            let accept = std::mem::take(&mut link.accept);
             let ledger = Ledger::new(
                 (link.client.endpoint.clone(), link.label.clone()),
                 &cx.memory,
@@ -173,14 +178,18 @@ impl Source for Auditor {
                 self.config.every,
             );
             let server = Server {
-                link,
+                link: Arc::new(link),
                 ledger,
+                accept,
                 listed: Vec::new(),
                 refused: None,
                 emitter: cx.emitter.clone(),
                 health: cx.health.clone(),
                 board: board.clone(),
                 orders,
+                chores: JoinSet::new(),
+                worked: String::new(),
+                found: BTreeMap::new(),
             };
             tasks.spawn(server.run(cx.stop.clone()));
         }

@@ -9,6 +9,8 @@ use immudb_verify::{Alh, Hash, PublicKey, State, TxId};
 use serde::{Deserialize, Serialize};
 
 use crate::address::Endpoint;
+use crate::checked::Values;
+use crate::descent::Descent;
 
 /// The form of a record.
 const VERSION: u32 = 1;
@@ -31,6 +33,12 @@ pub(crate) struct Record {
     pub(crate) finding: Option<Latched>,
     /// Marks of what operators accepted, so that each is accepted once.
     pub(crate) accepted: Vec<String>,
+    /// What of the history before the first contact was looked at; none before the first audit that counts.
+    pub(crate) past: Option<Descent>,
+    /// Which values were checked.
+    pub(crate) values: Values,
+    /// Transactions whose damage an operator accepted; they are passed over.
+    pub(crate) damaged: Vec<u64>,
 }
 
 /// A finding that waits for an operator.
@@ -40,6 +48,9 @@ pub(crate) struct Latched {
     pub(crate) code: String,
     /// When it was found.
     pub(crate) at: Nanos,
+    /// The transaction that it is about, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tx: Option<u64>,
 }
 
 /// A remembered record, or that there was one.
@@ -61,6 +72,13 @@ struct Stored {
     taken: Nanos,
     finding: Option<Latched>,
     accepted: Vec<String>,
+    // Since the first version of this form: absent in older records.
+    #[serde(default)]
+    past: Option<Descent>,
+    #[serde(default)]
+    values: Values,
+    #[serde(default)]
+    damaged: Vec<u64>,
 }
 
 /// 64 hexadecimal digits.
@@ -90,6 +108,9 @@ impl Record {
             taken: self.taken,
             finding: self.finding.clone(),
             accepted: self.accepted.clone(),
+            past: self.past,
+            values: self.values.clone(),
+            damaged: self.damaged.clone(),
         };
         // Numbers and texts: nothing that can't be written.
         serde_json::to_vec(&stored).unwrap_or_default()
@@ -112,6 +133,9 @@ impl Record {
             taken: stored.taken,
             finding: stored.finding,
             accepted: stored.accepted,
+            past: stored.past,
+            values: stored.values,
+            damaged: stored.damaged,
         })
     }
 }
@@ -156,9 +180,34 @@ mod tests {
             finding: Some(Latched {
                 code: "fork".to_owned(),
                 at: 3,
+                tx: Some(5),
             }),
             accepted: vec!["7".to_owned()],
+            past: Some(Descent::new(state, 0)),
+            values: Values {
+                new_to: 7,
+                round: Some(Descent::new(state, 0)),
+                ..Values::default()
+            },
+            damaged: vec![4],
         }
+    }
+
+    /// What an earlier version wrote is read, with nothing looked at yet.
+    #[test]
+    fn records_without_later_members_are_read() {
+        let mut text: serde_json::Value = serde_json::from_slice(&record().encode()).unwrap();
+        for member in ["past", "values", "damaged"] {
+            text.as_object_mut().unwrap().remove(member).unwrap();
+        }
+        let read = Record::decode(text.to_string().as_bytes()).unwrap();
+        let expected = Record {
+            past: None,
+            values: Values::default(),
+            damaged: Vec::new(),
+            ..record()
+        };
+        assert_eq!(read, expected);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use immudb_verify::{Alh, EMPTY, State, TxId};
 use serde_json::{Value, json};
 
 use crate::address::Endpoint;
+use crate::checked::Values;
 use crate::config::Accept;
 use crate::note::shown;
 use crate::trusted::{self, Record, Remembered};
@@ -44,6 +45,23 @@ impl Order {
             mark: Some(accept.mark()),
         })
     }
+}
+
+/// Most transactions whose damage is remembered as accepted; later ones are found again and again.
+const MAX_DAMAGED: usize = 1_000;
+
+/// Transactions that are damaged and were accepted as such, with that of the finding.
+fn damaged(old: Option<&Record>) -> Vec<u64> {
+    let mut damaged = old.map_or_else(Vec::new, |old| old.damaged.clone());
+    let finding = old.and_then(|old| old.finding.as_ref());
+    let found = finding.filter(|finding| matches!(Code::parse(&finding.code), Code::CorruptTx | Code::Value));
+    if let Some(tx) = found.and_then(|finding| finding.tx)
+        && !damaged.contains(&tx)
+        && damaged.len() < MAX_DAMAGED
+    {
+        damaged.push(tx);
+    }
+    damaged
 }
 
 /// What an order comes to: an event and what is trusted from then on, for one frame of the journal.
@@ -102,6 +120,10 @@ impl Word {
             taken: now,
             finding: None,
             accepted,
+            // The history of the state is another one, as far as is known.
+            past: None,
+            values: Values::default(),
+            damaged: damaged(old),
         };
         let data = json!({
             "server": {"name": label, "address": endpoint.to_string()},

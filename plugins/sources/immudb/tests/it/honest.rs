@@ -21,7 +21,7 @@ async fn a_database_is_seen_and_followed_and_known_after_a_restart() {
     assert_eq!(first["severity"], "info");
     assert_eq!(first["resource"], format!("immudb://{}/defaultdb", fake.address));
     let data = &first["event_data"];
-    assert_eq!(data["unseen"], json!({"first_tx": 1, "last_tx": 5}));
+    assert_eq!(data["unseen"], json!({"first_tx": 1, "last_tx": 5, "left": 5}));
     assert_eq!(data["current"]["hash"], hash(&fake, "defaultdb"));
     assert_eq!(data["current"]["uuid"], UUID);
     assert_eq!(data["server"]["version"], "1.11.1-fake");

@@ -190,7 +190,8 @@ async fn what_a_server_says_of_itself() {
     }
 }
 
-fn answer<M: prost::Message + Default>(reply: Reply, change: impl FnOnce(&mut M)) -> Reply {
+/// Changes an answer that is of this type.
+pub fn answer<M: prost::Message + Default>(reply: Reply, change: impl FnOnce(&mut M)) -> Reply {
     match reply {
         Reply::Answer(bytes) => {
             let mut message = M::decode(&bytes[..]).unwrap();

@@ -8,6 +8,7 @@ mod naive;
 #[path = "../../verify/tests/it/proto.rs"]
 mod proto;
 
+mod before;
 mod contract;
 mod fake;
 mod honest;

@@ -28,10 +28,10 @@ pub struct Trial {
     pub events: Vec<Value>,
 }
 
-/// A section for one server, audited all the time, with an event each time.
+/// A section for one server, audited all the time, with an event each time, and nothing beside the audits.
 pub fn section(fake: &Fake) -> Value {
     json!({
-        "interval": "20ms", "every": true, "missing_after": "0s",
+        "interval": "20ms", "every": true, "missing_after": "0s", "past_calls": 0,
         "servers": [{"address": fake.address.to_string(), "name": "db1", "username": USER, "password": PASSWORD}],
     })
 }

@@ -1,0 +1,163 @@
+//! Work beside the audits: so many calls to each server an interval, one after the other, on its databases in turn. What
+//! it finds is told once an audit says that the server still shows what is trusted: else that tells more.
+
+use immudb_verify::{Reason, State};
+
+use crate::client::{Answer, Client, Fault, Seat};
+use crate::descent::Descent;
+use crate::link::Link;
+use crate::trusted::Record;
+use crate::verdict::{Finding, Verdict};
+
+/// Calls that may still be made.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Budget {
+    /// For headers from before the first contact.
+    pub(crate) past: u32,
+}
+
+/// A database to work on.
+pub(crate) struct Task {
+    pub(crate) database: String,
+    pub(crate) record: Record,
+}
+
+/// What the work on a database came to.
+pub(crate) struct Done {
+    pub(crate) database: String,
+    /// How far back headers were looked at.
+    pub(crate) past: Descent,
+    pub(crate) finding: Option<Finding>,
+}
+
+/// Why work ends early.
+pub(crate) enum Stop {
+    /// It is gone on with later; if it is of any weight, an audit tells.
+    Later,
+    /// The server gave no answer.
+    Fault(Fault),
+    Found(Finding),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        match Verdict::of_fault(&fault) {
+            Verdict::Tampered(finding) => Self::Found(finding),
+            _ => Self::Fault(fault),
+        }
+    }
+}
+
+impl Stop {
+    /// What is wrong with this transaction.
+    pub(crate) fn at(tx: u64, reason: &Reason) -> Self {
+        match Verdict::of_reason(reason) {
+            Verdict::Tampered(finding) => Self::Found(Finding {
+                tx: Some(tx),
+                ..finding
+            }),
+            _ => Self::Later,
+        }
+    }
+}
+
+/// The way to one database.
+pub(crate) struct Line<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) seat: &'a Seat,
+    /// The name that the server is trusted under.
+    uuid: Option<&'a str>,
+}
+
+impl Line<'_> {
+    /// What an answer says, if it is from the server that is trusted.
+    pub(crate) fn same<T>(&self, answer: Answer<T>) -> Result<T, Stop> {
+        match self.uuid {
+            Some(uuid) if answer.uuid.as_deref() != Some(uuid) => Err(Stop::Later),
+            _ => Ok(answer.message),
+        }
+    }
+}
+
+impl Task {
+    /// Whether there is anything to do within a budget.
+    pub(crate) fn is_due(&self, budget: Budget) -> bool {
+        let past = self.record.past.is_some_and(|past| past.page(1, self.low(&past)).is_some());
+        past && budget.past > 0
+    }
+
+    /// The transaction that a way down can't pass, since its damage was accepted; 0 if there is none.
+    fn low(&self, descent: &Descent) -> u64 {
+        let damaged = self.record.damaged.iter().copied();
+        damaged.filter(|tx| *tx <= descent.next.tx.0).max().unwrap_or(0)
+    }
+}
+
+impl Link {
+    /// Works on these databases until its calls are used up.
+    pub(crate) async fn chores(&self, tasks: Vec<Task>) -> Vec<Done> {
+        let (mut budget, mut all) = (self.budget, Vec::new());
+        for task in tasks {
+            if budget == Budget::default() {
+                break;
+            }
+            if task.is_due(budget) {
+                all.extend(self.chore(task, &mut budget).await);
+            }
+        }
+        all
+    }
+
+    async fn chore(&self, task: Task, budget: &mut Budget) -> Option<Done> {
+        let mut done = Done {
+            past: task.record.past?,
+            finding: None,
+            database: task.database.clone(),
+        };
+        // Why there is no login is for the audits to say.
+        let mut seat = self.seat(&task.database).await.ok()?;
+        let worked = match self.client.select(&mut seat, &task.database).await {
+            Ok(()) => self.work(&seat, &task, &mut done, budget).await,
+            Err(fault) => Err(fault.into()),
+        };
+        match worked {
+            // Of no use any more.
+            Err(Stop::Fault(Fault::Expired)) => {}
+            // It may still be at work on that.
+            Err(Stop::Fault(Fault::Timeout(_))) => self.leave(seat).await,
+            worked => {
+                self.seats.lock().push(seat);
+                if let Err(Stop::Found(finding)) = worked {
+                    done.finding = Some(finding);
+                }
+            }
+        }
+        Some(done)
+    }
+
+    async fn work(&self, seat: &Seat, task: &Task, done: &mut Done, budget: &mut Budget) -> Result<(), Stop> {
+        let line = Line {
+            client: &self.client,
+            seat,
+            uuid: task.record.uuid.as_deref(),
+        };
+        let (before, mut found) = (done.past, Vec::new());
+        let low = task.low(&before);
+        let ended = line.past(&mut done.past, low, &mut budget.past, &mut found).await;
+        self.keep(&task.database, before, found).await;
+        ended
+    }
+
+    /// Keeps hashes from before the first contact, for the day when something differs.
+    async fn keep(&self, database: &str, before: Descent, found: Vec<State>) {
+        if found.is_empty() {
+            return;
+        }
+        let history = self.histories.of(&self.client.endpoint, database);
+        let kept = tokio::task::spawn_blocking(move || history.earlier.append(&before, &found)).await;
+        if let Err(error) = kept.map_err(std::io::Error::other).flatten() {
+            let server = &self.label;
+            tracing::debug!(server, database, "immudb: the earlier history is not kept: {error}");
+        }
+    }
+}
