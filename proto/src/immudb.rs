@@ -97,8 +97,22 @@ pub struct VerifiableTxRequest {
     #[prost(bool, tag = "6")]
     pub keep_references_unresolved: bool,
 }
+/// Absent: all entries, without values. Present: those kinds that are named.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct EntriesSpec {}
+pub struct EntriesSpec {
+    #[prost(message, optional, tag = "1")]
+    pub kv_entries_spec: ::core::option::Option<EntryTypeSpec>,
+    #[prost(message, optional, tag = "2")]
+    pub z_entries_spec: ::core::option::Option<EntryTypeSpec>,
+    #[prost(message, optional, tag = "3")]
+    pub sql_entries_spec: ::core::option::Option<EntryTypeSpec>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EntryTypeSpec {
+    /// 1: without values, 2: with values as they are stored.
+    #[prost(int32, tag = "1")]
+    pub action: i32,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct VerifiableTx {
     /// 1: the transaction, up to 1.2.2 with all its entries.
@@ -172,6 +186,10 @@ pub struct LinearAdvanceProof {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InclusionProof {
+    #[prost(int32, tag = "1")]
+    pub leaf: i32,
+    #[prost(int32, tag = "2")]
+    pub width: i32,
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub terms: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
@@ -196,4 +214,112 @@ pub struct TxList {
 pub struct Tx {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<TxHeader>,
+}
+/// TxList where entries were asked for.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FullTxList {
+    #[prost(message, repeated, tag = "1")]
+    pub txs: ::prost::alloc::vec::Vec<FullTx>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FullTx {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<TxHeader>,
+    /// Each a TxEntry; up to 1.1.0 an OldTxEntry.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub entries: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TxEntry {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub h_value: ::prost::alloc::vec::Vec<u8>,
+    #[prost(int32, tag = "3")]
+    pub v_len: i32,
+    #[prost(message, optional, tag = "4")]
+    pub metadata: ::core::option::Option<KvMetadata>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OldTxEntry {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub h_value: ::prost::alloc::vec::Vec<u8>,
+    #[prost(int32, tag = "4")]
+    pub v_len: i32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KvMetadata {
+    #[prost(bool, tag = "1")]
+    pub deleted: bool,
+    #[prost(message, optional, tag = "2")]
+    pub expiration: ::core::option::Option<Expiration>,
+    #[prost(bool, tag = "3")]
+    pub non_indexable: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Expiration {
+    #[prost(int64, tag = "1")]
+    pub expires_at: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifiableGetRequest {
+    #[prost(message, optional, tag = "1")]
+    pub key_request: ::core::option::Option<KeyRequest>,
+    #[prost(uint64, tag = "2")]
+    pub prove_since_tx: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub at_tx: u64,
+    /// The index has to have reached this transaction.
+    #[prost(uint64, tag = "3")]
+    pub since_tx: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VerifiableEntry {
+    #[prost(message, optional, tag = "1")]
+    pub entry: ::core::option::Option<Entry>,
+    #[prost(message, optional, tag = "2")]
+    pub verifiable_tx: ::core::option::Option<EntryTx>,
+    #[prost(message, optional, tag = "3")]
+    pub inclusion_proof: ::core::option::Option<InclusionProof>,
+}
+/// VerifiableTx with the transaction's header.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EntryTx {
+    #[prost(message, optional, tag = "1")]
+    pub tx: ::core::option::Option<Tx>,
+    #[prost(message, optional, tag = "2")]
+    pub dual_proof: ::core::option::Option<DualProof>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Entry {
+    #[prost(uint64, tag = "1")]
+    pub tx: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, optional, tag = "4")]
+    pub referenced_by: ::core::option::Option<Reference>,
+    #[prost(message, optional, tag = "5")]
+    pub metadata: ::core::option::Option<KvMetadata>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reference {
+    #[prost(uint64, tag = "1")]
+    pub tx: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    pub at_tx: u64,
+    #[prost(message, optional, tag = "4")]
+    pub metadata: ::core::option::Option<KvMetadata>,
 }

@@ -1,8 +1,9 @@
-//! Work beside the audits: so many calls to each server an interval, one after the other, on its databases in turn. What
+//! Work beside the audits, on what came before the first contact and on values: so many calls to each server an interval, one after the other, on its databases in turn. What
 //! it finds is told once an audit says that the server still shows what is trusted: else that tells more.
 
 use immudb_verify::{Reason, State};
 
+use crate::checked::Values;
 use crate::client::{Answer, Client, Fault, Seat};
 use crate::descent::Descent;
 use crate::link::Link;
@@ -14,6 +15,8 @@ use crate::verdict::{Finding, Verdict};
 pub(crate) struct Budget {
     /// For headers from before the first contact.
     pub(crate) past: u32,
+    /// For values.
+    pub(crate) values: u32,
 }
 
 /// A database to work on.
@@ -27,6 +30,10 @@ pub(crate) struct Done {
     pub(crate) database: String,
     /// How far back headers were looked at.
     pub(crate) past: Descent,
+    /// Which values were checked.
+    pub(crate) values: Values,
+    /// How many keys were asked for and proven.
+    pub(crate) proven: u64,
     pub(crate) finding: Option<Finding>,
 }
 
@@ -69,7 +76,11 @@ pub(crate) struct Line<'a> {
     uuid: Option<&'a str>,
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    pub(crate) fn new(client: &'a Client, seat: &'a Seat, uuid: Option<&'a str>) -> Self {
+        Self { client, seat, uuid }
+    }
+
     /// What an answer says, if it is from the server that is trusted.
     pub(crate) fn same<T>(&self, answer: Answer<T>) -> Result<T, Stop> {
         match self.uuid {
@@ -83,7 +94,7 @@ impl Task {
     /// Whether there is anything to do within a budget.
     pub(crate) fn is_due(&self, budget: Budget) -> bool {
         let past = self.record.past.is_some_and(|past| past.page(1, self.low(&past)).is_some());
-        past && budget.past > 0
+        (past && budget.past > 0) || (!self.record.state.is_empty() && budget.values > 0)
     }
 
     /// The transaction that a way down can't pass, since its damage was accepted; 0 if there is none.
@@ -111,6 +122,8 @@ impl Link {
     async fn chore(&self, task: Task, budget: &mut Budget) -> Option<Done> {
         let mut done = Done {
             past: task.record.past?,
+            values: task.record.values.clone(),
+            proven: 0,
             finding: None,
             database: task.database.clone(),
         };
@@ -136,16 +149,15 @@ impl Link {
     }
 
     async fn work(&self, seat: &Seat, task: &Task, done: &mut Done, budget: &mut Budget) -> Result<(), Stop> {
-        let line = Line {
-            client: &self.client,
-            seat,
-            uuid: task.record.uuid.as_deref(),
-        };
+        let line = Line::new(&self.client, seat, task.record.uuid.as_deref());
         let (before, mut found) = (done.past, Vec::new());
         let low = task.low(&before);
         let ended = line.past(&mut done.past, low, &mut budget.past, &mut found).await;
         self.keep(&task.database, before, found).await;
-        ended
+        ended?;
+        let (first, calls) = (before.from.tx.0, &mut budget.values);
+        line.values(&mut done.values, &task.record, first, calls, &mut done.proven)
+            .await
     }
 
     /// Keeps hashes from before the first contact, for the day when something differs.

@@ -35,6 +35,8 @@ const UUID: &str = "immudb-uuid";
 const MAX_UUID: usize = 64;
 /// Most headers of one answer: servers up to 1.5 give no more.
 pub(crate) const PAGE: u32 = 1_000;
+/// Entries with values as they are stored, since 1.2.3.
+const RAW_VALUE: i32 = 2;
 /// Most databases of one server; further ones are not looked at.
 pub(crate) const MAX_DATABASES: usize = 10_000;
 
@@ -58,6 +60,18 @@ pub(crate) struct Listed {
     pub(crate) name: String,
     /// Whether it can be read; older servers don't say.
     pub(crate) loaded: bool,
+}
+
+/// Which value of a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum At {
+    /// The one that this transaction set.
+    Tx(u64),
+    /// The last one; the index has to have reached a transaction.
+    Now {
+        /// That transaction.
+        since: u64,
+    },
 }
 
 /// One server.
@@ -172,7 +186,7 @@ impl Client {
         let request = proto::VerifiableTxRequest {
             tx,
             prove_since_tx: since,
-            entries_spec: Some(proto::EntriesSpec {}),
+            entries_spec: Some(proto::EntriesSpec::default()),
             keep_references_unresolved: true,
         };
         self.call(rpc!("VerifiableTxById"), seat.auth(), request).await
@@ -183,10 +197,56 @@ impl Client {
         let request = proto::TxScanRequest {
             initial_tx: from,
             limit: u32::try_from(most).unwrap_or(PAGE).clamp(1, PAGE),
-            entries_spec: Some(proto::EntriesSpec {}),
+            entries_spec: Some(proto::EntriesSpec::default()),
             since_tx: 1,
         };
         self.call(rpc!("TxScan"), seat.auth(), request).await
+    }
+
+    /// The same with all entries; or with those entries whose values the server gives, and the values.
+    pub(crate) async fn entries(
+        &self,
+        seat: &Seat,
+        from: u64,
+        most: u64,
+        values: bool,
+    ) -> Result<Answer<proto::FullTxList>, Fault> {
+        let with = Some(proto::EntryTypeSpec { action: RAW_VALUE });
+        let spec = proto::EntriesSpec {
+            kv_entries_spec: with,
+            z_entries_spec: with,
+            sql_entries_spec: with,
+        };
+        let request = proto::TxScanRequest {
+            initial_tx: from,
+            limit: u32::try_from(most).unwrap_or(PAGE).clamp(1, PAGE),
+            entries_spec: values.then_some(spec),
+            since_tx: 1,
+        };
+        self.call(rpc!("TxScan"), seat.auth(), request).await
+    }
+
+    /// What a key is set to, with a proof: at one transaction, or now, as the index has it that has reached another.
+    pub(crate) async fn get(
+        &self,
+        seat: &Seat,
+        key: &[u8],
+        at: At,
+        prove_since_tx: u64,
+    ) -> Result<Answer<proto::VerifiableEntry>, Fault> {
+        let (at_tx, since_tx) = match at {
+            At::Tx(tx) => (tx, 0),
+            At::Now { since } => (0, since),
+        };
+        let request = proto::VerifiableGetRequest {
+            key_request: Some(proto::KeyRequest {
+                key: key.to_vec(),
+                at_tx,
+                since_tx,
+            }),
+            prove_since_tx,
+        };
+        self.call(rpc!("VerifiableGet"), seat.auth(), request).await
     }
 }
 

@@ -53,6 +53,10 @@ pub struct ImmudbConfig {
     /// them a call. 0 for none.
     #[schemars(range(max = 10000))]
     pub past_calls: u32,
+    /// Most calls to one server, each interval, for values: those of new transactions first, then all of them again and
+    /// again. 0 for none.
+    #[schemars(range(max = 10000))]
+    pub value_calls: u32,
     /// How long a database may be gone before that is a finding.
     pub missing_after: Span,
     /// An event for every audit, not only for changes and once an hour.
@@ -75,6 +79,7 @@ impl Default for ImmudbConfig {
             concurrency: 16,
             walk: 10_000,
             past_calls: 10,
+            value_calls: 10,
             missing_after: Span(Duration::from_secs(60)),
             every: false,
             history: Size(16 << 20),
@@ -341,7 +346,7 @@ impl PluginConfig for ImmudbConfig {
                 format!("1 to {MAX_CONCURRENCY}, here {}", self.concurrency),
             );
         }
-        for (key, calls) in [("past_calls", self.past_calls)] {
+        for (key, calls) in [("past_calls", self.past_calls), ("value_calls", self.value_calls)] {
             if calls > MAX_CALLS {
                 faults.add(key, format!("at most {MAX_CALLS}, here {calls}"));
             }

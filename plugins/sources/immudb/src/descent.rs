@@ -85,6 +85,12 @@ impl Descent {
         Back::new(self.next)
     }
 
+    /// It goes no further.
+    pub(crate) fn ended(mut self) -> Self {
+        self.next.tx = TxId(self.floor);
+        self
+    }
+
     /// What the walk came to was looked at.
     pub(crate) fn reach(&mut self, walk: &Back) {
         self.next = walk.next();

@@ -12,6 +12,7 @@ use crate::address::Endpoint;
 use crate::checked::Values;
 use crate::chore::{Budget, Done, Task};
 use crate::descent::Descent;
+use crate::key;
 use crate::locate::Located;
 use crate::metrics::Metrics;
 use crate::note::{Note, Told, log, shown};
@@ -133,7 +134,7 @@ impl Ledger {
 
     /// Where a database was found to differ last.
     pub(crate) fn located(&self, database: &str) -> Option<(State, Located)> {
-        self.databases.get(database).and_then(|watched| watched.located)
+        self.databases.get(database).and_then(|watched| watched.located.clone())
     }
 
     /// Whether an event is due for a database although nothing changed.
@@ -208,8 +209,10 @@ impl Ledger {
         if record.finding.is_some() || record.past.is_none_or(|past| past.from != done.past.from) {
             return None;
         }
-        if record.past != Some(done.past) {
+        self.metrics.proven(&self.label, &done.database, done.proven);
+        if record.past != Some(done.past) || record.values != done.values {
             record.past = Some(done.past);
+            record.values = done.values;
             let key = trusted::key(&self.endpoint, &done.database);
             note.states.push((key, record.encode()));
             self.metrics.known(&self.label, &done.database, record);
@@ -257,21 +260,19 @@ impl Ledger {
                 .push((trusted::key(&self.endpoint, database), record.encode()));
             watched.remembered = Some(Remembered::Record(Box::new(record)));
         }
-        let past = match &watched.remembered {
+        let beside = match &watched.remembered {
             Some(Remembered::Record(record)) => {
                 self.metrics.known(&self.label, database, record);
-                record.past
+                (unseen(record.past), checked_values(record))
             }
-            _ => None,
+            _ => (Value::Null, Value::Null),
         };
         match &verdict {
             Verdict::Ok(good) => watched.shown = Some(good.state),
             Verdict::Tampered(finding) => {
                 watched.shown = finding.shown;
-                watched.located = finding
-                    .shown
-                    .zip(finding.located.as_deref().copied())
-                    .or(watched.located);
+                let located = finding.shown.zip(finding.located.as_deref().cloned());
+                watched.located = located.or(watched.located.take());
             }
             Verdict::Unchecked(_) => {}
         }
@@ -294,7 +295,7 @@ impl Ledger {
             }
             let told = Told {
                 database: database.to_owned(),
-                data: self.data(database, &verdict, (before.as_ref(), past), checked, now),
+                data: self.data(database, &verdict, before.as_ref(), beside, (checked, now)),
                 verdict,
             };
             note.told.push(told);
@@ -305,9 +306,9 @@ impl Ledger {
         &self,
         database: &str,
         verdict: &Verdict,
-        (trusted, past): (Option<&Record>, Option<Descent>),
-        checked: Option<Nanos>,
-        now: Nanos,
+        trusted: Option<&Record>,
+        (unseen, values): (Value, Value),
+        (checked, now): (Option<Nanos>, Nanos),
     ) -> Value {
         let mut data = json!({
             "result": verdict.result(),
@@ -320,7 +321,8 @@ impl Ledger {
                 state["signed_by"] = record.key.map(|key| hex::encode(key.to_point())).into();
                 state
             }),
-            "unseen": unseen(past),
+            "unseen": unseen,
+            "values": values,
         });
         match verdict {
             Verdict::Ok(good) => {
@@ -340,6 +342,7 @@ impl Ledger {
                 data["meaning"] = finding.code.meaning().into();
                 data["do"] = finding.code.advice().into();
                 data["tx"] = finding.tx.into();
+                data["keys"] = finding.keys.iter().map(|key| key::shown(key)).collect();
                 data["location"] = finding.located.as_ref().map_or(Value::Null, |located| located.data());
                 data["current"] = finding.shown.map_or(Value::Null, |state| shown(&state));
                 if let Some(uuid) = &finding.uuid {
@@ -364,6 +367,18 @@ fn unseen(past: Option<Descent>) -> Value {
     let past = past.filter(|past| !past.from.is_empty());
     past.map_or(Value::Null, |past| {
         json!({"first_tx": 1, "last_tx": past.from.tx.0, "left": past.left()})
+    })
+}
+
+/// How far values were checked.
+fn checked_values(record: &Record) -> Value {
+    let past = record.past.map_or(0, |past| past.from.tx.0);
+    let (unchecked, oldest) = record.values.unchecked(record.state.tx.0, past);
+    json!({
+        "unchecked": unchecked,
+        "oldest_unchecked": (oldest > 0).then_some(oldest),
+        "round_seconds": record.values.took.map(|took| took / 1_000_000_000),
+        "not_given": record.values.not_given_before,
     })
 }
 

@@ -13,7 +13,8 @@
 //! | `history`, `locate` | hashes of what was found in order; where a history begins to differ |
 //! | `descent`, `earlier` | what lies before the first contact, and its hashes |
 //! | `checked` | which values were checked |
-//! | `chore`, `past` | work beside the audits, so many calls an interval: headers from before the first contact |
+//! | `chore`, `past`, `values` | work beside the audits, so many calls an interval: headers from before the first contact, values |
+//! | `key` | stored keys, for people |
 //! | `link` | the way to one server: logins, list, one audit and what is kept of it |
 //! | `server` | one server: all its databases at once, every interval |
 //! | `ledger`, `note` | from verdicts to memory and metrics, events and log |
@@ -32,6 +33,7 @@ mod descent;
 mod desk;
 mod earlier;
 mod history;
+mod key;
 mod ledger;
 mod link;
 mod locate;
@@ -43,6 +45,7 @@ mod select;
 mod server;
 mod source;
 mod trusted;
+mod values;
 mod verdict;
 mod word;
 

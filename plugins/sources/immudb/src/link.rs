@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::audit::{Asked, audit};
-use crate::chore::Budget;
+use crate::chore::{Budget, Line};
 use crate::client::seat::ONLY;
 use crate::client::{Client, Fault, Listed, MAX_DATABASES, Seat};
 use crate::config::Accept;
@@ -158,8 +158,8 @@ impl Link {
         if !matches!(finding.code, Code::Proof | Code::Fork | Code::Rollback) {
             return;
         }
-        if let Some((_, located)) = job.located.filter(|(state, _)| *state == shown) {
-            return finding.locate(located);
+        if let Some((_, located)) = job.located.as_ref().filter(|(state, _)| *state == shown) {
+            return finding.locate(located.clone());
         }
         let (history, trusted) = (self.histories.of(&self.client.endpoint, &job.name), record.state);
         let past = record.past;
@@ -170,7 +170,12 @@ impl Link {
         };
         let found = locate(&self.client, &mut seat, &job.name, &rungs, (trusted, shown)).await;
         match found {
-            Ok(located) => {
+            Ok(mut located) => {
+                if let Some(tx) = located.tx() {
+                    let line = Line::new(&self.client, &seat, record.uuid.as_deref());
+                    // One call more, which finds no place.
+                    located.keys = line.keys(tx, &mut 1).await;
+                }
                 self.seats.lock().push(seat);
                 finding.locate(located);
             }

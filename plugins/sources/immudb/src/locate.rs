@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, Fault, Seat, wire};
 use crate::history::Rungs;
+use crate::key;
 
 /// What was found; transactions that no audit saw one by one make a range of it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Located {
     /// The oldest transaction that is remembered.
     pub(crate) known_from: u64,
@@ -21,6 +22,8 @@ pub(crate) struct Located {
     pub(crate) lost: Option<(u64, u64)>,
     /// Calls that it took.
     pub(crate) calls: u32,
+    /// Stored keys that the transaction holds now, if it is one and the server tells.
+    pub(crate) keys: Vec<Vec<u8>>,
 }
 
 impl Located {
@@ -58,7 +61,8 @@ impl Located {
         let lost = self.lost.map_or_else(String::new, |(from, to)| {
             format!("; {} transactions are gone, {from} to {to}", to - from + 1)
         });
-        format!("{same}{changed}{lost}")
+        let keys = key::words("; now it holds ", &self.keys);
+        format!("{same}{changed}{keys}{lost}")
     }
 }
 
@@ -109,6 +113,7 @@ pub(crate) async fn locate(
         changed,
         lost,
         calls,
+        keys: Vec::new(),
     })
 }
 

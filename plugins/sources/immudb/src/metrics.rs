@@ -24,6 +24,10 @@ pub(crate) struct Metrics {
     duration: HistogramVec,
     before: IntGaugeVec,
     unseen: IntGaugeVec,
+    unchecked: IntGaugeVec,
+    oldest: IntGaugeVec,
+    round: GaugeVec,
+    keys: IntCounterVec,
 }
 
 impl Metrics {
@@ -58,13 +62,31 @@ impl Metrics {
                 "auditmon_immudb_unseen_transactions",
                 "Transactions from before the first contact whose headers were not looked at yet.",
             )?,
+            unchecked: gauge(
+                "auditmon_immudb_unchecked_transactions",
+                "Transactions whose values were never checked.",
+            )?,
+            oldest: gauge(
+                "auditmon_immudb_oldest_unchecked_tx",
+                "Oldest transaction whose values were never checked; 0 if there is none.",
+            )?,
+            round: seconds(
+                "auditmon_immudb_value_round_seconds",
+                "How long it took to check all values the last time; -1 before the first time.",
+            )?,
+            keys: IntCounterVec::new(
+                Opts::new("auditmon_immudb_keys_proven_total", "Keys that were asked for with a proof."),
+                EACH,
+            )?,
         };
         let gauges = [&metrics.up, &metrics.result, &metrics.previous, &metrics.current];
-        for gauge in gauges.into_iter().chain([&metrics.before, &metrics.unseen]) {
+        for gauge in gauges.into_iter().chain([&metrics.before, &metrics.unseen, &metrics.unchecked, &metrics.oldest]) {
             registry.register(Box::new(gauge.clone()))?;
         }
         registry.register(Box::new(metrics.run.clone()))?;
         registry.register(Box::new(metrics.checked.clone()))?;
+        registry.register(Box::new(metrics.round.clone()))?;
+        registry.register(Box::new(metrics.keys.clone()))?;
         registry.register(Box::new(metrics.runs.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
         Ok(metrics)
@@ -110,6 +132,16 @@ impl Metrics {
         let each = &[server, db];
         self.before.with_label_values(each).set(signed(past.from.tx.0));
         self.unseen.with_label_values(each).set(signed(past.left()));
+        let (unchecked, oldest) = record.values.unchecked(record.state.tx.0, past.from.tx.0);
+        self.unchecked.with_label_values(each).set(signed(unchecked));
+        self.oldest.with_label_values(each).set(signed(oldest));
+        let round = record.values.took.map_or(-1.0, |took| took as f64 / 1e9);
+        self.round.with_label_values(each).set(round);
+    }
+
+    /// So many keys were asked for and proven.
+    pub(crate) fn proven(&self, server: &str, db: &str, keys: u64) {
+        self.keys.with_label_values(&[server, db]).inc_by(keys);
     }
 
     pub(crate) fn took(&self, server: &str, seconds: f64) {

@@ -144,6 +144,7 @@ pub(crate) fn link(
         walk: config.walk,
         budget: Budget {
             past: config.past_calls,
+            values: config.value_calls,
         },
         interval: config.interval.0,
         deadline: config.deadline.0,

@@ -3,6 +3,7 @@
 use immudb_verify::{PublicKey, Reason, State};
 
 use crate::client::Fault;
+use crate::key;
 use crate::locate::Located;
 
 /// Reason of a finding that is over as far as the server shows, and that nobody has accepted yet.
@@ -71,6 +72,8 @@ pub(crate) struct Finding {
     pub(crate) uuid: Option<String>,
     /// The transaction, if it is known.
     pub(crate) tx: Option<u64>,
+    /// Stored keys: those whose values are wrong, else those that the transaction holds now.
+    pub(crate) keys: Vec<Vec<u8>>,
     /// Where the history begins to differ, as far as is remembered.
     pub(crate) located: Option<Box<Located>>,
 }
@@ -154,7 +157,9 @@ impl Code {
             }
             Self::Signature => "States have to be signed with a configured key, and this one is not.",
             Self::CorruptTx => "The server itself finds a transaction in its log damaged: by a disk or by hand.",
-            Self::Value => "The server itself finds a stored value damaged: by a disk or by hand.",
+            Self::Value => {
+                "A stored value is not the one that its transaction set: it was damaged by a disk, or changed by hand."
+            }
             Self::StateLost => "What the auditor had remembered of this database can't be read any more.",
             Self::Malformed => "The server answers with what no immudb server gives.",
         }
@@ -197,14 +202,23 @@ impl Finding {
             shown: None,
             uuid: None,
             tx: None,
+            keys: Vec::new(),
             located: None,
         }
+    }
+
+    /// Names keys, also in words.
+    pub(crate) fn name(mut self, keys: Vec<Vec<u8>>) -> Self {
+        self.text.push_str(&key::words("; ", &keys));
+        self.keys = keys;
+        self
     }
 
     /// Adds where the history begins to differ.
     pub(crate) fn locate(&mut self, located: Located) {
         self.text.push_str(&located.words());
         self.tx = self.tx.or(located.tx());
+        self.keys.clone_from(&located.keys);
         self.located = Some(Box::new(located));
     }
 }

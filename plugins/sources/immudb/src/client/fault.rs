@@ -59,6 +59,9 @@ pub(crate) enum Fault {
     /// It says itself that a value is damaged.
     #[error("the server reports a damaged value: {0}")]
     Value(String),
+    /// It no longer has values: they were truncated, or removed.
+    #[error("the server no longer has the values: {0}")]
+    Gone(String),
     /// It is too old for this call.
     #[error("the server doesn't know this call")]
     Unimplemented,
@@ -90,6 +93,7 @@ impl Fault {
             Self::Corrupt { .. } => "corrupt-tx",
             Self::Lag(_) => "lag",
             Self::Value(_) => "value",
+            Self::Gone(_) => "gone",
             Self::Unimplemented => "unimplemented",
             Self::TooLarge(_) => "too-large",
             Self::Malformed(_) => "malformed",
@@ -192,6 +196,8 @@ pub(crate) fn of(status: &Status, credentials: Option<&Credentials>) -> Fault {
         Fault::Corrupt { tx, text }
     } else if starts(&["data is corrupted"]) {
         Fault::Value(shown())
+    } else if said == "EOF" {
+        Fault::Gone(shown())
     } else {
         // Codes that say nothing beside a text that says nothing, such as those of a connection that broke.
         match (status.code(), std::error::Error::source(status)) {
@@ -261,6 +267,7 @@ mod tests {
             (DataLoss, "tampered", "corrupt-tx"),
             (Unknown, "tx data is corrupted: binary linking mismatch at tx 4", "lag"),
             (Unknown, "data is corrupted: value length or digest mismatch", "value"),
+            (Unknown, "EOF", "gone"),
             (Code::Unimplemented, "unknown method X", "unimplemented"),
             (Code::Unavailable, "gone", "unreachable"),
             (Unknown, "unable to get state", "error"),

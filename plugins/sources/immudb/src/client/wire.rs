@@ -55,3 +55,49 @@ pub(crate) fn dual_proof(message: &proto::DualProof) -> wire::DualProof<'_, Vec<
         }),
     }
 }
+
+fn kv_metadata(message: &proto::KvMetadata) -> wire::KvMetadata {
+    wire::KvMetadata {
+        deleted: message.deleted,
+        expires_at: message.expiration.map(|expiration| expiration.expires_at),
+        non_indexable: message.non_indexable,
+    }
+}
+
+pub(crate) fn tx_entry(message: &proto::TxEntry) -> wire::TxEntry<'_> {
+    wire::TxEntry {
+        key: &message.key,
+        h_value: &message.h_value,
+        v_len: message.v_len,
+        metadata: message.metadata.as_ref().map(kv_metadata),
+    }
+}
+
+/// The transaction without its entries, which weren't decoded.
+pub(crate) fn verifiable_entry(message: &proto::VerifiableEntry) -> wire::VerifiableEntry<'_, Vec<u8>> {
+    let tx = message.verifiable_tx.as_ref();
+    wire::VerifiableEntry {
+        entry: message.entry.as_ref().map(|entry| wire::Entry {
+            tx: entry.tx,
+            key: &entry.key,
+            value: &entry.value,
+            referenced_by: entry.referenced_by.as_ref().map(|reference| wire::Reference {
+                tx: reference.tx,
+                key: &reference.key,
+                at_tx: reference.at_tx,
+                metadata: reference.metadata.as_ref().map(kv_metadata),
+            }),
+            metadata: entry.metadata.as_ref().map(kv_metadata),
+        }),
+        tx: tx.and_then(|tx| tx.tx.as_ref()).map(|tx| wire::Tx {
+            header: tx.header.as_ref().map(header),
+            entries: Vec::new(),
+        }),
+        dual_proof: tx.and_then(|tx| tx.dual_proof.as_ref()).map(dual_proof),
+        inclusion_proof: message.inclusion_proof.as_ref().map(|proof| wire::InclusionProof {
+            leaf: proof.leaf,
+            width: proof.width,
+            terms: &proof.terms,
+        }),
+    }
+}

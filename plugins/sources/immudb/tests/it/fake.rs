@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use crate::naive::{Bytes32, Database, Plan, sha};
+use crate::naive::{Bytes32, Database, Plan, inclusion, sha};
 use crate::proto;
 
 pub const USER: &str = "auditor";
@@ -48,6 +48,8 @@ pub struct Db {
     pub unloaded: bool,
     /// Never answers.
     pub silent: bool,
+    /// Gives the first value of a key, not the last.
+    pub stale: bool,
     pub lie: Option<Lie>,
 }
 
@@ -248,7 +250,7 @@ impl World {
         }
         if !self.auth {
             return match call {
-                "CurrentState" | "VerifiableTxById" | "TxScan" => self.data("defaultdb", call, body),
+                "CurrentState" | "VerifiableTxById" | "TxScan" | "VerifiableGet" => self.data("defaultdb", call, body),
                 _ => refused(2, "this command is available only with authentication on"),
             };
         }
@@ -357,13 +359,14 @@ impl World {
             "TxScan" => {
                 let request = auditmon_proto::immudb::TxScanRequest::decode(body).unwrap();
                 let from = request.initial_tx as usize - 1;
-                let headers = db.data.headers.iter().skip(from).take(request.limit as usize);
-                let txs = headers.map(|header| proto::Tx {
-                    header: Some(header.clone()),
-                    ..proto::Tx::default()
+                let to = db.data.len().min(from + request.limit as usize);
+                let txs = (from..to).map(|at| proto::Tx {
+                    header: Some(db.data.headers[at].clone()),
+                    entries: entries(&db.data, at, request.entries_spec.as_ref()),
                 });
                 Reply::Answer(proto::TxList { txs: txs.collect() }.encode_to_vec())
             }
+            "VerifiableGet" => get(&db.data, db.stale, body),
             other => refused(12, &format!("unknown method {other}")),
         };
         match &mut db.lie {
@@ -371,6 +374,76 @@ impl World {
             None => reply,
         }
     }
+}
+
+/// The entries of a transaction that are asked for, as bytes.
+fn entries(data: &Database, at: usize, spec: Option<&auditmon_proto::immudb::EntriesSpec>) -> Vec<Vec<u8>> {
+    let all = data.entries[at].iter().zip(&data.values[at]);
+    let asked = all.filter_map(|(entry, value)| {
+        let Some(spec) = spec else {
+            return Some(entry.clone());
+        };
+        let kinds = [&spec.kv_entries_spec, &spec.z_entries_spec, &spec.sql_entries_spec];
+        let kind = kinds.get(usize::from(entry.key[0])).copied()?.as_ref()?;
+        assert_eq!(kind.action, 2, "nothing else is asked for");
+        let value = value.clone();
+        Some(proto::TxEntry {
+            value,
+            ..entry.clone()
+        })
+    });
+    asked.map(|entry| entry.encode_to_vec()).collect()
+}
+
+/// A key's value at one transaction or the last one, with its proof; keys are stored as users' keys, values as plain ones.
+fn get(data: &Database, stale: bool, body: &[u8]) -> Reply {
+    let request = auditmon_proto::immudb::VerifiableGetRequest::decode(body).unwrap();
+    let since = request.prove_since_tx as usize;
+    let wanted = request.key_request.unwrap();
+    let stored = [&[0], &wanted.key[..]].concat();
+    let mut found = (0..data.len()).flat_map(|at| {
+        let entries = data.entries[at].iter().enumerate();
+        let same = entries.filter(|(_, entry)| entry.key == stored);
+        same.map(move |(leaf, _)| (at, leaf)).collect::<Vec<_>>()
+    });
+    let set = match (wanted.at_tx as usize, stale) {
+        (0, false) => found.last(),
+        (0, true) => found.next(),
+        (tx, _) => found.find(|(at, _)| at + 1 == tx),
+    };
+    let Some((at, leaf)) = set else {
+        return refused(2, "tbtree: key not found");
+    };
+    let (tx, digests) = (at + 1, &data.digests[at]);
+    let (s, t) = (tx.min(since), tx.max(since));
+    if t > data.len() {
+        return refused(2, "illegal state");
+    }
+    let Some(dual_proof) = data.dual_proof(s, t) else {
+        return refused(2, "tx data is corrupted");
+    };
+    let answer = proto::VerifiableEntry {
+        entry: Some(proto::Entry {
+            tx: tx as u64,
+            key: wanted.key,
+            value: data.values[at][leaf][1..].to_vec(),
+            ..proto::Entry::default()
+        }),
+        verifiable_tx: Some(proto::VerifiableTx {
+            tx: Some(proto::Tx {
+                header: Some(data.headers[at].clone()),
+                entries: entries(data, at, None),
+            }),
+            dual_proof: Some(dual_proof),
+            ..proto::VerifiableTx::default()
+        }),
+        inclusion: Some(proto::InclusionProof {
+            leaf: leaf as i32,
+            width: digests.len() as i32,
+            terms: inclusion(digests, leaf).iter().map(|hash| hash.to_vec()).collect(),
+        }),
+    };
+    Reply::Answer(answer.encode_to_vec())
 }
 
 /// Hash of the last transaction, or of nothing.

@@ -63,6 +63,10 @@ async fn the_first_transaction_that_differs() {
         match (&expected["first_changed"], expected["first_changed"]["from"].as_u64()) {
             (changed, Some(tx)) if changed["to"] == tx => {
                 assert_eq!(data["tx"], tx);
+                // What it holds now, as far as the server tells.
+                let key = format!("k{}", tx - 1);
+                assert_eq!(data["keys"][0]["key"], key.as_str(), "{data:#}");
+                assert!(text.contains(&format!("now it holds key {key:?}")), "{text}");
                 assert!(
                     text.contains(&format!("transaction {tx} is the first that differs")),
                     "{text}"

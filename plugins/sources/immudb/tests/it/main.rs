@@ -20,3 +20,4 @@ mod tls;
 mod trial;
 mod trouble;
 mod trust;
+mod values;

@@ -32,6 +32,7 @@ pub struct Trial {
 pub fn section(fake: &Fake) -> Value {
     json!({
         "interval": "20ms", "every": true, "missing_after": "0s", "past_calls": 0,
+        "value_calls": 0,
         "servers": [{"address": fake.address.to_string(), "name": "db1", "username": USER, "password": PASSWORD}],
     })
 }

@@ -98,6 +98,8 @@ pub struct Database {
     pub inner: Vec<Bytes32>,
     pub alhs: Vec<Bytes32>,
     pub entries: Vec<Vec<proto::TxEntry>>,
+    /// Stored values of the entries.
+    pub values: Vec<Vec<Vec<u8>>>,
     pub digests: Vec<Vec<Bytes32>>,
 }
 
@@ -168,6 +170,7 @@ impl Database {
         self.inner.push(inner);
         self.headers.push(header);
         self.entries.push(entries);
+        self.values.push(plan.entries.iter().map(|(_, value)| value.clone()).collect());
         self.digests.push(digests);
     }
 

@@ -1,0 +1,315 @@
+//! Values, checked beside the audits against a server that changes, hides or loses them.
+
+use auditmon_testkit::eventually;
+use prost::Message as _;
+use serde_json::{Value, json};
+
+use crate::fake::{Fake, Reply, add, plan};
+use crate::proto;
+use crate::trial::{Trial, section};
+
+const WORDS: &str = "server=db1&database=orders&by=jane&reason=a%20bad%20disk";
+
+fn with_values(fake: &Fake) -> Value {
+    let mut all = section(fake);
+    all["value_calls"] = json!(20);
+    all
+}
+
+/// A database of 9 transactions of one key each.
+async fn nine() -> Fake {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 9, 0));
+    fake
+}
+
+/// Changes the pages that carry values.
+fn lie(fake: &Fake, mut change: impl FnMut(&mut proto::TxList) -> Option<&'static str> + Send + 'static) {
+    fake.lie("orders", move |call, reply| match (call, reply) {
+        ("TxScan", Reply::Answer(bytes)) => {
+            let mut list = proto::TxList::decode(&bytes[..]).unwrap();
+            let valued = |entry: &Vec<u8>| !proto::TxEntry::decode(&entry[..]).unwrap().value.is_empty();
+            if !list.txs.iter().flat_map(|tx| &tx.entries).any(valued) {
+                return Reply::Answer(bytes);
+            }
+            match change(&mut list) {
+                Some(says) => Reply::Refused(2, says.to_owned()),
+                None => Reply::Answer(list.encode_to_vec()),
+            }
+        }
+        (_, reply) => reply,
+    });
+}
+
+/// Changes the entries of a transaction in such a page.
+fn entries_of(list: &mut proto::TxList, id: u64, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
+    let of = |tx: &&mut proto::Tx| tx.header.as_ref().is_some_and(|header| header.id == id);
+    if let Some(tx) = list.txs.iter_mut().find(of) {
+        change(&mut tx.entries);
+    }
+}
+
+fn edit(entry: &mut Vec<u8>, change: impl FnOnce(&mut proto::TxEntry)) {
+    let mut message = proto::TxEntry::decode(&entry[..]).unwrap();
+    change(&mut message);
+    *entry = message.encode_to_vec();
+}
+
+fn holds(list: &proto::TxList, id: u64) -> bool {
+    list.txs
+        .iter()
+        .any(|tx| tx.header.as_ref().is_some_and(|header| header.id == id))
+}
+
+async fn all_checked(trial: &mut Trial) -> Value {
+    let wanted = |event: &Value| {
+        let data = &event["event_data"];
+        data["database"] == "orders" && data["result"] == "ok" && data["values"]["unchecked"] == 0
+    };
+    trial.ever("all values were checked", wanted).await
+}
+
+/// The finding, whose key is that of the transaction.
+async fn found(trial: &mut Trial, code: &str, reason: &str, tx: u64) -> Value {
+    let event = trial.verdict("orders", "tampered", code).await;
+    let data = event["event_data"].clone();
+    assert_eq!((&data["tx"], &data["reason"]), (&json!(tx), &json!(reason)), "{data:#}");
+    data
+}
+
+fn assert_names(data: &Value, key: &str) {
+    assert_eq!(data["keys"][0]["key"], key, "{data:#}");
+    assert_eq!(data["keys"].as_array().unwrap().len(), 1, "{data:#}");
+    assert!(data["text"].as_str().unwrap().contains(&format!("{key:?}")), "{data:#}");
+}
+
+#[tokio::test]
+async fn honest_values_are_checked_again_and_again() {
+    let fake = nine().await;
+    let mut trial = Trial::start(with_values(&fake)).await;
+    let first = trial.first("orders").await;
+    let expected = json!({"unchecked": 9, "oldest_unchecked": 1, "round_seconds": null, "not_given": 0});
+    assert_eq!(first["event_data"]["values"], expected);
+    let event = all_checked(&mut trial).await;
+    let expected = json!({"unchecked": 0, "oldest_unchecked": null, "round_seconds": 0, "not_given": 0});
+    assert_eq!(event["event_data"]["values"], expected);
+    fake.change(|world| world.grow("orders", 3, 0));
+    trial.walked("orders").await;
+    let checked = |event: &Value| {
+        let data = &event["event_data"];
+        data["current"]["tx"] == 12 && data["values"]["unchecked"] == 0
+    };
+    trial.ever("new ones are checked, too", checked).await;
+    eventually("keys are asked for", || {
+        (trial.agent.metric("auditmon_immudb_keys_proven_total") >= 3.0).then_some(())
+    })
+    .await;
+    assert_eq!(trial.agent.metric("auditmon_immudb_oldest_unchecked_tx"), 0.0);
+    assert!(trial.events.iter().all(|event| event["event_data"]["result"] != "tampered"));
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn all_forms_of_entries_are_in_order() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 1, 0));
+    fake.db("orders", |db| {
+        let mut many = plan(1, 0, 1, 0);
+        // A set, SQL, a document, whose value is never given, and an empty value.
+        many.entries = vec![
+            (b"\x01set".to_vec(), Vec::new()),
+            (b"\x02row".to_vec(), vec![7; 40]),
+            (b"\x03document".to_vec(), vec![8; 40]),
+            (b"\0empty".to_vec(), vec![0]),
+        ];
+        let old = plan(2, 0, 0, 0);
+        let mut none = plan(3, 0, 1, 0);
+        none.entries.clear();
+        none.extra = vec![1];
+        add(&mut db.data, [many, old, none].into_iter());
+    });
+    let mut trial = Trial::start(with_values(&fake)).await;
+    let event = all_checked(&mut trial).await;
+    // That of the document.
+    assert_eq!(event["event_data"]["values"]["not_given"], 1);
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn a_changed_value_is_found_with_its_key() {
+    let fake = nine().await;
+    lie(&fake, |list| {
+        entries_of(list, 4, |entries| edit(&mut entries[0], |entry| entry.value[1] ^= 1));
+        None
+    });
+    let mut trial = Trial::start(with_values(&fake)).await;
+    let data = found(&mut trial, "value", "value-hash", 4).await;
+    assert_names(&data, "k3");
+    // Accepted, it is passed over, and the others are checked.
+    assert_eq!(trial.trust(WORDS).await.0, 200);
+    all_checked(&mut trial).await;
+    for _ in 0..5 {
+        trial.verdict("orders", "ok", "").await;
+    }
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn a_value_that_is_left_out_is_found() {
+    let fake = nine().await;
+    lie(&fake, |list| {
+        entries_of(list, 4, Vec::clear);
+        None
+    });
+    let mut trial = Trial::start(with_values(&fake)).await;
+    let data = found(&mut trial, "value", "value-withheld", 4).await;
+    assert_names(&data, "k3");
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn another_key_is_found() {
+    let fake = nine().await;
+    lie(&fake, |list| {
+        entries_of(list, 4, |entries| edit(&mut entries[0], |entry| entry.key = b"\0other".to_vec()));
+        None
+    });
+    let mut trial = Trial::start(with_values(&fake)).await;
+    found(&mut trial, "proof", "entries", 4).await;
+    trial.stop().await;
+}
+
+/// The server finds the damage itself, and doesn't say where.
+#[tokio::test]
+async fn a_value_that_the_server_can_not_read_is_found_with_its_key() {
+    let fake = nine().await;
+    let says = "data is corrupted: value length or digest mismatch";
+    fake.lie("orders", move |call, reply| {
+        let bytes = match reply {
+            Reply::Answer(bytes) => bytes,
+            other => return other,
+        };
+        let damaged = match call {
+            "VerifiableGet" => {
+                let answer = proto::VerifiableEntry::decode(&bytes[..]).unwrap();
+                answer.entry.unwrap().key == b"k3"
+            }
+            "TxScan" => {
+                let list = proto::TxList::decode(&bytes[..]).unwrap();
+                let valued = |entry: &Vec<u8>| !proto::TxEntry::decode(&entry[..]).unwrap().value.is_empty();
+                holds(&list, 4) && list.txs.iter().flat_map(|tx| &tx.entries).any(valued)
+            }
+            _ => false,
+        };
+        if damaged {
+            Reply::Refused(2, says.to_owned())
+        } else {
+            Reply::Answer(bytes)
+        }
+    });
+    let mut trial = Trial::start(with_values(&fake)).await;
+    let data = found(&mut trial, "value", "value", 4).await;
+    assert_names(&data, "k3");
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn new_transactions_are_checked_first() {
+    let fake = nine().await;
+    let mut all = with_values(&fake);
+    all["value_calls"] = json!(1);
+    let mut trial = Trial::start(all).await;
+    all_checked(&mut trial).await;
+    lie(&fake, |list| {
+        entries_of(list, 11, |entries| edit(&mut entries[0], |entry| entry.value.push(1)));
+        None
+    });
+    fake.change(|world| world.grow("orders", 3, 0));
+    let data = found(&mut trial, "value", "value-hash", 11).await;
+    assert_names(&data, "k10");
+    trial.stop().await;
+}
+
+/// Values that a later transaction says were truncated may be gone; others may not.
+#[tokio::test]
+async fn values_that_are_gone() {
+    for truncated in [4, 0] {
+        let fake = Fake::start().await;
+        fake.change(|world| world.grow("orders", 5, 0));
+        fake.db("orders", |db| {
+            let plans = (5..9).map(|at| {
+                let mut plan = plan(at, 0, 1, 0);
+                if at == 6 {
+                    plan.truncated = truncated;
+                }
+                plan
+            });
+            add(&mut db.data, plans);
+        });
+        lie(&fake, |list| (1..4).any(|id| holds(list, id)).then_some("EOF"));
+        let mut trial = Trial::start(with_values(&fake)).await;
+        if truncated == 0 {
+            found(&mut trial, "value", "values-gone", 3).await;
+        } else {
+            let event = all_checked(&mut trial).await;
+            assert_eq!(event["event_data"]["values"]["not_given"], 3);
+            for _ in 0..5 {
+                trial.verdict("orders", "ok", "").await;
+            }
+        }
+        trial.stop().await;
+    }
+}
+
+/// Servers before 1.2.3 give entries and no values: that is told, and no finding.
+#[tokio::test]
+async fn a_server_that_gives_no_values() {
+    let fake = nine().await;
+    lie(&fake, |list| {
+        let entries = list.txs.iter_mut().flat_map(|tx| &mut tx.entries);
+        entries.for_each(|entry| edit(entry, |entry| entry.value.clear()));
+        None
+    });
+    let mut trial = Trial::start(with_values(&fake)).await;
+    let event = all_checked(&mut trial).await;
+    assert_eq!(event["event_data"]["values"]["not_given"], 9);
+    trial.stop().await;
+}
+
+/// The index shows what a key was, not what it is.
+#[tokio::test]
+async fn an_older_value_of_a_key_is_found() {
+    let fake = nine().await;
+    fake.db("orders", |db| {
+        let plans = (9..20).map(|at| {
+            let mut plan = plan(at, 0, 1, 0);
+            plan.entries[0].0 = b"\0k1".to_vec();
+            plan
+        });
+        add(&mut db.data, plans);
+        db.stale = true;
+    });
+    let mut trial = Trial::start(with_values(&fake)).await;
+    let event = trial.verdict("orders", "tampered", "value").await;
+    let data = &event["event_data"];
+    assert_eq!(data["reason"], "stale-key", "{event:#}");
+    assert_names(data, "k1");
+    trial.stop().await;
+}
+
+/// A value that is proven and is not what the transaction set.
+#[tokio::test]
+async fn an_answer_about_a_key_that_does_not_hold_is_found() {
+    let fake = nine().await;
+    fake.lie("orders", |call, reply| match call {
+        "VerifiableGet" => crate::lies::answer(reply, |entry: &mut proto::VerifiableEntry| {
+            entry.entry.as_mut().unwrap().value = b"other".to_vec();
+        }),
+        _ => reply,
+    });
+    let mut trial = Trial::start(with_values(&fake)).await;
+    let event = trial.verdict("orders", "tampered", "proof").await;
+    assert_eq!(event["event_data"]["reason"], "entry-inclusion", "{event:#}");
+    assert_eq!(event["event_data"]["keys"].as_array().unwrap().len(), 1);
+    trial.stop().await;
+}
