@@ -1,5 +1,6 @@
-//! Work beside the audits, on what came before the first contact and on values: so many calls to each server an interval, one after the other, on its databases in turn. What
-//! it finds is told once an audit says that the server still shows what is trusted: else that tells more.
+//! Work beside the audits, on what came before the first contact and on values: so many calls to each server an interval,
+//! one after the other, on its databases in turn. What it finds is told once an audit says that the server still shows
+//! what is trusted: else that tells more.
 
 use immudb_verify::{Reason, State};
 

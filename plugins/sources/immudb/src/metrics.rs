@@ -101,6 +101,7 @@ impl Metrics {
     pub(crate) fn begin(&self, server: &str, db: &str) {
         self.result.with_label_values(&[server, db]).set(-1);
         self.checked.with_label_values(&[server, db]).set(0.0);
+        self.keys.with_label_values(&[server, db]);
         for result in ["ok", "tampered", "error"] {
             self.runs.with_label_values(&[server, db, result]);
         }

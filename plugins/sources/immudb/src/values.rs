@@ -283,7 +283,7 @@ fn entries(tx: &proto::FullTx) -> Result<Vec<proto::TxEntry>, Stop> {
 /// Checks a page from its end, which is known, to its beginning.
 fn check(down: &Descent, page: &Page, what: Ask, now: Nanos) -> Result<Sound, Stop> {
     let (mut down, mut walk) = (*down, down.walk());
-    let (mut not_given, mut truncated, mut keys) = (0, 0, Vec::new());
+    let (mut not_given, mut truncated, mut keys) = (0_u64, 0_u64, Vec::new());
     for (at, tx) in page.txs.iter().enumerate().rev() {
         let known = walk.next().tx.0;
         let whole = page.whole.as_ref().and_then(|whole| whole.get(at)).unwrap_or(tx);
@@ -316,10 +316,10 @@ fn check(down: &Descent, page: &Page, what: Ask, now: Nanos) -> Result<Sound, St
     })
 }
 
-/// A key of a user's, set to a value, for ever.
+/// A key of a user's that is set for ever.
 fn is_plain(entry: &proto::TxEntry) -> bool {
-    let metadata = entry.metadata.unwrap_or_default();
-    entry.key.len() > 1 && entry.key[0] == 0 && entry.value.first() == Some(&0) && metadata == proto::KvMetadata::default()
+    let plain = entry.metadata.unwrap_or_default() == proto::KvMetadata::default();
+    plain && entry.key.len() > 1 && entry.key[0] == 0
 }
 
 /// Checks a transaction: `all` its entries, and those `with` their values. Whether all values were given.
@@ -363,7 +363,7 @@ fn transaction(
         return found("value-withheld", "the server gives other values and leaves some out", withheld);
     }
     match with.next() {
-        Some(surplus) => found("value-surplus", "the server gives a value that is not of it", vec![surplus.key.clone()]),
+        Some(other) => found("value-surplus", "the server gives a value of another", vec![other.key.clone()]),
         None => Ok(given),
     }
 }
@@ -375,3 +375,6 @@ fn may_lack(entry: &proto::TxEntry, now: Nanos) -> bool {
     let expired = expires.is_some_and(|expiration| expiration.expires_at <= now.saturating_add(CLOCK));
     expired || entry.key.first().is_none_or(|kind| !ASKED.contains(kind))
 }
+
+#[cfg(test)]
+mod tests;

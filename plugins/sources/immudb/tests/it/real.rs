@@ -528,6 +528,38 @@ async fn a_header_changed_in_the_log() {
     tampered_unseen("a_header_changed_in_the_log", link).await;
 }
 
+/// Values that were checked once, one of which a disk or a hand changes. Servers before 1.2.3 give none to readers.
+#[tokio::test]
+async fn a_value_changed_on_disk() {
+    let test = "a_value_changed_on_disk";
+    let _one = ONE.lock().await;
+    let Some(mut real) = Real::start(test).await else {
+        return;
+    };
+    let mut writer = real.writer().await;
+    writer.create("orders").await;
+    writer.write("orders", 0..10, "a value").await;
+    writer.write("orders", 10..11, "to be changed").await;
+    writer.write("orders", 11..20, "a value").await;
+    let mut trial = Trial::start(real.section()).await;
+    let checked = |event: &Value| {
+        let data = &event["event_data"];
+        data["database"] == "orders" && data["values"]["unchecked"] == 0
+    };
+    let event = trial.ever("all values are checked", checked).await;
+    assert_eq!(event["event_data"]["result"], "ok");
+    let given = event["event_data"]["values"]["not_given"] == 0;
+    real.stop();
+    assert!(damage(&real.data().join("orders"), "", b"to be changed") > 0);
+    real.go_on().await;
+    if given {
+        let event = trial.verdict("orders", "tampered", "value").await;
+        told(test, &event);
+        assert_eq!(event["event_data"]["keys"][0]["key"], "k10", "{event:#}");
+    }
+    trial.stop().await;
+}
+
 /// A server may not open a database then: nothing is known of it, and that is told.
 #[tokio::test]
 async fn the_last_transaction_changed_in_the_log() {
