@@ -480,7 +480,7 @@ fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nanos) -> (Verd
             let latched = Latched {
                 code: finding.code.as_str().to_owned(),
                 at: record.finding.as_ref().map_or(now, |latched| latched.at),
-                tx: finding.tx,
+                tx: finding.tx.filter(|_| finding.located.is_none()),
             };
             let next = (record.finding.as_ref() != Some(&latched)).then(|| Record {
                 finding: Some(latched),

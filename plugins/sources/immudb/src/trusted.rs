@@ -37,7 +37,7 @@ pub(crate) struct Record {
     pub(crate) past: Option<Descent>,
     /// Which values were checked.
     pub(crate) values: Values,
-    /// Transactions whose damage an operator accepted; they are passed over.
+    /// Transactions that an operator accepted although something is wrong with them; they are passed over.
     pub(crate) damaged: Vec<u64>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Latched {
     pub(crate) code: String,
     /// When it was found.
     pub(crate) at: Nanos,
-    /// The transaction that it is about, if it is known.
+    /// The transaction that is wrong in itself; none where the history is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tx: Option<u64>,
 }

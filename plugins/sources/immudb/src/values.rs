@@ -28,9 +28,9 @@ const ASKED: std::ops::RangeInclusive<u8> = 0..=2;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Ask {
     Values,
-    /// Entries without values, which are gone or accepted as damaged.
+    /// Entries without values, which are gone.
     Entries,
-    /// Not even those, which are larger than an answer may be.
+    /// Not even those, which are larger than an answer may be, or accepted as damaged.
     Header,
 }
 
@@ -76,7 +76,11 @@ impl Line<'_> {
                 break;
             }
             again = true;
-            let what = ask.unwrap_or(if accepted || truncated { Ask::Entries } else { Ask::Values });
+            let what = ask.unwrap_or(match (accepted, truncated) {
+                (true, _) => Ask::Header,
+                (_, true) => Ask::Entries,
+                _ => Ask::Values,
+            });
             let page = match self.page(first, last, what, calls).await {
                 Err(Stop::Fault(Fault::TooLarge(_) | Fault::Gone(_))) if first < last => None,
                 Err(Stop::Found(finding)) if first < last && finding.tx.is_none() && is_damage(&finding) => None,
@@ -92,8 +96,26 @@ impl Line<'_> {
                     ask = Some(Ask::Entries);
                     continue;
                 }
-                // Its header can't be read, so nothing below can be held to anything.
-                Err(Stop::Found(finding)) if accepted && finding.code == Code::CorruptTx => {
+                Err(Stop::Found(finding)) if !accepted && finding.tx.is_none() && is_damage(&finding) => {
+                    let keys = self.damaged(last, calls).await;
+                    let tx = Some(last);
+                    return Err(Stop::Found(Finding { tx, ..finding }.name(keys)));
+                }
+                other => Some(other),
+            };
+            let Some(page) = page else {
+                most = ((last - first + 1) / 8).max(1);
+                continue;
+            };
+            if let Ok(page) = &page
+                && (page.txs.len() as u64) < last - first + 1
+            {
+                most = page.txs.len() as u64;
+                continue;
+            }
+            let sound = match page.and_then(|page| check(&down, &page, what, now)) {
+                // Its header isn't what it was, so nothing below can be held to anything.
+                Err(Stop::Found(_)) if accepted => {
                     values.reach(way, down.ended(), now);
                     if way == Way::Round {
                         break;
@@ -101,23 +123,8 @@ impl Line<'_> {
                     (again, ask) = (false, None);
                     continue;
                 }
-                Err(Stop::Found(finding)) if finding.tx.is_none() && is_damage(&finding) => {
-                    let keys = self.damaged(last, calls).await;
-                    let tx = Some(last);
-                    return Err(Stop::Found(Finding { tx, ..finding }.name(keys)));
-                }
-                other => Some(other?),
+                other => other?,
             };
-            let Some(page) = page else {
-                most = ((last - first + 1) / 8).max(1);
-                continue;
-            };
-            let given = page.txs.len() as u64;
-            if given < last - first + 1 {
-                most = given;
-                continue;
-            }
-            let sound = check(&down, &page, what, now)?;
             values.truncated = values.truncated.max(sound.truncated);
             if way == Way::Round {
                 values.not_given += sound.not_given;

@@ -47,19 +47,25 @@ impl Order {
     }
 }
 
-/// Most transactions whose damage is remembered as accepted; later ones are found again and again.
+/// Most transactions that are remembered as accepted; what is wrong with later ones is found again and again.
 const MAX_DAMAGED: usize = 1_000;
 
-/// Transactions that are damaged and were accepted as such, with that of the finding.
+/// Transactions that were accepted although something is wrong with them, with that of the finding. In another history
+/// nothing is accepted yet.
 fn damaged(old: Option<&Record>) -> Vec<u64> {
-    let mut damaged = old.map_or_else(Vec::new, |old| old.damaged.clone());
-    let finding = old.and_then(|old| old.finding.as_ref());
-    let found = finding.filter(|finding| matches!(Code::parse(&finding.code), Code::CorruptTx | Code::Value));
-    if let Some(tx) = found.and_then(|finding| finding.tx)
-        && !damaged.contains(&tx)
-        && damaged.len() < MAX_DAMAGED
-    {
-        damaged.push(tx);
+    let Some(old) = old else { return Vec::new() };
+    let mut damaged = old.damaged.clone();
+    let Some(finding) = &old.finding else {
+        return damaged;
+    };
+    match (Code::parse(&finding.code), finding.tx) {
+        (Code::CorruptTx | Code::Value | Code::Proof, Some(tx)) => {
+            if !damaged.contains(&tx) && damaged.len() < MAX_DAMAGED {
+                damaged.push(tx);
+            }
+        }
+        (Code::Proof | Code::Rollback | Code::Emptied | Code::Fork | Code::Missing, _) => damaged.clear(),
+        _ => {}
     }
     damaged
 }
