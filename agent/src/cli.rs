@@ -1,5 +1,6 @@
 //! The command line: verbs, common options, exit codes.
 
+mod audit_mode;
 mod check;
 mod config;
 mod dlq;
@@ -91,6 +92,16 @@ enum Verb {
         #[command(subcommand)]
         verb: dlq::DlqVerb,
     },
+    /// Audit an immudb server as `immuclient audit-mode` or immugw does: with their flags, variables and files
+    #[command(after_help = "Examples:\n  \
+        auditmon audit-mode 1m0s -a db1.example.com --audit-username auditor --audit-password-file /etc/auditmon/pw\n  \
+        auditmon audit-mode --config immuclient.toml --print-config\n  \
+        auditmon audit-mode --immugw --config immugw.toml\n  \
+        auditmon audit-mode --single-run\n\n\
+        Flags count before variables (IMMUCLIENT_IMMUDB_ADDRESS, with --immugw IMMUGW_…), these before the file that\n\
+        --config names, else immuclient.toml or immugw.toml in the home directory. The agent does the rest: what this\n\
+        comes to is what --print-config shows.")]
+    AuditMode(Box<audit_mode::AuditModeArgs>),
     /// Audit an immudb server once, or trust a database again after a finding
     Immudb {
         #[command(subcommand)]
@@ -140,6 +151,8 @@ pub struct Context {
     pub data_dir: PathBuf,
     /// The registry.
     pub entries: fn() -> Vec<Entry>,
+    /// What stands for a configuration file, if none does.
+    pub made: Option<audit_mode::Made>,
 }
 
 impl Context {
@@ -168,6 +181,11 @@ impl Failure {
             message: message.to_string(),
         }
     }
+}
+
+/// The command line, for those who show it.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line.
@@ -206,7 +224,10 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
     {
         return verify::proofs(args, file);
     }
-    let verb = cli.verb.unwrap_or_else(|| Verb::Run(run::RunArgs::default()));
+    let verb = match cli.verb {
+        Some(Verb::AuditMode(args)) => return audit_mode::run(*args, cli.config, cli.data_dir, entries),
+        verb => verb.unwrap_or_else(|| Verb::Run(run::RunArgs::default())),
+    };
     let switches = match &verb {
         Verb::Run(args) | Verb::Check(args) => args.switches(),
         Verb::Config(args) => args.run.switches(),
@@ -233,6 +254,7 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
         loaded,
         data_dir,
         entries,
+        made: None,
     };
     match verb {
         Verb::Run(_) => run::run(context),
@@ -248,7 +270,8 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
         Verb::Verify(args) => verify::run(&context, &args),
         Verb::Prove(args) => prove::run(&context, &args),
         Verb::Page => keys::page(&context),
-        Verb::Completions { .. } | Verb::Man { .. } | Verb::Version => Ok(ExitCode::SUCCESS),
+        // Done above.
+        Verb::AuditMode(_) | Verb::Completions { .. } | Verb::Man { .. } | Verb::Version => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use auditmon_core::plugin::Memory;
 use auditmon_journal::format::{Kind, StateRecord, source_hash};
 use auditmon_journal::{Dump, DumpError, DumpItem, GapReason, RealFs};
-use auditmon_source_immudb::{ImmudbConfig, Outcome, Password, ServerConfig};
+use auditmon_source_immudb::{ImmudbConfig, Outcome, Password, Report, ServerConfig};
 use clap::{Args, Subcommand};
 use hyper::{Method, StatusCode, header};
 use serde_json::Value;
@@ -98,27 +98,40 @@ fn could_not(error: impl std::fmt::Display) -> Failure {
     }
 }
 
-fn check(context: &Context, args: CheckArgs) -> Result<ExitCode, Failure> {
+/// `sources.immudb` as it is configured.
+fn configured(context: &Context) -> Result<ImmudbConfig, Failure> {
     let section = context.loaded.plugin("immudb").map(|plugin| plugin.section.clone());
-    let config: ImmudbConfig = match section {
-        Some(section) if !section.is_null() => serde_json::from_value(section).map_err(could_not)?,
-        _ => ImmudbConfig::default(),
-    };
-    let json = args.json;
-    let server = server(&config, args)?;
-    let dir = context.data_dir.display();
+    match section {
+        Some(section) if !section.is_null() => serde_json::from_value(section).map_err(could_not),
+        _ => Ok(ImmudbConfig::default()),
+    }
+}
+
+/// Audits a server once, held to what is remembered.
+fn audit(context: &Context, config: &ImmudbConfig, server: &ServerConfig) -> Result<Report, Failure> {
     let memory = memory(context)?;
     let report = small_runtime()?
-        .block_on(auditmon_source_immudb::check(
-            &config,
-            &server,
-            &memory,
-            &context.data_dir,
-        ))
+        .block_on(auditmon_source_immudb::check(config, server, &memory, &context.data_dir))
         .map_err(could_not)?;
     if !report.remembered {
+        let dir = context.data_dir.display();
         eprintln!("auditmon: nothing is remembered of this server on {dir}: what it shows is taken as it is");
     }
+    Ok(report)
+}
+
+/// Audits the first configured server once.
+pub fn check_first(context: &Context) -> Result<Report, Failure> {
+    let config = configured(context)?;
+    let server = config.servers.first().ok_or_else(|| could_not("no server is configured"))?;
+    audit(context, &config, server)
+}
+
+fn check(context: &Context, args: CheckArgs) -> Result<ExitCode, Failure> {
+    let config = configured(context)?;
+    let json = args.json;
+    let server = server(&config, args)?;
+    let report = audit(context, &config, &server)?;
     let mut out = String::new();
     for checked in &report.databases {
         // Texts have one line; writing to a string can't fail.

@@ -85,8 +85,12 @@ pub fn run(context: Context) -> Result<ExitCode, Failure> {
         privileges,
         version: env!("CARGO_PKG_VERSION"),
         load: Box::new(move |privileges| {
+            let read = privileges.reader(context.request.file.as_deref());
             let request = Request {
-                read: privileges.reader(context.request.file.as_deref()),
+                read: match &context.made {
+                    Some(made) => made.over(read),
+                    None => read,
+                },
                 ..context.request.clone()
             };
             auditmon_config::load(&request, &(context.entries)())

@@ -1,0 +1,256 @@
+//! `auditmon audit-mode`: the flags, variables and files of immuclient's auditor and of immugw's, as a configuration of
+//! ours.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `keys` | every key, a row each |
+//! | `flat`, `given` | files; flags before variables before files |
+//! | `duration` | durations as Go writes them |
+//! | `translate`, `settings` | from keys to our configuration, each line with where it comes from |
+//! | `made` | a configuration that no file holds |
+
+mod duration;
+mod flat;
+mod given;
+mod keys;
+mod made;
+mod settings;
+mod translate;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use auditmon_config::Request;
+use auditmon_core::plugin::Entry;
+use auditmon_source_immudb::Outcome;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::cli::{Context, Failure, default_data_dir, exit, host_name, immudb, print, run};
+
+pub use given::{Flags, Given, Sources};
+pub use keys::Program;
+pub use made::Made;
+pub use settings::{NAME, Settings};
+pub use translate::Around;
+
+/// Words that immuclient knows behind `audit-mode`.
+const WORDS: [&str; 7] = ["start", "install", "uninstall", "restart", "stop", "status", "help"];
+
+/// Options of `auditmon audit-mode`.
+pub struct AuditModeArgs {
+    /// An interval, or what to do with the service.
+    word: Option<String>,
+    immugw: bool,
+    single_run: bool,
+    print_config: bool,
+    flags: Flags,
+}
+
+impl clap::FromArgMatches for AuditModeArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self {
+            word: matches.get_one::<String>("word").cloned(),
+            immugw: matches.get_flag("immugw"),
+            single_run: matches.get_flag("single-run"),
+            print_config: matches.get_flag("print-config"),
+            flags: Flags::of(matches),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for AuditModeArgs {
+    fn augment_args(command: Command) -> Command {
+        let switch = |name: &'static str, help: &'static str| {
+            Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+        };
+        let word = Arg::new("word")
+            .value_name("INTERVAL|COMMAND")
+            .help("An interval such as 1m0s; or install, start, stop, restart, status, uninstall: as a service");
+        let command = command
+            .arg(word)
+            .arg(switch("immugw", "Be immugw's auditor: its variables, file, defaults and port"))
+            .arg(switch(
+                "single-run",
+                "Audit once, held to what is remembered; remembers nothing. Exit code 0, 1 tampered, 2 could not check",
+            ))
+            .arg(switch("print-config", "Print the configuration that this comes to, and do nothing"));
+        keys::add_to(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+/// What the word behind `audit-mode` says.
+enum Word {
+    /// Nothing, or an interval.
+    Audit(Option<String>),
+    /// Help.
+    Help,
+}
+
+/// Reads the word.
+fn word(word: Option<&str>) -> Result<Word, Failure> {
+    match word {
+        None => Ok(Word::Audit(None)),
+        Some("help") => Ok(Word::Help),
+        Some(word) if duration::parse(word).is_some() => Ok(Word::Audit(Some(word.to_owned()))),
+        Some(word) => Err(Failure::plain(format!(
+            "ERROR: {} is not matching with any valid arguments.\nexpected an interval such as 1m0s, or one of {}",
+            duration::shown(word),
+            WORDS.join(", ")
+        ))),
+    }
+}
+
+/// Runs `auditmon audit-mode`; `file` is immuclient's or immugw's.
+pub fn run(
+    args: AuditModeArgs,
+    file: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
+    entries: fn() -> Vec<Entry>,
+) -> Result<ExitCode, Failure> {
+    let interval = match word(args.word.as_deref())? {
+        Word::Audit(interval) => interval,
+        Word::Help => return help(),
+    };
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let (given, settings) = translated(&args, interval.as_deref(), &environment, file);
+    told(&given)?;
+    if args.print_config {
+        print(&settings.shown())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let context = context(&settings, environment, data_dir, entries)?;
+    if args.single_run {
+        return once(&context);
+    }
+    if let Some(file) = given.get("pidfile") {
+        write_pid(&PathBuf::from(file.text.trim())).map_err(|error| Failure::plain(format!("{}: {error}", file.origin)))?;
+    }
+    run::run(context)
+}
+
+/// What was given, and the configuration that it comes to.
+fn translated(
+    args: &AuditModeArgs,
+    interval: Option<&str>,
+    environment: &[(OsString, OsString)],
+    file: Option<PathBuf>,
+) -> (Given, Settings) {
+    let program = if args.immugw { Program::Immugw } else { Program::Immuclient };
+    let sources = Sources {
+        program,
+        flags: &args.flags,
+        environment,
+        file,
+    };
+    let mut given = sources.gather();
+    let level = given::variable(environment, "LOG_LEVEL").and_then(|level| level.to_str());
+    let around = Around {
+        program,
+        interval,
+        level: level.map(str::to_owned),
+    };
+    let settings = around.translate(&mut given);
+    (given, settings)
+}
+
+/// Warnings to stderr; faults end it.
+fn told(given: &Given) -> Result<(), Failure> {
+    for warning in &given.warnings {
+        eprintln!("auditmon: warning: {warning}");
+    }
+    if given.faults.is_empty() {
+        return Ok(());
+    }
+    Err(Failure {
+        code: exit::CONFIG,
+        message: given.faults.join("\n"),
+    })
+}
+
+fn help() -> Result<ExitCode, Failure> {
+    let mut command = crate::cli::command();
+    command.build();
+    let text = command
+        .find_subcommand_mut("audit-mode")
+        .map(|command| command.render_long_help().to_string());
+    print(&text.unwrap_or_default())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration, loaded as any other.
+fn context(
+    settings: &Settings,
+    environment: Vec<(OsString, OsString)>,
+    data_dir: Option<PathBuf>,
+    entries: fn() -> Vec<Entry>,
+) -> Result<Context, Failure> {
+    let made = Made::new(settings.yaml());
+    let name = PathBuf::from(NAME);
+    let request = Request {
+        file: Some(name.clone()),
+        environment,
+        data_dir,
+        read: made.over(auditmon_runtime::privileges::reader(Some(&name))),
+        ..Request::new(host_name())
+    };
+    let loaded = auditmon_config::load(&request, &entries()).map_err(|errors| Failure {
+        code: exit::CONFIG,
+        message: settings.blame(&errors.0).join("\n"),
+    })?;
+    let data_dir = match loaded.settings.data_dir.clone() {
+        Some(dir) => dir,
+        None => default_data_dir()?,
+    };
+    Ok(Context {
+        request,
+        loaded,
+        data_dir,
+        entries,
+        made: Some(made),
+    })
+}
+
+/// One audit of all databases; says what it came to.
+fn once(context: &Context) -> Result<ExitCode, Failure> {
+    let report = immudb::check_first(context)?;
+    let mut out = String::new();
+    for checked in &report.databases {
+        out += &format!("{}: {}\n", checked.database, checked.text);
+    }
+    print(&out)?;
+    let any = |outcome| report.databases.iter().any(|checked| checked.outcome == outcome);
+    Ok(ExitCode::from(if any(Outcome::Tampered) {
+        exit::FAILURE
+    } else if any(Outcome::Unchecked) || report.databases.is_empty() {
+        exit::USAGE
+    } else {
+        0
+    }))
+}
+
+/// Writes the process' number, unless the file names one that lives. As upstream has it, it is never removed.
+fn write_pid(path: &std::path::Path) -> Result<(), String> {
+    let shown = path.display();
+    let own = std::process::id();
+    let former = std::fs::read_to_string(path).ok();
+    let former = former.and_then(|text| text.trim().parse::<u32>().ok());
+    if let Some(pid) = former.filter(|pid| *pid != own)
+        && std::path::Path::new(&format!("/proc/{pid}")).exists()
+    {
+        return Err(format!("{shown} names process {pid}, which runs; stop it, or remove the file"));
+    }
+    std::fs::write(path, format!("{own}\n")).map_err(|error| format!("{shown}: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

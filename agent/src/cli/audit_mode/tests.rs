@@ -1,0 +1,200 @@
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::Parser as _;
+
+use super::{AuditModeArgs, Given, Settings, Word, context, translated, word, write_pid};
+use crate::cli::{Cli, Failure, Verb};
+
+/// The options of a command line.
+fn args(line: &[&str]) -> AuditModeArgs {
+    let words = ["auditmon", "audit-mode"].into_iter().chain(line.iter().copied());
+    match Cli::try_parse_from(words) {
+        Ok(Cli {
+            verb: Some(Verb::AuditMode(args)),
+            ..
+        }) => *args,
+        Ok(_) => panic!("{line:?}"),
+        Err(error) => panic!("{line:?}: {error}"),
+    }
+}
+
+fn made(line: &[&str], variables: &[(&str, &str)], file: Option<&Path>) -> (Given, Settings) {
+    let args = args(line);
+    let environment: Vec<(OsString, OsString)> = variables.iter().map(|(k, v)| (k.into(), v.into())).collect();
+    let Ok(Word::Audit(interval)) = word(args.word.as_deref()) else {
+        panic!("{line:?}")
+    };
+    translated(&args, interval.as_deref(), &environment, file.map(Path::to_owned))
+}
+
+fn yaml(line: &[&str], variables: &[(&str, &str)]) -> String {
+    let (given, settings) = made(line, variables, None);
+    assert_eq!(given.faults, [""; 0], "{line:?}");
+    settings.yaml()
+}
+
+fn faults(line: &[&str]) -> Vec<String> {
+    made(line, &[], None).0.faults
+}
+
+/// Whether these lines stand in a configuration, one below the other.
+#[track_caller]
+fn has(yaml: &str, lines: &str) {
+    assert!(yaml.contains(lines), "{lines}\nis not in\n{yaml}");
+}
+
+#[test]
+fn the_manuals_container_is_audited_with() {
+    let variables = [
+        ("IMMUCLIENT_IMMUDB_ADDRESS", "127.0.0.1"),
+        ("IMMUCLIENT_IMMUDB_PORT", "3322"),
+        ("IMMUCLIENT_AUTH", "true"),
+        ("IMMUCLIENT_MTLS", "false"),
+        ("IMMUCLIENT_AUDIT_USERNAME", "auditor"),
+        ("IMMUCLIENT_AUDIT_PASSWORD", "enc:QXVkaXRvcjEyMyE="),
+    ];
+    let (given, settings) = made(&[], &variables, None);
+    assert_eq!(given.faults, [""; 0]);
+    assert_eq!(given.warnings.len(), 1, "{:?}", given.warnings);
+    assert!(given.warnings[0].starts_with("environment IMMUCLIENT_AUTH: has no use here"));
+    let yaml = settings.yaml();
+    has(&yaml, "    interval: \"60s\"\n");
+    has(
+        &yaml,
+        "      - address: \"127.0.0.1:3322\"\n        username: \"auditor\"\n        password: \"enc:QXVkaXRvcjEyMyE=\"\n",
+    );
+    assert!(!settings.shown().contains("QXVkaXRvcjEyMyE"));
+}
+
+#[test]
+fn what_it_comes_to_is_loaded_as_any_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().display().to_string();
+    for line in [
+        &[][..],
+        &["1m0s", "-a", "db1", "-p", "3323", "--dir", &state],
+        &["--immugw", "-k", "::1", "-j=1", "--audit-interval=10s"],
+        &["--audit-username=a", "--audit-password=-x", "--audit-databases=a, b,", "--max-recv-msg-size=4194304"],
+    ] {
+        let (given, settings) = made(line, &[("LOG_LEVEL", "DEBUG")], None);
+        assert_eq!(given.faults, [""; 0], "{line:?}");
+        let data = Some(PathBuf::from("/d"));
+        let loaded = context(&settings, Vec::new(), data, crate::entries).unwrap_or_else(|failure| {
+            panic!("{line:?}: {}\n{}", failure.message, settings.yaml());
+        });
+        let on = |name: &str| loaded.loaded.plugin(name).is_some_and(|plugin| plugin.enabled);
+        assert!(on("immudb") && on("store") && !on("kernel") && !on("ingest"));
+    }
+}
+
+#[test]
+fn each_key_becomes_one_of_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, "x").unwrap();
+        path.display().to_string()
+    };
+    let (ca, cert, key, signing, password) = (file("ca"), file("cert"), file("key"), file("signing"), file("pw"));
+    for (line, wanted) in [
+        (&["2h"][..], "    interval: \"7200s\"\n".to_owned()),
+        (&["--audit-interval", "1m30.9s"], "    interval: \"90s\"\n".to_owned()),
+        (&["--immugw"], "    interval: \"300s\"\n".to_owned()),
+        (&["-a", "DB1.example.com"], "- address: \"DB1.example.com:3322\"\n".to_owned()),
+        (&["-p", "0"], "- address: \"127.0.0.1:3322\"\n".to_owned()),
+        (&["-p=-1"], "- address: \"127.0.0.1:3322\"\n".to_owned()),
+        (&["--immudb-address=[::1]", "--immudb-port=9"], "- address: \"[::1]:9\"\n".to_owned()),
+        (&["--dir", "/var/lib/immuclient"], "data_dir: \"/var/lib/immuclient/auditmon\"\n".to_owned()),
+        (&["--roots-filepath=/r"], "data_dir: \"/r/auditmon\"\n".to_owned()),
+        (&["--max-recv-msg-size=4194304"], "    max_message: 4194304\n".to_owned()),
+        (&["--audit-databases", " a ,,b"], "        prefixes: [\"a\", \"b\"]\n".to_owned()),
+        (
+            &["--server-signing-pub-key", &signing],
+            format!("        signing_keys: [\"{signing}\"]\n"),
+        ),
+        (
+            &["--immugw", "--audit-password", "x"],
+            "        username: \"immugwauditor\"\n        password: \"x\"\n".to_owned(),
+        ),
+        (
+            &["--audit-username", "a", "--audit-password-file", &password],
+            format!("        username: \"a\"\n        password_file: \"{password}\"\n"),
+        ),
+        (
+            &["-m", "--clientcas", &ca, "--certificate", &cert, "--pkey", &key, "--servername", "s"],
+            format!(
+                "        tls:\n          server_name: \"s\"\n          ca_file: \"{ca}\"\n          cert_file: \
+                 \"{cert}\"\n          key_file: \"{key}\"\n"
+            ),
+        ),
+        (&["--mtls=true"], "        tls:\n          server_name: \"localhost\"\n".to_owned()),
+    ] {
+        has(&yaml(line, &[]), &wanted);
+    }
+    assert!(!yaml(&["--mtls=false"], &[]).contains("tls"));
+    assert!(!yaml(&["--audit-databases", " , "], &[]).contains("prefixes"));
+    // The word counts before the flag.
+    has(&yaml(&["5s", "--audit-interval", "9s"], &[]), "interval: \"5s\"");
+    has(&yaml(&[], &[("audit-agent-interval", "10s")]), "interval: \"10s\"");
+    has(&yaml(&[], &[("LOG_LEVEL", "warn")]), "logging:\n  level: \"warn\"\n");
+}
+
+#[test]
+fn faults_name_the_flag_and_what_would_be_right() {
+    for (line, says) in [
+        (&["500ms"][..], "INTERVAL: expected a duration of at least 1s such as 1m0s, found `500ms`"),
+        (&["--audit-interval", "x"], "--audit-interval: expected a duration"),
+        (&["-p", "65536"], "-p: expected a number from 1 to 65535"),
+        (&["--immudb-port", "x"], "--immudb-port: expected a number from 1 to 65535, found `x`"),
+        (&["-a", "db1:3322"], "-a: expected a host's name or address alone"),
+        (&["--mtls=perhaps"], "--mtls: expected true or false"),
+        (&["--max-recv-msg-size", "1"], "--max-recv-msg-size: expected a number from 1048576"),
+        (&["--audit-username", "a"], "--audit-username: expected --audit-password or"),
+        (&["--audit-password", "T0P5ECRET"], "--audit-password: expected --audit-username"),
+        (
+            &["--audit-username=a", "--audit-password=T0P5ECRET", "--audit-password-file=/x"],
+            "--audit-password-file: expected it alone",
+        ),
+        (&["--server-signing-pub-key", "/no/such"], "--server-signing-pub-key: expected the public key"),
+        (&["-m", "--certificate", "/"], "--certificate: expected our certificate, in PEM form, found a directory"),
+    ] {
+        let found = faults(line);
+        assert!(found.iter().any(|fault| fault.contains(says)), "{line:?}: {found:?}");
+        assert!(!found.join("").contains("T0P5ECRET"), "{found:?}");
+    }
+    let (_, settings) = made(&["-a", "a b"], &[], None);
+    let Err(failure) = context(&settings, Vec::new(), Some("/d".into()), crate::entries) else {
+        panic!("taken")
+    };
+    assert!(failure.message.starts_with("-a: "), "{}", failure.message);
+    assert_eq!(failure.code, crate::cli::exit::CONFIG);
+}
+
+#[test]
+fn other_words_are_refused_as_upstream_does() {
+    for text in ["begin", "-", "1"] {
+        let Err(Failure { code, message }) = word(Some(text)) else {
+            panic!("{text}")
+        };
+        let says = format!("ERROR: {text} is not matching with any valid arguments.");
+        assert!(code == 1 && message.starts_with(&says), "{message}");
+    }
+}
+
+#[test]
+fn a_pid_file_of_a_process_that_runs_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pid");
+    for former in [None, Some("nonsense"), Some("4194305")] {
+        if let Some(former) = former {
+            std::fs::write(&path, former).unwrap();
+        }
+        write_pid(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+    }
+    // Process 1 always runs.
+    std::fs::write(&path, "1\n").unwrap();
+    assert!(write_pid(&path).unwrap_err().contains("names process 1"));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n");
+}
