@@ -11,6 +11,7 @@
 //! | [`delivery`] | how a sink is handed events, and what it answers |
 //! | [`schema`] | what a configuration's schema tells the runtime |
 //! | [`plugin`] | the traits of source, sink and service, their contexts and the registry entry |
+//! | [`process`] | metrics of the process |
 //! | [`privileged`] | what needs privilege, and the one thread that has it |
 //! | [`reader`] | reading stored events: the query and the trait that a store implements |
 //! | [`keys`] | API keys and sessions as plugins see them |
@@ -34,6 +35,7 @@ pub mod members;
 pub mod memory;
 pub mod plugin;
 pub mod privileged;
+pub mod process;
 pub mod reader;
 pub mod schema;
 pub mod subscription;

@@ -128,6 +128,29 @@ fn each_key_becomes_one_of_ours() {
                  \"{cert}\"\n          key_file: \"{key}\"\n"
             ),
         ),
+        (
+            &["1m0s"],
+            "http:\n  listen: \"127.0.0.1:0\"\n  listeners:\n    immuclient:\n      listen: \"0.0.0.0:9477\"\n      \
+             insecure: true\n"
+                .to_owned(),
+        ),
+        (
+            &["--immugw"],
+            "    immugw:\n      listen: \"0.0.0.0:9476\"\n      insecure: true\n".to_owned(),
+        ),
+        (
+            &["--audit-monitoring-host", "localhost", "--audit-monitoring-port", "9999"],
+            "    immuclient:\n      listen: \"127.0.0.1:9999\"\nsources:\n".to_owned(),
+        ),
+        (&["--prometheus-host=::1"], "      listen: \"[::1]:9477\"\n".to_owned()),
+        (
+            &["1m0s"],
+            "    compat:\n      program: \"immuclient\"\n      log: true\n      monitoring: \"0.0.0.0:9477\"\n".to_owned(),
+        ),
+        (
+            &["--immugw", "--logfile", "/var/log/x/immugw.log"],
+            "      program: \"immugw\"\n      log_file: \"/var/log/x/immugw.log\"\n".to_owned(),
+        ),
         (&["--mtls=true"], "        tls:\n          server_name: \"localhost\"\n".to_owned()),
     ] {
         has(&yaml(line, &[]), &wanted);
@@ -149,6 +172,8 @@ fn faults_name_the_flag_and_what_would_be_right() {
         (&["--immudb-port", "x"], "--immudb-port: expected a number from 1 to 65535, found `x`"),
         (&["-a", "db1:3322"], "-a: expected a host's name or address alone"),
         (&["--mtls=perhaps"], "--mtls: expected true or false"),
+        (&["--audit-monitoring-host", "db1"], "--audit-monitoring-host: expected an address such as 0.0.0.0"),
+        (&["--audit-monitoring-port", "0"], "--audit-monitoring-port: expected a number from 1 to 65535"),
         (&["--max-recv-msg-size", "1"], "--max-recv-msg-size: expected a number from 1048576"),
         (&["--audit-username", "a"], "--audit-username: expected --audit-password or"),
         (&["--audit-password", "T0P5ECRET"], "--audit-password: expected --audit-username"),

@@ -1,6 +1,6 @@
 //! From what was given to our configuration: nothing else makes an audit of immuclient's one of ours.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,13 +38,15 @@ impl Around<'_> {
         if let Some((dir, origin)) = state_dir(given) {
             out.text(0, "data_dir", &dir.join(STATE).to_string_lossy(), &origin);
         }
-        if let Some(level) = self.level(given) {
+        let level = self.level(given);
+        if let Some(level) = &level {
             out.section(0, "logging");
-            out.text(1, "level", &level, "environment LOG_LEVEL");
+            out.text(1, "level", level, "environment LOG_LEVEL");
         }
         out.section(0, "http");
         // Several auditors share a host, and whoever replaces one expects no other port to be taken.
         out.text(1, "listen", "127.0.0.1:0", DEFAULT);
+        let monitoring = self.monitoring(given, &mut out);
         out.section(0, "sources");
         for other in ["ingest", "kernel"] {
             out.section(1, other);
@@ -59,9 +61,54 @@ impl Around<'_> {
         {
             out.plain(2, "max_message", bytes, &value.origin);
         }
+        out.section(2, "compat");
+        out.text(3, "program", self.program.name(), DEFAULT);
+        match given.get("logfile") {
+            Some(file) => {
+                let path = absolute(&file.text);
+                out.text(3, "log_file", &path.to_string_lossy(), &file.origin);
+            }
+            None => out.plain(3, "log", true, DEFAULT),
+        }
+        if let Some(level) = &level {
+            out.text(3, "log_level", level, "environment LOG_LEVEL");
+        }
+        out.text(3, "monitoring", &monitoring, DEFAULT);
         out.section(2, "servers");
         self.server(given, &mut out);
         out
+    }
+
+    /// The monitoring server's listener; gives its address.
+    fn monitoring(&self, given: &mut Given, out: &mut Settings) -> String {
+        const HOSTS: [&str; 2] = ["audit-monitoring-host", "prometheus-host"];
+        let usual = match self.program {
+            Program::Immuclient => 9477,
+            Program::Immugw => 9476,
+        };
+        let host = given.first(&HOSTS).cloned();
+        let ip = host.as_ref().map_or(Ok(Ipv4Addr::UNSPECIFIED.into()), |host| listen_host(&host.text));
+        let ip = ip.unwrap_or_else(|error| {
+            let origin = host.as_ref().map(|host| host.origin.clone()).unwrap_or_default();
+            given.fault(&origin, error);
+            Ipv4Addr::UNSPECIFIED.into()
+        });
+        let key = ["audit-monitoring-port", "prometheus-port"]
+            .into_iter()
+            .find(|key| given.get(key).is_some());
+        let port = key.and_then(|key| given.number(key, 1..=65_535)).unwrap_or(usual);
+        let port_origin = key.and_then(|key| given.get(key)).map(|value| value.origin.clone());
+        let origins: Vec<String> = host.map(|host| host.origin).into_iter().chain(port_origin).collect();
+        let origin = if origins.is_empty() { DEFAULT.to_owned() } else { origins.join(", ") };
+        let address = SocketAddr::new(ip, u16::try_from(port).unwrap_or(0)).to_string();
+        out.section(1, "listeners");
+        out.section(2, self.program.listener());
+        out.text(3, "listen", &address, &origin);
+        if !ip.is_loopback() {
+            // As upstream has it; what is shown there holds no secret.
+            out.plain(3, "insecure", true, DEFAULT);
+        }
+        address
     }
 
     /// How much is logged; upstream takes what it doesn't know for `info`.
@@ -265,10 +312,7 @@ fn existing(given: &mut Given, key: &str, what: &str) -> Option<(String, String)
 }
 
 /// An address to listen on.
-///
-/// # Errors
-/// What would be right.
-pub fn listen_host(text: &str) -> Result<IpAddr, String> {
+fn listen_host(text: &str) -> Result<IpAddr, String> {
     let plain = text.trim().trim_start_matches('[').trim_end_matches(']');
     match plain {
         "" => Ok(Ipv4Addr::UNSPECIFIED.into()),

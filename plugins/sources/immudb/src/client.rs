@@ -106,6 +106,19 @@ impl Client {
         }
     }
 
+    /// The same server on a connection of its own, without a login.
+    pub(crate) fn sibling(&self) -> Self {
+        Self {
+            channel: Mutex::default(),
+            endpoint: self.endpoint.clone(),
+            target: self.target.clone(),
+            credentials: None,
+            login: self.login,
+            timeout: self.timeout,
+            max_message: self.max_message,
+        }
+    }
+
     /// Takes a new connection from now on; for one that no longer answers.
     pub(crate) fn reconnect(&self) {
         *self.channel.lock() = None;

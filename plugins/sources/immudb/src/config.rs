@@ -1,17 +1,19 @@
 //! Settings of `sources.immudb`.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use auditmon_core::plugin::{ADMIN, BuildContext, Faults, PluginConfig, PluginError, Source};
+use auditmon_core::privileged::Needs;
 use auditmon_core::units::{Size, Span};
 use immudb_verify::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Endpoint;
+use crate::compat::CompatConfig;
 use crate::source::Auditor;
 use crate::trusted;
 use crate::word::NOTHING;
@@ -67,6 +69,8 @@ pub struct ImmudbConfig {
     pub history: Size,
     /// Largest answer that is taken, 1 MiB to 1 GiB.
     pub max_message: Size,
+    /// Shows itself as immuclient's auditor or immugw's does, too.
+    pub compat: Option<CompatConfig>,
 }
 
 impl Default for ImmudbConfig {
@@ -85,6 +89,7 @@ impl Default for ImmudbConfig {
             history: Size(16 << 20),
             // A decoded answer may take twelve times as much memory; pages of headers that are larger are asked for in parts.
             max_message: Size(16 << 20),
+            compat: None,
         }
     }
 }
@@ -357,6 +362,13 @@ impl PluginConfig for ImmudbConfig {
         if !MESSAGE.contains(&self.max_message.0) {
             faults.add("max_message", format!("1MiB to 1GiB, here {}", self.max_message));
         }
+        let log_file = self.compat.as_ref().and_then(|compat| compat.log_file.as_ref());
+        if let Some(file) = log_file
+            && !file.is_absolute()
+        {
+            let text = format!("has to be an absolute path, here {}", file.display());
+            faults.add("compat.log_file", text);
+        }
     }
 
     fn warn(&self, warnings: &mut Faults) {
@@ -380,6 +392,13 @@ impl PluginConfig for ImmudbConfig {
         }
     }
 
+    fn needs(&self, needs: &mut Needs) {
+        let log_file = self.compat.as_ref().and_then(|compat| compat.log_file.as_deref());
+        if let Some(beside) = log_file.and_then(Path::parent) {
+            needs.directory(beside);
+        }
+    }
+
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError> {
         let (metrics, control, dir) = (cx.metrics.clone(), cx.control.clone(), cx.data_dir.clone());
         let mut auditor = tokio::task::spawn_blocking(move || Auditor::open(self, &dir, &metrics, &control))
@@ -388,6 +407,9 @@ impl PluginConfig for ImmudbConfig {
             // A file may come, or be mended, while the agent runs.
             .map_err(PluginError::transient)?;
         cx.named_routes.insert(ADMIN, auditor.desk().routes());
+        if let Some((listener, routes)) = auditor.monitoring(&cx.metrics).map_err(PluginError::permanent)? {
+            cx.named_routes.insert(listener, routes);
+        }
         Ok(Box::new(auditor))
     }
 }

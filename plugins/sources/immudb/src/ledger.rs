@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::address::Endpoint;
 use crate::checked::Values;
 use crate::chore::{Budget, Done, Task};
+use crate::compat::Face;
 use crate::descent::Descent;
 use crate::key;
 use crate::locate::Located;
@@ -34,6 +35,8 @@ pub(crate) struct Ledger {
     interval: Duration,
     missing_after: Duration,
     every: bool,
+    /// What the replaced auditor would show.
+    pub(crate) face: Option<Face>,
 }
 
 /// What is known of one database.
@@ -90,6 +93,7 @@ impl Ledger {
             interval,
             missing_after,
             every,
+            face: None,
         }
     }
 
@@ -287,6 +291,9 @@ impl Ledger {
         let trusted = before.as_ref().map_or(0, |record| record.state.tx.0);
         if named {
             self.metrics.end(&self.label, database, &verdict, trusted, now);
+        }
+        if let Some(face) = &mut self.face {
+            face.verdict(database, &verdict, before.as_ref().map(|record| record.state), now);
         }
         if changed || due || self.every {
             watched.told = Some(now);

@@ -21,6 +21,7 @@
 //! | `word`, `desk` | operators' words after a finding, from the configuration and from commands |
 //! | `source` | the plugin |
 //! | `check` | one audit for a command |
+//! | `compat` | what immuclient's auditor and immugw's show of themselves |
 
 mod address;
 mod audit;
@@ -28,6 +29,7 @@ mod check;
 mod checked;
 mod chore;
 mod client;
+mod compat;
 mod config;
 mod descent;
 mod desk;
@@ -50,4 +52,5 @@ mod verdict;
 mod word;
 
 pub use check::{Checked, Outcome, Report, check};
+pub use compat::{CompatConfig, Level, Program};
 pub use config::{Accept, ImmudbConfig, Login, Password, ServerConfig, TlsConfig};

@@ -111,7 +111,15 @@ impl Server {
     }
 
     async fn tick(&mut self) {
-        match self.names().await {
+        if let Some(face) = &mut self.ledger.face {
+            face.begin(time::now());
+        }
+        let names = self.names().await;
+        if let (Some(face), Ok(jobs)) = (&mut self.ledger.face, &names) {
+            face.list(jobs.iter().map(|job| job.name.as_str()));
+        }
+        let reached = names.as_ref().is_ok_and(|jobs| !jobs.is_empty());
+        match names {
             Ok(jobs) if jobs.is_empty() => {
                 self.ledger.server_fails();
                 let text = "no database is selected of those that the server lists";
@@ -127,6 +135,9 @@ impl Server {
                 self.begin_chores();
             }
             Err(fault) => self.fail(&fault).await,
+        }
+        if let Some(face) = &mut self.ledger.face {
+            face.end(reached, time::now());
         }
         self.board.show(&self.ledger.label, self.ledger.summary(), &self.health);
     }
@@ -198,6 +209,9 @@ impl Server {
         match self.link.client.health().await {
             Ok(answer) => {
                 self.ledger.version = auditmon_core::event::cut(&answer.message.version, 64).to_owned();
+                if let Some(face) = &mut self.ledger.face {
+                    face.identify(answer.uuid.as_deref());
+                }
             }
             Err(fault) => {
                 if matches!(fault, Fault::Unreachable(_) | Fault::Timeout(_)) {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use auditmon_core::health::HealthReporter;
 use auditmon_core::plugin::{PluginError, RunContext, Source};
 use auditmon_core::privileged::Control;
+use axum::Router;
 use immudb_verify::PublicKey;
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::address::Endpoint;
 use crate::chore::Budget;
 use crate::client::{Client, connect};
+use crate::compat::{Compat, Face, Probe, Routes};
 use crate::config::{ImmudbConfig, ServerConfig};
 use crate::desk::{Desk, Orders};
 use crate::history::Histories;
@@ -69,6 +71,7 @@ pub(crate) struct Auditor {
     config: ImmudbConfig,
     servers: Vec<(Link, Option<Orders>)>,
     metrics: Metrics,
+    compat: Option<Arc<Compat>>,
 }
 
 impl Auditor {
@@ -83,6 +86,8 @@ impl Auditor {
         control: &Control,
     ) -> Result<Self, String> {
         let metrics = Metrics::new(registry).map_err(|error| error.to_string())?;
+        let compat = config.compat.as_ref().map(|compat| Compat::new(compat, config.interval.0, registry));
+        let compat = compat.transpose().map_err(|error| error.to_string())?;
         let histories = Histories::new(data_dir.join(HISTORIES), config.history.0);
         let limit = Arc::new(Semaphore::new(config.concurrency as usize));
         let open = |server: &ServerConfig| {
@@ -94,8 +99,22 @@ impl Auditor {
         Ok(Self {
             servers: servers?,
             metrics,
+            compat,
             config,
         })
+    }
+
+    /// The monitoring server of the auditor that it replaces: its listener's name, its routes.
+    ///
+    /// # Errors
+    /// None that a caller could cause.
+    pub(crate) fn monitoring(&self, registry: &Registry) -> Result<Option<(&'static str, Router)>, prometheus::Error> {
+        let (Some(compat), Some(config)) = (&self.compat, &self.config.compat) else {
+            return Ok(None);
+        };
+        let probes = self.servers.iter().map(|(link, _)| Probe::new(link.client.sibling()));
+        let routes = Routes::new(compat.clone(), probes.collect(), registry.clone())?;
+        Ok(Some((config.program.name(), routes.router())))
     }
 
     /// Where commands reach its servers.
@@ -168,9 +187,12 @@ impl Source for Auditor {
         let board = Arc::new(Board::default());
         let mut tasks = JoinSet::new();
         cx.health.ok();
+        if let Some(compat) = &self.compat {
+            compat.start();
+        }
         for (mut link, orders) in self.servers {
             let accept = std::mem::take(&mut link.accept);
-            let ledger = Ledger::new(
+            let mut ledger = Ledger::new(
                 (link.client.endpoint.clone(), link.label.clone()),
                 &cx.memory,
                 self.metrics.clone(),
@@ -178,6 +200,10 @@ impl Source for Auditor {
                 self.config.missing_after.0,
                 self.config.every,
             );
+            if let Some(compat) = &self.compat {
+                let face = Face::new(compat.clone(), &ledger.endpoint, ledger.identity().0);
+                ledger.face = Some(face);
+            }
             let server = Server {
                 link: Arc::new(link),
                 ledger,
