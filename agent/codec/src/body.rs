@@ -1,11 +1,18 @@
 //! Events put together to one body, within a limit.
 
-use crate::{Format, Framing, Item};
+use crate::{Credentials, Format, Framing, Item};
+
+/// Where a format asks for credentials and there are none.
+const NOBODY: &Credentials = &Credentials {
+    username: String::new(),
+    password: String::new(),
+};
 
 /// A body under construction; never larger than its limit.
 #[derive(Debug)]
 pub struct Body<'f> {
     format: &'f Format,
+    credentials: &'f Credentials,
     framing: Framing,
     limit: usize,
     bytes: Vec<u8>,
@@ -34,11 +41,19 @@ impl<'f> Body<'f> {
     pub const fn new(format: &'f Format, framing: Framing, limit: usize) -> Self {
         Self {
             format,
+            credentials: NOBODY,
             framing,
             limit,
             bytes: Vec::new(),
             events: 0,
         }
+    }
+
+    /// The same with credentials, for formats that have them in the body.
+    #[must_use]
+    pub const fn with(mut self, credentials: &'f Credentials) -> Self {
+        self.credentials = credentials;
+        self
     }
 
     /// Adds an event.
@@ -53,7 +68,7 @@ impl<'f> Body<'f> {
         let before = self.bytes.len();
         self.bytes
             .extend_from_slice(if self.events == 0 { open } else { between });
-        self.format.write(item, &mut self.bytes);
+        self.format.write(item, self.credentials, &mut self.bytes);
         let bytes = self.bytes.len() + close.len();
         if bytes > self.limit {
             self.bytes.truncate(before);

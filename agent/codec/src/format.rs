@@ -5,7 +5,7 @@ use auditmon_core::time::Nanos;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Framing, auditmon};
+use crate::{Credentials, Framing, auditmon, immuclient};
 
 /// An accepted event with its place: what every format is made of.
 #[derive(Clone, Copy, Debug)]
@@ -40,14 +40,26 @@ pub enum Format {
     /// Auditmon JSON, as `GET /api/v1/events` shows an event.
     #[default]
     Auditmon,
+    /// What immuclient's auditor posts: audits of immudb databases alone, one a request.
+    Immuclient,
 }
 
 impl Format {
+    /// Whether the format has something to say of an event; others are left out.
+    #[must_use]
+    pub fn takes(&self, item: &Item<'_>) -> bool {
+        match self {
+            Self::Auditmon => true,
+            Self::Immuclient => immuclient::takes(item),
+        }
+    }
+
     /// Appends one event, without anything around it. Adds at most the canonical bytes and about 100 bytes more than
-    /// the origin has.
-    pub fn write(&self, item: &Item<'_>, out: &mut Vec<u8>) {
+    /// the origin has; with credentials, that much more than they.
+    pub fn write(&self, item: &Item<'_>, credentials: &Credentials, out: &mut Vec<u8>) {
         match self {
             Self::Auditmon => auditmon::write(item, out),
+            Self::Immuclient => immuclient::write(item, credentials, out),
         }
     }
 
@@ -55,8 +67,8 @@ impl Format {
     #[must_use]
     pub const fn content_type(&self, framing: Framing) -> &'static str {
         match (self, framing) {
-            (Self::Auditmon, Framing::Event | Framing::Array) => "application/json",
-            (Self::Auditmon, Framing::Ndjson) => "application/x-ndjson",
+            (_, Framing::Event | Framing::Array) => "application/json",
+            (_, Framing::Ndjson) => "application/x-ndjson",
         }
     }
 }

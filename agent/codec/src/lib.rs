@@ -16,7 +16,9 @@ pub mod format;
 pub mod framing;
 
 mod auditmon;
+mod immuclient;
 
 pub use body::{Body, Overflow};
 pub use format::{Format, Item};
 pub use framing::Framing;
+pub use immuclient::Credentials;

@@ -75,6 +75,11 @@ fn what_it_comes_to_is_loaded_as_any_configuration() {
         &[][..],
         &["1m0s", "-a", "db1", "-p", "3323", "--dir", &state],
         &["--immugw", "-k", "::1", "-j=1", "--audit-interval=10s"],
+        &[
+            "--audit-notification-url=http://siem.example.com/hook?a=1",
+            "--audit-notification-username=u",
+            "--audit-notification-password=p",
+        ],
         &["--audit-username=a", "--audit-password=-x", "--audit-databases=a, b,", "--max-recv-msg-size=4194304"],
     ] {
         let (given, settings) = made(line, &[("LOG_LEVEL", "DEBUG")], None);
@@ -155,6 +160,15 @@ fn each_key_becomes_one_of_ours() {
     ] {
         has(&yaml(line, &[]), &wanted);
     }
+    let notified = yaml(&["--audit-notification-url=https://h/in", "--audit-notification-password=p"], &[]);
+    has(&notified, "    every: true\n");
+    has(
+        &notified,
+        "sinks:\n  webhook:\n    notification:\n      url: \"https://h/in\"\n      format: \"immuclient\"\n      body: \
+         \"event\"\n      request_timeout: \"5s\"\n      credentials:\n        password: \"p\"\n",
+    );
+    let on_change = ["--audit-notification-url=https://h/in", "--audit-notification-on-change"];
+    assert!(!yaml(&on_change, &[]).contains("every"));
     assert!(!yaml(&["--mtls=false"], &[]).contains("tls"));
     assert!(!yaml(&["--audit-databases", " , "], &[]).contains("prefixes"));
     // The word counts before the flag.

@@ -61,6 +61,10 @@ impl Around<'_> {
         {
             out.plain(2, "max_message", bytes, &value.origin);
         }
+        let notified = self.program == Program::Immuclient && given.get("audit-notification-url").is_some();
+        if notified && !given.is_on("audit-notification-on-change") {
+            out.plain(2, "every", true, DEFAULT);
+        }
         out.section(2, "compat");
         out.text(3, "program", self.program.name(), DEFAULT);
         match given.get("logfile") {
@@ -76,6 +80,9 @@ impl Around<'_> {
         out.text(3, "monitoring", &monitoring, DEFAULT);
         out.section(2, "servers");
         self.server(given, &mut out);
+        if notified {
+            notification(given, &mut out);
+        }
         out
     }
 
@@ -294,6 +301,42 @@ fn tls(given: &mut Given, out: &mut Settings) {
     let both = [given.get("certificate"), given.get("pkey")];
     if both.iter().flatten().count() == 1 {
         given.fault(&origin, "expected --certificate and --pkey together");
+    }
+}
+
+/// Where results are posted to: a webhook with immuclient's body.
+fn notification(given: &mut Given, out: &mut Settings) {
+    let Some(url) = given.get("audit-notification-url").cloned() else {
+        return;
+    };
+    out.section(0, "sinks");
+    out.section(1, "webhook");
+    out.section(2, "notification");
+    out.secret(3, "url", url.text.trim(), &url.origin);
+    if url.text.trim().starts_with("http://") {
+        out.plain(3, "insecure", true, DEFAULT);
+        let says = "is plain http: the body and the password in it can be read on the way";
+        given.warnings.push(format!("{}: {says}", url.origin));
+    }
+    out.text(3, "format", "immuclient", DEFAULT);
+    out.text(3, "body", "event", DEFAULT);
+    out.text(3, "request_timeout", "5s", DEFAULT);
+    let user = given.get("audit-notification-username").cloned();
+    let plain = given.get("audit-notification-password").cloned();
+    if user.is_none() && plain.is_none() && given.get("audit-notification-password-file").is_none() {
+        return;
+    }
+    out.section(3, "credentials");
+    if let Some(user) = user {
+        out.text(4, "username", &user.text, &user.origin);
+    }
+    match (plain, existing(given, "audit-notification-password-file", "that password")) {
+        (Some(plain), Some((_, origin))) => {
+            given.fault(&origin, format!("expected it alone, but {} is given, too", plain.origin));
+        }
+        (Some(plain), None) => out.secret(4, "password", &plain.text, &plain.origin),
+        (None, Some((file, origin))) => out.text(4, "password_file", &file, &origin),
+        (None, None) => {}
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Parts {
     pub(crate) workers: usize,
     /// What no text of ours may hold.
     pub(crate) secrets: Secrets,
+    /// The only statuses that say that the receiver has the events; empty for all successes.
+    pub(crate) delivered: &'static [u16],
 }
 
 /// Sends to one address.
@@ -71,6 +73,7 @@ pub(crate) struct Client {
     own_roots: bool,
     timeout: Duration,
     secrets: Secrets,
+    delivered: &'static [u16],
 }
 
 impl Client {
@@ -111,6 +114,7 @@ impl Client {
             own_roots,
             timeout: parts.timeout,
             secrets: parts.secrets,
+            delivered: parts.delivered,
         })
     }
 
@@ -137,7 +141,10 @@ impl Client {
 
     async fn answered(&self, mut response: Response) -> Answer {
         let status = response.status();
-        let meaning = Meaning::of(status);
+        let mut meaning = Meaning::of(status);
+        if meaning == Meaning::Delivered && !self.delivered.is_empty() && !self.delivered.contains(&status.as_u16()) {
+            meaning = Meaning::Refused;
+        }
         if meaning == Meaning::Elsewhere {
             return Answer::Later(self.elsewhere(&response));
         }

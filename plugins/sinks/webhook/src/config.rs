@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use auditmon_codec::{Format, Framing};
+use auditmon_codec::{Credentials, Format, Framing};
 use auditmon_core::delivery::{BatchLimits, Delivery};
 use auditmon_core::plugin::{BuildContext, BuiltSink, Faults, PluginConfig, PluginError};
 use auditmon_core::privileged::Control;
@@ -26,6 +26,8 @@ use crate::tls;
 const MAX_WORKERS: u32 = 64;
 /// Smallest and largest `max_body`.
 const BODY: std::ops::RangeInclusive<u64> = 1 << 10..=16 << 20;
+/// Statuses that immuclient takes for a success.
+const NOTIFIED: &[u16] = &[200, 201, 202, 204];
 /// Longest `request_timeout`.
 const MAX_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
@@ -43,6 +45,8 @@ pub struct WebhookConfig {
     pub insecure: bool,
     /// What an event looks like.
     pub format: Format,
+    /// Who the format `immuclient` says it is from, in the body.
+    pub credentials: Option<CredentialsConfig>,
     /// How events stand in a request.
     pub body: Framing,
     /// Largest body that holds several events, 1 KiB to 16 MiB; one event alone may be larger.
@@ -71,6 +75,38 @@ pub struct WebhookConfig {
     pub ca_file: Option<PathBuf>,
 }
 
+/// Name and password that stand in a body.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CredentialsConfig {
+    /// The name.
+    pub username: String,
+    /// The password.
+    #[schemars(extend("x-secret" = true))]
+    pub password: Option<Hidden>,
+}
+
+/// A text that is never shown.
+#[derive(Clone, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Hidden(String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl CredentialsConfig {
+    fn made(&self) -> Credentials {
+        Credentials {
+            username: self.username.clone(),
+            password: self.password.as_ref().map(|password| password.0.clone()).unwrap_or_default(),
+        }
+    }
+}
+
 impl Default for WebhookConfig {
     fn default() -> Self {
         Self {
@@ -78,6 +114,7 @@ impl Default for WebhookConfig {
             url_file: None,
             insecure: false,
             format: Format::default(),
+            credentials: None,
             body: Framing::default(),
             // What common servers take unless told otherwise.
             max_body: Size(1 << 20),
@@ -153,6 +190,8 @@ impl WebhookConfig {
             keys = Some(Keys::parse(&bytes).map_err(|error| format!("{}: {error}", file.display()))?);
             secrets.add(bytes);
         }
+        let credentials = self.credentials.as_ref().map(CredentialsConfig::made).unwrap_or_default();
+        secrets.add(credentials.password.as_str());
         let roots = self.ca_file.as_deref().map(|file| tls::file_roots(control, file));
         let roots = roots.transpose()?;
         let client = Client::new(Parts {
@@ -163,11 +202,15 @@ impl WebhookConfig {
             timeout: self.request_timeout.0,
             workers: self.workers as usize,
             secrets,
+            delivered: match self.format {
+                Format::Immuclient => NOTIFIED,
+                Format::Auditmon => &[],
+            },
         })?;
         let max_body = usize::try_from(self.max_body.0).unwrap_or(usize::MAX);
         Ok(Webhook::new(
             client,
-            self.format,
+            (self.format, credentials),
             self.body,
             max_body,
             self.workers as usize,
@@ -193,6 +236,12 @@ impl PluginConfig for WebhookConfig {
                 }
             }
             (None, Some(_)) => {}
+        }
+        if self.format == Format::Immuclient && self.body != Framing::Event {
+            faults.add("body", "`event` with the format `immuclient`, which has one audit a request");
+        }
+        if self.format != Format::Immuclient && self.credentials.is_some() {
+            faults.add("credentials", "are for the format `immuclient` alone");
         }
         if !BODY.contains(&self.max_body.0) {
             faults.add("max_body", format!("1KiB to 16MiB, here {}", self.max_body));
@@ -274,7 +323,7 @@ mod tests {
     #[test]
     fn all_settings_are_taken() {
         let section = json!({
-            "url": "http://siem.example.com/in", "insecure": true, "format": "auditmon", "body": "ndjson",
+            "url": "http://siem.example.com/in", "insecure": true, "format": "auditmon", "body": "ndjson", "credentials": null,
             "max_body": "64KiB", "workers": 64, "order": "event_source", "request_timeout": "3s",
             "secret_file": "/a", "bearer_file": "/b", "headers": {"X-Tenant": "7"}, "headers_file": "/c", "ca_file": "/d",
         });
@@ -305,6 +354,14 @@ mod tests {
             (
                 json!({"url": url, "max_body": "17MiB"}),
                 "max_body: 1KiB to 16MiB, here 17MiB",
+            ),
+            (
+                json!({"url": url, "format": "immuclient", "body": "array"}),
+                "body: `event` with the format `immuclient`",
+            ),
+            (
+                json!({"url": url, "credentials": {"username": "u", "password": "p"}}),
+                "credentials: are for the format `immuclient` alone",
             ),
             (json!({"url": url, "workers": 0}), "workers: 1 to 64, here 0"),
             (json!({"url": url, "workers": 65}), "workers: 1 to 64, here 65"),

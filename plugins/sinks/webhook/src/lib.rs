@@ -29,7 +29,7 @@ mod signature;
 mod sink;
 mod tls;
 
-pub use config::WebhookConfig;
+pub use config::{CredentialsConfig, Hidden, WebhookConfig};
 pub use order::Order;
 
 #[cfg(test)]

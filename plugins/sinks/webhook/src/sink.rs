@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use async_trait::async_trait;
-use auditmon_codec::{Body, Format, Framing, Item, Overflow};
+use auditmon_codec::{Body, Credentials, Format, Framing, Item, Overflow};
 use auditmon_core::delivery::Receipt;
 use auditmon_core::plugin::{PluginError, Sink, Start};
 use auditmon_core::subscription::Events;
@@ -23,6 +23,7 @@ const MAX_ALONE: usize = 4 << 20;
 pub(crate) struct Webhook {
     client: Client,
     format: Format,
+    credentials: Credentials,
     framing: Framing,
     max_body: usize,
     workers: usize,
@@ -46,7 +47,7 @@ impl Job<'_> {
 impl Webhook {
     pub(crate) fn new(
         client: Client,
-        format: Format,
+        (format, credentials): (Format, Credentials),
         framing: Framing,
         max_body: usize,
         workers: usize,
@@ -55,6 +56,7 @@ impl Webhook {
         Self {
             client,
             format,
+            credentials,
             framing,
             max_body,
             workers,
@@ -67,10 +69,15 @@ impl Webhook {
     fn lanes<'e>(&self, events: &'e Events) -> Vec<VecDeque<Job<'e>>> {
         let mut lanes: Vec<VecDeque<_>> = (0..self.workers).map(|_| VecDeque::new()).collect();
         for event in events.iter().filter(|event| !self.answered.contains(event.seq)) {
+            let item = Item::new(events.origin(), &event);
+            // What the format has nothing to say of is delivered by that.
+            if !self.format.takes(&item) {
+                continue;
+            }
             let key = self.order.key(event.canonical);
             let lane = usize::try_from(key % self.workers as u64).unwrap_or(0);
             lanes[lane].push_back(Job {
-                item: Item::new(events.origin(), &event),
+                item,
                 id: event.id,
                 key,
             });
@@ -126,7 +133,7 @@ impl Webhook {
 
     /// Takes as many events as one body holds, at least one unless all have to wait.
     fn fill<'e>(&self, queue: &mut VecDeque<Job<'e>>, held: &HashSet<u64>, round: &Round) -> (Vec<Job<'e>>, Body<'_>) {
-        let new = |limit| Body::new(&self.format, self.framing, limit);
+        let new = |limit| Body::new(&self.format, self.framing, limit).with(&self.credentials);
         let (mut jobs, mut body) = (Vec::new(), new(self.max_body));
         while let Some(job) = queue.pop_front() {
             if held.contains(&job.key) {

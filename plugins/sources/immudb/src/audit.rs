@@ -9,7 +9,7 @@ use immudb_verify::{
 use crate::client::{Answer, Client, Fault, PAGE, Seat, wire};
 use crate::history::Trail;
 use crate::trusted::Record;
-use crate::verdict::{Code, Finding, Good, How, Unchecked, Verdict};
+use crate::verdict::{Code, Finding, Good, How, Signature, Unchecked, Verdict};
 
 /// Code of [`Reason::RootUnknown`].
 const ROOT_UNKNOWN: &str = "root-unknown";
@@ -61,6 +61,7 @@ pub(crate) async fn audit(client: &Client, seat: &mut Seat, asked: &Asked<'_>) -
         asked,
         uuid: None,
         shown: None,
+        signature: None,
         trail: Trail::default(),
     };
     let mut verdict = match audit.run().await {
@@ -70,6 +71,7 @@ pub(crate) async fn audit(client: &Client, seat: &mut Seat, asked: &Asked<'_>) -
     };
     if let Verdict::Tampered(finding) = &mut verdict {
         finding.shown = audit.shown;
+        finding.signature = audit.signature;
         finding.uuid = finding.uuid.take().or(audit.uuid);
     }
     Some(verdict)
@@ -81,6 +83,8 @@ struct Audit<'a> {
     asked: &'a Asked<'a>,
     uuid: Option<String>,
     shown: Option<State>,
+    /// The signature of that.
+    signature: Option<Signature>,
     /// What a walk came by.
     trail: Trail,
 }
@@ -93,6 +97,8 @@ impl Audit<'_> {
         // Shown beside a finding on the name, too.
         let claimed = State::new(asked.database, &wire::state(&answer.message));
         self.shown = claimed.as_ref().ok().copied();
+        let signature = answer.message.signature.as_ref();
+        self.signature = signature.and_then(|signature| Signature::new(&signature.signature, &signature.public_key));
         let message = self.named(answer)?;
         let claimed = claimed?;
         let key = self.signed(&claimed, message.signature.as_ref())?;
@@ -113,6 +119,7 @@ impl Audit<'_> {
         let known = asked.trusted.map_or(asked.server.0, |record| record.uuid.as_deref());
         Ok(Good {
             state: claimed,
+            signature: self.signature.take(),
             uuid: self.uuid.clone().or_else(|| known.map(str::to_owned)),
             key,
             how,

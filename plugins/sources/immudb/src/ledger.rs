@@ -326,6 +326,7 @@ impl Ledger {
                 state["since"] = time::format(record.taken).into();
                 state["uuid"] = record.uuid.clone().into();
                 state["signed_by"] = record.key.map(|key| hex::encode(key.to_point())).into();
+                state["signature"] = record.signature.as_ref().map(hex::encode).into();
                 state
             }),
             "unseen": unseen,
@@ -337,6 +338,8 @@ impl Ledger {
                 data["current"] = shown(&good.state);
                 data["current"]["uuid"] = good.uuid.clone().into();
                 data["current"]["signed_by"] = good.key.map(|key| hex::encode(key.to_point())).into();
+                let signature = good.signature.as_ref().map(|signature| hex::encode(&signature.bytes));
+                data["current"]["signature"] = signature.into();
                 let before = trusted.map_or(0, |record| record.state.tx.0);
                 if good.how != How::First {
                     data["new_transactions"] = good.state.tx.0.saturating_sub(before).into();
@@ -352,6 +355,10 @@ impl Ledger {
                 data["keys"] = finding.keys.iter().map(|key| key::shown(key)).collect();
                 data["location"] = finding.located.as_ref().map_or(Value::Null, |located| located.data());
                 data["current"] = finding.shown.map_or(Value::Null, |state| shown(&state));
+                if let (Some(_), Some(signature)) = (finding.shown, &finding.signature) {
+                    data["current"]["signed_by"] = hex::encode(&signature.key).into();
+                    data["current"]["signature"] = hex::encode(&signature.bytes).into();
+                }
                 if let Some(uuid) = &finding.uuid {
                     data["uuid"] = uuid.clone().into();
                 }
@@ -453,6 +460,7 @@ fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nanos) -> (Verd
                 );
                 let mut finding = Finding::new(Code::parse(&latched.code), NOT_ACCEPTED, text);
                 finding.shown = Some(good.state);
+                finding.signature = good.signature;
                 finding.uuid = good.uuid;
                 return (Verdict::Tampered(finding), None);
             }
@@ -460,6 +468,7 @@ fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nanos) -> (Verd
             let same = record.state == good.state && record.uuid == good.uuid && record.key == good.key;
             let next = (!same || record.past != past).then(|| Record {
                 state: good.state,
+                signature: good.signature.as_ref().map(|signature| signature.bytes.clone()),
                 uuid: good.uuid.clone(),
                 key: good.key,
                 taken: if same { record.taken } else { now },
@@ -471,6 +480,7 @@ fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nanos) -> (Verd
         (Verdict::Ok(good), None) => {
             let record = Record {
                 state: good.state,
+                signature: good.signature.as_ref().map(|signature| signature.bytes.clone()),
                 uuid: good.uuid.clone(),
                 key: good.key,
                 first: now,

@@ -21,6 +21,8 @@ const PREFIX: &str = "state/";
 pub(crate) struct Record {
     /// The state that everything later has to follow from.
     pub(crate) state: State,
+    /// The state's signature, for those who are told of it.
+    pub(crate) signature: Option<Vec<u8>>,
     /// The server's name, when the state was taken.
     pub(crate) uuid: Option<String>,
     /// Who signed it; states have to be signed from then on.
@@ -72,13 +74,15 @@ struct Stored {
     taken: Nanos,
     finding: Option<Latched>,
     accepted: Vec<String>,
-    // Since the first version of this form: absent in older records.
+    // Absent in records of earlier versions.
     #[serde(default)]
     past: Option<Descent>,
     #[serde(default)]
     values: Values,
     #[serde(default)]
     damaged: Vec<u64>,
+    #[serde(default)]
+    signature: Option<String>,
 }
 
 /// 64 hexadecimal digits.
@@ -111,6 +115,7 @@ impl Record {
             past: self.past,
             values: self.values.clone(),
             damaged: self.damaged.clone(),
+            signature: self.signature.as_ref().map(hex::encode),
         };
         // Numbers and texts: nothing that can't be written.
         serde_json::to_vec(&stored).unwrap_or_default()
@@ -136,6 +141,7 @@ impl Record {
             past: stored.past,
             values: stored.values,
             damaged: stored.damaged,
+            signature: stored.signature.and_then(|signature| hex::decode(signature).ok()),
         })
     }
 }
@@ -190,6 +196,7 @@ mod tests {
                 ..Values::default()
             },
             damaged: vec![4],
+            signature: Some(vec![1, 2]),
         }
     }
 
@@ -197,7 +204,7 @@ mod tests {
     #[test]
     fn records_without_later_members_are_read() {
         let mut text: serde_json::Value = serde_json::from_slice(&record().encode()).unwrap();
-        for member in ["past", "values", "damaged"] {
+        for member in ["past", "values", "damaged", "signature"] {
             text.as_object_mut().unwrap().remove(member).unwrap();
         }
         let read = Record::decode(text.to_string().as_bytes()).unwrap();
@@ -205,6 +212,7 @@ mod tests {
             past: None,
             values: Values::default(),
             damaged: Vec::new(),
+            signature: None,
             ..record()
         };
         assert_eq!(read, expected);

@@ -9,6 +9,9 @@ use crate::locate::Located;
 /// Reason of a finding that is over as far as the server shows, and that nobody has accepted yet.
 pub(crate) const NOT_ACCEPTED: &str = "not-accepted";
 
+/// Longest part of a signature that is kept; those of P-256 have 72 bytes, its keys 65.
+const MAX_SIGNATURE: usize = 160;
+
 /// Outcome of one audit of one database.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
@@ -20,10 +23,30 @@ pub(crate) enum Verdict {
     Unchecked(Unchecked),
 }
 
+/// The signature that came with a state, for those who pass it on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Signature {
+    pub(crate) bytes: Vec<u8>,
+    /// Whose it says to be.
+    pub(crate) key: Vec<u8>,
+}
+
+impl Signature {
+    /// As it was received; `None` if it is longer than one can be.
+    pub(crate) fn new(bytes: &[u8], key: &[u8]) -> Option<Self> {
+        let good = |part: &[u8]| (1..=MAX_SIGNATURE).contains(&part.len());
+        (good(bytes) && good(key)).then(|| Self {
+            bytes: bytes.to_vec(),
+            key: key.to_vec(),
+        })
+    }
+}
+
 /// What was found in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Good {
     pub(crate) state: State,
+    pub(crate) signature: Option<Signature>,
     pub(crate) uuid: Option<String>,
     pub(crate) key: Option<PublicKey>,
     pub(crate) how: How,
@@ -68,6 +91,8 @@ pub(crate) struct Finding {
     pub(crate) text: String,
     /// The state that the server shows, if it showed one.
     pub(crate) shown: Option<State>,
+    /// The signature of that.
+    pub(crate) signature: Option<Signature>,
     /// The server's name now.
     pub(crate) uuid: Option<String>,
     /// The transaction, if it is known.
@@ -200,6 +225,7 @@ impl Finding {
             reason,
             text: text.into(),
             shown: None,
+            signature: None,
             uuid: None,
             tx: None,
             keys: Vec::new(),

@@ -120,6 +120,7 @@ impl Word {
         })?;
         let record = Record {
             state,
+            signature: None,
             uuid: None,
             key: None,
             first: old.map_or(now, |old| old.first),

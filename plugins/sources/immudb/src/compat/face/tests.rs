@@ -42,7 +42,7 @@ impl Trial {
             assert_eq!(metrics.len(), 1, "{part}");
             metrics[0].clone()
         };
-        let value = |part: &str| one(part).get_gauge().value() as i64;
+        let value = |part: &str| one(part).get_gauge().get_value() as i64;
         let result = one("audit_result");
         let id = result.get_label().iter().find(|label| label.name() == "server_id").unwrap();
         (value("audit_result"), value("prev_root"), value("curr_root"), id.value().to_owned())
@@ -59,6 +59,7 @@ fn state(tx: u64, byte: u8) -> State {
 fn good(state: State, how: How) -> Verdict {
     Verdict::Ok(Good {
         state,
+        signature: None,
         uuid: None,
         key: None,
         how,
