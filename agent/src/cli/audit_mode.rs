@@ -7,6 +7,7 @@
 //! | `flat`, `given` | files; flags before variables before files |
 //! | `duration` | durations as Go writes them |
 //! | `translate`, `settings` | from keys to our configuration, each line with where it comes from |
+//! | `states` | what the replaced auditor trusted |
 //! | `made` | a configuration that no file holds |
 
 mod duration;
@@ -15,6 +16,7 @@ mod given;
 mod keys;
 mod made;
 mod settings;
+mod states;
 mod translate;
 
 use std::ffi::OsString;
@@ -153,11 +155,14 @@ fn translated(
         file,
     };
     let mut given = sources.gather();
+    let found = states::look(program, &given, environment);
+    given.warnings.extend(found.warnings);
     let level = given::variable(environment, "LOG_LEVEL").and_then(|level| level.to_str());
     let around = Around {
         program,
         interval,
         level: level.map(str::to_owned),
+        known: found.known,
     };
     let settings = around.translate(&mut given);
     (given, settings)

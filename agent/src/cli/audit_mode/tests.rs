@@ -237,3 +237,37 @@ fn a_pid_file_of_a_process_that_runs_is_refused() {
     assert!(write_pid(&path).unwrap_err().contains("names process 1"));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n");
 }
+
+#[test]
+fn a_state_directory_is_continued() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorded = include_str!("../../../../tests/fixtures/immuclient/p14-state-dir-1.11.1.json");
+    let recorded: serde_json::Value = serde_json::from_str(recorded).unwrap();
+    let file = &recorded["directories"][1]["files"][0];
+    let path = dir.path().join(file["path"].as_str().unwrap());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, file["content_text"].as_str().unwrap()).unwrap();
+    // Whatever this process' umask is.
+    for (path, mode) in [(path.as_path(), 0o644), (path.parent().unwrap(), 0o755), (&dir.path().join("auditor"), 0o755)] {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let place = dir.path().display().to_string();
+    for (line, variables) in [
+        (vec![], vec![("TMPDIR", place.as_str())]),
+        (vec!["--dir", place.as_str()], vec![]),
+        (vec!["--immugw", "--dir", place.as_str()], vec![]),
+    ] {
+        let (given, settings) = made(&line, &variables, None);
+        assert_eq!((given.faults.len(), given.warnings.len()), (0, 0), "{given:?}");
+        let yaml = settings.yaml();
+        has(
+            &yaml,
+            "        known:\n          - database: \"defaultdb\"\n            tx: 9\n            hash: \"3f7bfea2",
+        );
+        assert_eq!(yaml.matches("server_id: \"dc0clu1ksduflchqfku0\"").count(), 3);
+        if let Err(failure) = context(&settings, Vec::new(), Some("/d".into()), crate::entries) {
+            panic!("{}", failure.message);
+        }
+    }
+}

@@ -4,10 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use auditmon_source_immudb::Known;
+
 use super::duration;
 use super::given::{Given, Value};
 use super::keys::Program;
 use super::settings::Settings;
+use super::states;
 
 /// immudb's port.
 const PORT: u64 = 3322;
@@ -29,6 +32,8 @@ pub struct Around<'a> {
     pub interval: Option<&'a str>,
     /// How much is logged (`LOG_LEVEL`).
     pub level: Option<String>,
+    /// What the replaced auditor trusted.
+    pub known: Vec<Known>,
 }
 
 impl Around<'_> {
@@ -171,6 +176,7 @@ impl Around<'_> {
                 out.list(4, "prefixes", &names, &value.origin);
             }
         }
+        states::write(&self.known, out);
         if given.is_on("audit-verify-values")
             && let Some(value) = given.get("audit-verify-values").cloned()
         {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::client::Fault;
+use crate::compat::known;
 use crate::config::{ImmudbConfig, ServerConfig};
 use crate::history::Histories;
 use crate::ledger::Ledger;
@@ -94,8 +95,18 @@ pub async fn check(
     let histories = Histories::new(data_dir.join(HISTORIES), 0);
     let link = link(&config, server, (&limit, &histories), &metrics, &control)?;
     let names = (link.client.endpoint.clone(), link.label.clone());
-    let remembered = !trusted::of_server(memory, &names.0).is_empty();
-    let mut ledger = Ledger::new(names, memory, metrics, config.interval.0, Duration::ZERO, true);
+    let mut memory = memory.clone();
+    if !link.known.is_empty() {
+        let uuid = link.client.health().await.map_err(|fault| fault.to_string())?.uuid;
+        let of = (&names.0, names.1.as_str());
+        let (imports, _) = known::of_server(&link.known, of, uuid.as_deref(), &link.keys, time::now());
+        for import in imports {
+            let key = trusted::key(&names.0, &import.database);
+            memory.entry(key).or_insert_with(|| (import.record.encode(), None));
+        }
+    }
+    let remembered = !trusted::of_server(&memory, &names.0).is_empty();
+    let mut ledger = Ledger::new(names, &memory, metrics, config.interval.0, Duration::ZERO, true);
     let listed = match link.list().await {
         Ok(listed) => listed,
         // From 1.9.3 to 1.11.0 one unloaded database hides the list.

@@ -8,15 +8,21 @@
 //! | `gauges` | their metrics |
 //! | `face` | one server: from verdicts to both |
 //! | `routes` | the monitoring server |
+//! | `state_dir`, `known` | what it trusted, which is gone on from |
 
 mod config;
 mod face;
 mod gauges;
 mod go;
+pub(crate) mod known;
 mod log;
 mod routes;
+mod state_dir;
 
 pub use config::{CompatConfig, Level, Program};
+pub use known::Known;
+pub use state_dir::{StateDirectory, read_states};
+
 pub(crate) use face::Face;
 pub(crate) use routes::{Probe, Routes};
 

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Endpoint;
-use crate::compat::CompatConfig;
+use crate::compat::{CompatConfig, Known};
 use crate::source::Auditor;
 use crate::trusted;
 use crate::word::NOTHING;
@@ -122,6 +122,8 @@ pub struct ServerConfig {
     pub systemdb: bool,
     /// States that are trusted again after a finding, each once.
     pub accept: Vec<Accept>,
+    /// States that another auditor trusted, to go on from.
+    pub known: Vec<Known>,
 }
 
 /// An operator's word that a state is to be trusted after a finding. It is applied once; a second time takes other words.
@@ -288,6 +290,11 @@ impl ServerConfig {
         for accept in &self.accept {
             if let Err(says) = accept.check() {
                 fault("accept", says.to_owned());
+            }
+        }
+        for known in &self.known {
+            if let Err(says) = known.check() {
+                fault("known", says.to_owned());
             }
         }
         match &self.tls {

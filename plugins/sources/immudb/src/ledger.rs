@@ -12,6 +12,7 @@ use crate::address::Endpoint;
 use crate::checked::Values;
 use crate::chore::{Budget, Done, Task};
 use crate::compat::Face;
+use crate::compat::known::Import;
 use crate::descent::Descent;
 use crate::key;
 use crate::locate::Located;
@@ -233,6 +234,18 @@ impl Ledger {
         let remembered = watched.and_then(|watched| watched.remembered.as_ref());
         let shown = watched.and_then(|watched| watched.shown);
         Word::new(order, (&self.endpoint, &self.label), remembered, shown, now)
+    }
+
+    /// Whether something is remembered of a database.
+    pub(crate) fn remembers(&self, database: &str) -> bool {
+        let watched = self.databases.get(database);
+        watched.is_some_and(|watched| watched.remembered.is_some())
+    }
+
+    /// Trusts what another auditor trusted, which is in the journal by now.
+    pub(crate) fn import(&mut self, import: Import) {
+        let watched = self.databases.entry(import.database).or_default();
+        watched.remembered = Some(Remembered::Record(Box::new(import.record)));
     }
 
     /// Trusts what an operator's word says, which is in the journal by now.

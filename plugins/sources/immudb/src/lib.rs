@@ -52,5 +52,5 @@ mod verdict;
 mod word;
 
 pub use check::{Checked, Outcome, Report, check};
-pub use compat::{CompatConfig, Level, Program};
+pub use compat::{CompatConfig, Known, Level, Program, StateDirectory, read_states};
 pub use config::{Accept, ImmudbConfig, Login, Password, ServerConfig, TlsConfig};

@@ -13,6 +13,7 @@ use crate::audit::{Asked, audit};
 use crate::chore::{Budget, Line};
 use crate::client::seat::ONLY;
 use crate::client::{Client, Fault, Listed, MAX_DATABASES, Seat};
+use crate::compat::Known;
 use crate::config::Accept;
 use crate::history::Histories;
 use crate::ledger::Ledger;
@@ -35,6 +36,8 @@ pub(crate) struct Link {
     pub(crate) selection: Selection,
     pub(crate) keys: Vec<PublicKey>,
     pub(crate) accept: Vec<Accept>,
+    /// What another auditor trusted.
+    pub(crate) known: Vec<Known>,
     pub(crate) walk: u64,
     /// For work beside the audits, each interval.
     pub(crate) budget: Budget,

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chore::Done;
 use crate::client::{Fault, Listed};
+use crate::compat::known;
 use crate::config::Accept;
 use crate::desk::{Orders, Request};
 use crate::ledger::Ledger;
@@ -212,6 +213,7 @@ impl Server {
                 if let Some(face) = &mut self.ledger.face {
                     face.identify(answer.uuid.as_deref());
                 }
+                self.import(answer.uuid.as_deref()).await;
             }
             Err(fault) => {
                 if matches!(fault, Fault::Unreachable(_) | Fault::Timeout(_)) {
@@ -234,6 +236,43 @@ impl Server {
             }
         }
         Ok(self.link.jobs(&self.ledger, &self.listed))
+    }
+
+    /// Goes on from what another auditor trusted, where nothing is remembered; once, before the first audit.
+    async fn import(&mut self, uuid: Option<&str>) {
+        let all = std::mem::take(&mut self.link.known);
+        if all.is_empty() {
+            return;
+        }
+        let names = (&self.ledger.endpoint, self.ledger.label.as_str());
+        let (mut imports, refused) = known::of_server(&all, names, uuid, &self.link.keys, time::now());
+        for why in refused {
+            tracing::warn!(server = self.ledger.label, "immudb: {why}");
+        }
+        imports.retain(|import| !self.ledger.remembers(&import.database));
+        for imports in imports.chunks(GROUP) {
+            loop {
+                let mut batch = self.emitter.batch();
+                let fits = imports.iter().all(|import| import.write(&self.ledger.endpoint, &mut batch));
+                if !fits {
+                    tracing::error!(server = self.ledger.label, "immudb: imported states do not fit a batch");
+                }
+                match self.emitter.emit(batch, Linger::NONE).await {
+                    Ok(_) => break,
+                    // Nothing is audited before it is stored: it would be taken on trust.
+                    Err(refused) => tokio::time::sleep(refused.retry_after()).await,
+                }
+            }
+            for import in imports {
+                tracing::info!(
+                    server = self.ledger.label,
+                    database = import.database,
+                    tx = import.record.state.tx.0,
+                    "immudb: goes on from what another auditor trusted"
+                );
+                self.ledger.import(import.clone());
+            }
+        }
     }
 
     async fn all(&mut self, jobs: Vec<Job>) {

@@ -160,6 +160,7 @@ pub(crate) fn link(
         selection: Selection::new(&server.databases, &server.prefixes, server.systemdb),
         keys: keys?,
         accept: server.accept.clone(),
+        known: server.known.clone(),
         walk: config.walk,
         budget: Budget {
             past: config.past_calls,
