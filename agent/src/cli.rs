@@ -6,6 +6,7 @@ mod config;
 mod dlq;
 mod events;
 mod immudb;
+mod import;
 mod journal;
 mod keys;
 mod manual;
@@ -106,6 +107,11 @@ enum Verb {
     Immudb {
         #[command(subcommand)]
         verb: immudb::ImmudbVerb,
+    },
+    /// Make a configuration from an old file
+    Import {
+        #[command(subcommand)]
+        verb: import::ImportVerb,
     },
     /// Check or print the journal's files; works beside a running agent
     Journal {
@@ -225,6 +231,7 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
         return verify::proofs(args, file);
     }
     let verb = match cli.verb {
+        Some(Verb::Import { verb }) => return import::run(verb),
         Some(Verb::AuditMode(args)) => return audit_mode::run(*args, cli.config, cli.data_dir, entries),
         verb => verb.unwrap_or_else(|| Verb::Run(run::RunArgs::default())),
     };
@@ -271,7 +278,11 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
         Verb::Prove(args) => prove::run(&context, &args),
         Verb::Page => keys::page(&context),
         // Done above.
-        Verb::AuditMode(_) | Verb::Completions { .. } | Verb::Man { .. } | Verb::Version => Ok(ExitCode::SUCCESS),
+        Verb::AuditMode(_)
+        | Verb::Import { .. }
+        | Verb::Completions { .. }
+        | Verb::Man { .. }
+        | Verb::Version => Ok(ExitCode::SUCCESS),
     }
 }
 

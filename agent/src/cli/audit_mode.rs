@@ -8,6 +8,7 @@
 //! | `duration` | durations as Go writes them |
 //! | `translate`, `settings` | from keys to our configuration, each line with where it comes from |
 //! | `states` | what the replaced auditor trusted |
+//! | `service` | as a service of systemd |
 //! | `made` | a configuration that no file holds |
 
 mod duration;
@@ -15,6 +16,7 @@ mod flat;
 mod given;
 mod keys;
 mod made;
+mod service;
 mod settings;
 mod states;
 mod translate;
@@ -33,6 +35,7 @@ use crate::cli::{Context, Failure, default_data_dir, exit, host_name, immudb, pr
 pub use given::{Flags, Given, Sources};
 pub use keys::Program;
 pub use made::Made;
+pub use service::put;
 pub use settings::{NAME, Settings};
 pub use translate::Around;
 
@@ -94,12 +97,17 @@ impl clap::Args for AuditModeArgs {
 enum Word {
     /// Nothing, or an interval.
     Audit(Option<String>),
+    /// What to do with the service.
+    Service(service::Verb),
     /// Help.
     Help,
 }
 
 /// Reads the word.
 fn word(word: Option<&str>) -> Result<Word, Failure> {
+    if let Some(verb) = word.and_then(service::Verb::parse) {
+        return Ok(Word::Service(verb));
+    }
     match word {
         None => Ok(Word::Audit(None)),
         Some("help") => Ok(Word::Help),
@@ -119,8 +127,10 @@ pub fn run(
     data_dir: Option<PathBuf>,
     entries: fn() -> Vec<Entry>,
 ) -> Result<ExitCode, Failure> {
-    let interval = match word(args.word.as_deref())? {
-        Word::Audit(interval) => interval,
+    let (interval, install) = match word(args.word.as_deref())? {
+        Word::Audit(interval) => (interval, false),
+        Word::Service(service::Verb::Install) => (None, true),
+        Word::Service(verb) => return control(verb),
         Word::Help => return help(),
     };
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
@@ -131,6 +141,9 @@ pub fn run(
         return Ok(ExitCode::SUCCESS);
     }
     let context = context(&settings, environment, data_dir, entries)?;
+    if install {
+        return self::install(&context, &settings);
+    }
     if args.single_run {
         return once(&context);
     }
@@ -241,6 +254,78 @@ fn once(context: &Context) -> Result<ExitCode, Failure> {
     } else {
         0
     }))
+}
+
+fn root() -> Result<(), Failure> {
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(Failure::plain("services are root's: run it with sudo"))
+    }
+}
+
+/// Installs the service, once the server was seen to answer with these settings.
+fn install(context: &Context, settings: &Settings) -> Result<ExitCode, Failure> {
+    root()?;
+    let report = immudb::check_first(context)
+        .map_err(|failure| Failure::plain(format!("Initialization failed: {}", failure.message)))?;
+    for checked in report.databases.iter().filter(|checked| checked.outcome != Outcome::Ok) {
+        eprintln!("auditmon: warning: {}: {}", checked.database, checked.text);
+    }
+    let service = service::Service::of_host().map_err(Failure::plain)?;
+    // Parents of the files are for everybody to look into; the files have modes of their own.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    print(&service.install(&settings.yaml()).map_err(Failure::plain)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Does something with the installed service.
+fn control(verb: service::Verb) -> Result<ExitCode, Failure> {
+    let service = service::Service::of_host().map_err(Failure::plain)?;
+    if verb != service::Verb::Status {
+        root()?;
+    }
+    let said = match verb {
+        service::Verb::Status => {
+            let runs = service.runs().map_err(Failure::plain)?;
+            let word = if runs { "is running" } else { "is stopped" };
+            print(&format!("{} {word}\n", service::UNIT))?;
+            return Ok(ExitCode::from(u8::from(!runs)));
+        }
+        service::Verb::Start => service.start(),
+        service::Verb::Stop => service.stop(),
+        service::Verb::Restart => service.restart(),
+        service::Verb::Uninstall => service.uninstall(),
+        // Needs settings, and is done with them.
+        service::Verb::Install => Err("install is done with settings alone".to_owned()),
+    };
+    print(&said.map_err(Failure::plain)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a file of theirs comes to, with what its auditor trusted.
+pub fn imported(program: Program, file: PathBuf, state: Option<&std::path::Path>) -> Result<Settings, Failure> {
+    let sources = Sources {
+        program,
+        flags: &Flags::default(),
+        environment: &[],
+        file: Some(file),
+    };
+    let mut given = sources.gather();
+    let mut found = states::look(program, &given, &[]);
+    if let Some(auditor) = state {
+        states::read(auditor, &mut found);
+    }
+    given.warnings.append(&mut found.warnings);
+    let around = Around {
+        program,
+        interval: None,
+        level: None,
+        known: found.known,
+    };
+    let settings = around.translate(&mut given);
+    told(&given)?;
+    Ok(settings)
 }
 
 /// Writes the process' number, unless the file names one that lives. As upstream has it, it is never removed.

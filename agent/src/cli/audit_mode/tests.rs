@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
 
-use super::{AuditModeArgs, Given, Settings, Word, context, translated, word, write_pid};
+use super::service::Verb as ServiceVerb;
+use super::{AuditModeArgs, Given, Program, Settings, Word, context, imported, translated, word, write_pid};
 use crate::cli::{Cli, Failure, Verb};
 
 /// The options of a command line.
@@ -185,6 +186,7 @@ fn faults_name_the_flag_and_what_would_be_right() {
         (&["-p", "65536"], "-p: expected a number from 1 to 65535"),
         (&["--immudb-port", "x"], "--immudb-port: expected a number from 1 to 65535, found `x`"),
         (&["-a", "db1:3322"], "-a: expected a host's name or address alone"),
+        (&["-a", "a b"], "-a: expected a host's name or address alone, found `a b`"),
         (&["--mtls=perhaps"], "--mtls: expected true or false"),
         (&["--audit-monitoring-host", "db1"], "--audit-monitoring-host: expected an address such as 0.0.0.0"),
         (&["--audit-monitoring-port", "0"], "--audit-monitoring-port: expected a number from 1 to 65535"),
@@ -202,12 +204,6 @@ fn faults_name_the_flag_and_what_would_be_right() {
         assert!(found.iter().any(|fault| fault.contains(says)), "{line:?}: {found:?}");
         assert!(!found.join("").contains("T0P5ECRET"), "{found:?}");
     }
-    let (_, settings) = made(&["-a", "a b"], &[], None);
-    let Err(failure) = context(&settings, Vec::new(), Some("/d".into()), crate::entries) else {
-        panic!("taken")
-    };
-    assert!(failure.message.starts_with("-a: "), "{}", failure.message);
-    assert_eq!(failure.code, crate::cli::exit::CONFIG);
 }
 
 #[test]
@@ -248,7 +244,8 @@ fn a_state_directory_is_continued() {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, file["content_text"].as_str().unwrap()).unwrap();
     // Whatever this process' umask is.
-    for (path, mode) in [(path.as_path(), 0o644), (path.parent().unwrap(), 0o755), (&dir.path().join("auditor"), 0o755)] {
+    let (server, auditor) = (path.parent().unwrap(), dir.path().join("auditor"));
+    for (path, mode) in [(path.as_path(), 0o644), (server, 0o755), (auditor.as_path(), 0o755)] {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -270,4 +267,63 @@ fn a_state_directory_is_continued() {
             panic!("{}", failure.message);
         }
     }
+}
+
+#[test]
+fn words_name_what_to_do_with_the_service() {
+    for (text, verb) in [
+        ("install", ServiceVerb::Install),
+        ("uninstall", ServiceVerb::Uninstall),
+        ("start", ServiceVerb::Start),
+        ("stop", ServiceVerb::Stop),
+        ("restart", ServiceVerb::Restart),
+        ("status", ServiceVerb::Status),
+    ] {
+        assert!(matches!(word(Some(text)), Ok(Word::Service(found)) if found == verb), "{text}");
+    }
+    assert!(matches!(word(Some("help")), Ok(Word::Help)));
+}
+
+/// As the installers of both wrote them.
+#[test]
+fn both_files_become_configurations() {
+    let dir = tempfile::tempdir().unwrap();
+    let immuclient = "dir = \"/var/lib/immuclient\"\naddress = \"0.0.0.0\"\nport = 3323\nimmudb-address = \"127.0.0.1\"\n\
+                      immudb-port = 3322\npidfile = \"/var/lib/immuclient/immuclient.pid\"\n\
+                      logfile = \"/var/log/immuclient/immuclient.log\"\nmtls = false\ndetached = false\n\
+                      servername = \"localhost\"\naudit-username = \"immudb\"\naudit-password = \"immudb\"\npkey = \"\"\n\
+                      certificate = \"\"\nclientcas = \"\"\n";
+    let immugw = "dir = \"/var/lib/immudb\"\nimmudb-address = \"db1\"\naudit = true\naudit-interval = \"10m\"\n\
+                  audit-username = \"immugwauditor\"\naudit-password = \"enc:eA==\"\n";
+    for (program, text, wanted) in [
+        (
+            Program::Immuclient,
+            immuclient,
+            [
+                "data_dir: \"/var/lib/immuclient/auditmon\"\n",
+                "log_file: \"/var/log/immuclient/immuclient.log\"\n",
+                "password: \"immudb\"\n",
+            ],
+        ),
+        (
+            Program::Immugw,
+            immugw,
+            ["interval: \"600s\"\n", "- address: \"db1:3322\"\n", "password: \"enc:eA==\"\n"],
+        ),
+    ] {
+        let file = dir.path().join(format!("{}.toml", program.name()));
+        std::fs::write(&file, text).unwrap();
+        let Ok(settings) = imported(program, file, None) else {
+            panic!("{text}")
+        };
+        for line in wanted {
+            has(&settings.yaml(), line);
+        }
+    }
+    let file = dir.path().join("immuclient.toml");
+    std::fs::write(&file, "immudb-port = \"x\"\n").unwrap();
+    let Err(failure) = imported(Program::Immuclient, file, None) else {
+        panic!("taken")
+    };
+    assert!(failure.message.contains("immuclient.toml:1: immudb-port: expected a number"), "{}", failure.message);
 }

@@ -267,7 +267,8 @@ fn address(given: &mut Given) -> (String, String) {
         Ok(IpAddr::V6(ip)) => format!("[{ip}]:{number}"),
         Ok(IpAddr::V4(ip)) => format!("{ip}:{number}"),
         Err(_) => {
-            if name.contains([':', '/'])
+            let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            if !name.bytes().all(good)
                 && let Some(host) = &host
             {
                 let found = duration::shown(name);
