@@ -9,6 +9,7 @@ mod naive;
 mod proto;
 
 mod before;
+mod compat;
 mod contract;
 mod fake;
 mod honest;

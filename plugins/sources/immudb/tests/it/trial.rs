@@ -21,6 +21,8 @@ pub struct Trial {
     pub agent: TestAgent,
     /// What commands reach.
     admin: Router,
+    /// The monitoring server of the auditor that is replaced.
+    pub monitoring: Option<Router>,
     follower: Follower,
     stop: CancellationToken,
     run: JoinHandle<Result<(), PluginError>>,
@@ -49,6 +51,7 @@ impl Trial {
         let mut cx = agent.build_context(PLUGIN, Some(Kind::Immudb), needs_of(&config));
         let source = config.build(&mut cx).await.unwrap();
         let admin = cx.named_routes.remove(ADMIN).unwrap();
+        let monitoring = cx.named_routes.remove("immuclient");
         let stop = CancellationToken::new();
         let (cx, _changes) = agent.run_context(PLUGIN, Kind::Immudb, stop.clone());
         let follower = agent.journal.follow(agent.journal.handle.durable());
@@ -56,6 +59,7 @@ impl Trial {
             follower,
             agent,
             admin,
+            monitoring,
             stop,
             run: tokio::spawn(source.run(cx)),
             events: Vec::new(),

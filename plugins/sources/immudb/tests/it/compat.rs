@@ -1,0 +1,123 @@
+//! The source beside what immuclient's auditor would show, and on from what that trusted.
+
+use auditmon_testkit::eventually;
+use axum::Router;
+use axum::http::Request;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::fake::{Fake, UUID, add, last, plan};
+use crate::naive::Database;
+use crate::trial::{Trial, section};
+
+async fn metrics(router: &Router) -> String {
+    let request = Request::get("/metrics").body(axum::body::Body::empty()).unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+/// Another history than `grow` makes.
+fn forked(count: usize) -> Database {
+    let mut data = Database::default();
+    add(&mut data, (0..count).map(|at| plan(at, 1, 1, 0)));
+    data
+}
+
+#[tokio::test]
+async fn log_metrics_and_probes_are_those_of_immuclient() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 6, 0));
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut all = section(&fake);
+    all["compat"] = json!({"log_file": log});
+    let mut trial = Trial::start(all).await;
+    let router = trial.monitoring.clone().unwrap();
+    trial.first("orders").await;
+    fake.change(|world| world.grow("orders", 3, 0));
+    trial.walked("orders").await;
+    let logged = |part: String| {
+        let log = log.clone();
+        async move {
+            let what = format!("{part:?} in the log");
+            eventually(&what, || {
+                let text = std::fs::read_to_string(&log).ok()?;
+                text.contains(&part).then_some(())
+            })
+            .await;
+        }
+    };
+    logged(" db: orders, consistent:\ttrue previous state:\t".to_owned()).await;
+    let labels = format!("{{server_address=\"{}\",server_id=\"{UUID}\"}}", fake.address);
+    let text = metrics(&router).await;
+    for line in [
+        format!("immuclient_audit_result_per_server{labels} 1\n"),
+        format!("immuclient_audit_curr_root_per_server{labels} 9\n"),
+        "auditmon_immudb_audit_result{db=\"orders\",server=\"db1\"} 1\n".to_owned(),
+        "# TYPE process_resident_memory_bytes gauge\n".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line}: {text}");
+    }
+
+    fake.db("orders", |db| db.data = forked(12));
+    trial.verdict("orders", "tampered", "proof").await;
+    let warning = "detected possible tampering of db orders remote state (at id 12) so it will not overwrite the previous \
+                   local state (at id 9)";
+    logged(warning.to_owned()).await;
+    assert!(metrics(&router).await.contains(&format!("immuclient_audit_result_per_server{labels} 0\n")));
+    trial.stop().await;
+}
+
+/// A server that another auditor knew up to transaction 4.
+async fn known() -> (Fake, Value) {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 4, 0));
+    let hash = fake.db("orders", |db| hex::encode(last(&db.data)));
+    let mut all = section(&fake);
+    all["servers"][0]["known"] =
+        json!([{"database": "orders", "tx": 4, "hash": hash, "server_id": UUID, "from": "/tmp/auditor"}]);
+    (fake, all)
+}
+
+#[tokio::test]
+async fn it_goes_on_from_what_another_auditor_trusted() {
+    let (fake, all) = known().await;
+    fake.change(|world| world.grow("orders", 3, 0));
+    let mut trial = Trial::start(all.clone()).await;
+    let event = trial.walked("orders").await;
+    assert_eq!(event["event_data"]["trusted"]["tx"], 4);
+    let import = &trial.events[0];
+    assert_eq!(
+        (&import["event_name"], &import["severity"], &import["event_data"]["from"]),
+        (&json!("immudb.import"), &json!("notice"), &json!("/tmp/auditor"))
+    );
+    assert!(trial.events.iter().all(|event| event["event_data"]["checked"] != "first-seen"));
+    trial.verdict("orders", "ok", "same").await;
+    // What is remembered counts before it.
+    let agent = trial.stop().await;
+    let mut trial = Trial::go_on(agent, all).await;
+    trial.verdict("orders", "ok", "same").await;
+    assert!(trial.events.iter().all(|event| event["event_name"] == "immudb.audit.ok"));
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn what_doesnt_follow_from_it_is_a_finding() {
+    let (fake, all) = known().await;
+    fake.db("orders", |db| db.data = forked(7));
+    let mut trial = Trial::start(all.clone()).await;
+    let finding = |event: &Value| event["event_data"]["code"] == "proof";
+    let event = trial.ever("a finding", finding).await;
+    assert_eq!(event["event_data"]["trusted"]["tx"], 4);
+    trial.stop().await;
+
+    // Another identity than the one that it was kept under.
+    let (fake, all) = known().await;
+    fake.change(|world| world.uuid = Some("dc0bho1ksduad8hn2rv1".to_owned()));
+    let mut trial = Trial::start(all).await;
+    trial
+        .ever("a finding", |event| event["event_data"]["code"] == "identity")
+        .await;
+    trial.stop().await;
+}
