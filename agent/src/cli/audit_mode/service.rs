@@ -225,7 +225,7 @@ pub fn put(path: &Path, content: &[u8], mode: u32) -> Result<(), String> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside);
     let mut file = file.map_err(failed)?;
     file.write_all(content).map_err(failed)?;
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+    let permissions = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode);
     file.set_permissions(permissions).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     fs::rename(&beside, path).map_err(failed)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use auditmon_codec::{Credentials, Format, Framing};
+use auditmon_codec::{Format, Framing};
 use auditmon_core::delivery::{BatchLimits, Delivery};
 use auditmon_core::plugin::{BuildContext, BuiltSink, Faults, PluginConfig, PluginError};
 use auditmon_core::privileged::Control;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{self, Address};
 use crate::client::{Client, Parts};
+use crate::credentials::CredentialsConfig;
 use crate::headers::Headers;
 use crate::order::Order;
 use crate::secret::{self, Secrets};
@@ -73,38 +74,6 @@ pub struct WebhookConfig {
     /// The authorities that the receiver's certificate may come from, in PEM form, instead of the host's.
     #[schemars(extend("x-file" = "read"))]
     pub ca_file: Option<PathBuf>,
-}
-
-/// Name and password that stand in a body.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CredentialsConfig {
-    /// The name.
-    pub username: String,
-    /// The password.
-    #[schemars(extend("x-secret" = true))]
-    pub password: Option<Hidden>,
-}
-
-/// A text that is never shown.
-#[derive(Clone, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(transparent)]
-#[schemars(inline)]
-pub struct Hidden(String);
-
-impl std::fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl CredentialsConfig {
-    fn made(&self) -> Credentials {
-        Credentials {
-            username: self.username.clone(),
-            password: self.password.as_ref().map(|password| password.0.clone()).unwrap_or_default(),
-        }
-    }
 }
 
 impl Default for WebhookConfig {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | `sinks.webhook.NAME` |
 //! | `address` | where events go, without showing what may be a secret |
+//! | `credentials` | who a body says it is from |
 //! | `headers` | further headers of the configuration |
 //! | `secret` | files that hold secrets, and texts that must not repeat one |
 //! | `signature` | Standard Webhooks: keys and signatures |
@@ -21,6 +22,7 @@ pub mod config;
 mod address;
 mod answer;
 mod client;
+mod credentials;
 mod headers;
 mod order;
 mod round;
@@ -29,7 +31,8 @@ mod signature;
 mod sink;
 mod tls;
 
-pub use config::{CredentialsConfig, Hidden, WebhookConfig};
+pub use config::WebhookConfig;
+pub use credentials::{CredentialsConfig, Hidden};
 pub use order::Order;
 
 #[cfg(test)]

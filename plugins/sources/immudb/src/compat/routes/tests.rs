@@ -38,7 +38,7 @@ struct Answer {
 async fn ask(router: &Router, method: &str, path: &str) -> Answer {
     let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
     let response = router.clone().oneshot(request).await.unwrap();
-    let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let header = |name: header::HeaderName| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let (status, kind) = (response.status().as_u16(), header(header::CONTENT_TYPE).unwrap_or_default());
     let origin = header(header::ACCESS_CONTROL_ALLOW_ORIGIN).as_deref() == Some("*");
     let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
