@@ -3,6 +3,7 @@
 mod batches;
 mod building;
 mod network;
+mod notifications;
 mod order;
 mod receiver;
 mod secrets;
