@@ -66,7 +66,7 @@ impl Around<'_> {
         {
             out.plain(2, "max_message", bytes, &value.origin);
         }
-        let notified = self.program == Program::Immuclient && given.get("audit-notification-url").is_some();
+        let notified = given.get("audit-notification-url").is_some();
         if notified && !given.is_on("audit-notification-on-change") {
             out.plain(2, "every", true, DEFAULT);
         }
@@ -167,9 +167,7 @@ impl Around<'_> {
         if let Some((file, origin)) = existing(given, "server-signing-pub-key", "the public key, in PEM form") {
             out.list(4, "signing_keys", &[file], &origin);
         }
-        if self.program == Program::Immuclient
-            && let Some(value) = given.get("audit-databases").cloned()
-        {
+        if let Some(value) = given.get("audit-databases").cloned() {
             let names = value.text.split(',').map(str::trim).filter(|name| !name.is_empty());
             let names: Vec<String> = names.map(str::to_owned).collect();
             if !names.is_empty() {

@@ -47,6 +47,10 @@ impl Log {
             return;
         }
         let file = self.file.clone();
+        if let Some(dir) = file.as_deref().and_then(Path::parent) {
+            // One level, as upstream does; if it can't be made, writing says so.
+            let _ = std::fs::create_dir(dir);
+        }
         self.out.get_or_init(|| {
             let (sender, lines) = sync_channel(WAITING);
             let thread = std::thread::Builder::new().name("immudb-log".to_owned());
