@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chore::Done;
 use crate::client::{Fault, Listed};
-use crate::compat::known;
+use crate::compat::{Known, known};
 use crate::config::Accept;
 use crate::desk::{Orders, Request};
 use crate::ledger::Ledger;
@@ -40,6 +40,8 @@ pub(crate) struct Server {
     pub(crate) ledger: Ledger,
     /// Words of the configuration, taken at the start.
     pub(crate) accept: Vec<Accept>,
+    /// What another auditor trusted, taken at the first answer.
+    pub(crate) known: Vec<Known>,
     /// All databases of the last list.
     pub(crate) listed: Vec<Listed>,
     /// No login before this.
@@ -240,7 +242,7 @@ impl Server {
 
     /// Goes on from what another auditor trusted, where nothing is remembered; once, before the first audit.
     async fn import(&mut self, uuid: Option<&str>) {
-        let all = std::mem::take(&mut self.link.known);
+        let all = std::mem::take(&mut self.known);
         if all.is_empty() {
             return;
         }

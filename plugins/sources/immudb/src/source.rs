@@ -192,7 +192,7 @@ impl Source for Auditor {
             compat.start();
         }
         for (mut link, orders) in self.servers {
-            let accept = std::mem::take(&mut link.accept);
+            let (accept, known) = (std::mem::take(&mut link.accept), std::mem::take(&mut link.known));
             let mut ledger = Ledger::new(
                 (link.client.endpoint.clone(), link.label.clone()),
                 &cx.memory,
@@ -209,6 +209,7 @@ impl Source for Auditor {
                 link: Arc::new(link),
                 ledger,
                 accept,
+                known,
                 listed: Vec::new(),
                 refused: None,
                 emitter: cx.emitter.clone(),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::address::Endpoint;
+use crate::checked::Values;
 use crate::note::shown;
 use crate::trusted::{self, Record};
 
@@ -148,6 +149,10 @@ pub(crate) fn of_server(
             taken: now,
             finding: None,
             accepted: Vec::new(),
+            // The first audit that is in order says what lies before it.
+            past: None,
+            values: Values::default(),
+            damaged: Vec::new(),
         };
         let mut new = shown(&state);
         new["signed_by"] = key.map(|key| hex::encode(key.to_point())).into();
