@@ -115,7 +115,7 @@ pub const KEYS: &[Key] = &[
     text("audit-password-file", "A file that holds the password instead; readable by its owner only"),
     text("audit-interval", "From one audit to the next, such as 1m0s [default: 1m0s; with --immugw 5m0s]"),
     text("audit-databases", "Names of databases or their beginnings, separated by commas [default: all]"),
-    switch("audit-verify-values", "Check values, too"),
+    switch("audit-verify-values", "Check values, too; they are unless it is false"),
     text("audit-notification-url", "Where results are posted to"),
     text("audit-notification-username", "A user's name for the body of what is posted"),
     secret("audit-notification-password", "A password for the body of what is posted"),

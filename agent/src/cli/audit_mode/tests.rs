@@ -114,6 +114,7 @@ fn each_key_becomes_one_of_ours() {
         (&["--dir", "/var/lib/immuclient"], "data_dir: \"/var/lib/immuclient/auditmon\"\n".to_owned()),
         (&["--roots-filepath=/r"], "data_dir: \"/r/auditmon\"\n".to_owned()),
         (&["--max-recv-msg-size=4194304"], "    max_message: 4194304\n".to_owned()),
+        (&["--audit-verify-values=false"], "    value_calls: 0\n".to_owned()),
         (&["--audit-databases", " a ,,b"], "        prefixes: [\"a\", \"b\"]\n".to_owned()),
         (
             &["--server-signing-pub-key", &signing],
