@@ -230,6 +230,11 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
     {
         return verify::proofs(args, file);
     }
+    if let Some(Verb::Immudb { verb }) = &cli.verb
+        && let Some(done) = immudb::without_configuration(verb)
+    {
+        return done;
+    }
     let verb = match cli.verb {
         Some(Verb::Import { verb }) => return import::run(verb),
         Some(Verb::AuditMode(args)) => return audit_mode::run(*args, cli.config, cli.data_dir, entries),

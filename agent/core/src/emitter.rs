@@ -136,6 +136,12 @@ impl Emitter {
         }
     }
 
+    /// The newest signed checkpoint of the journal, a signed note; `None` before the first.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<String> {
+        self.journal.checkpoint().map(|newest| newest.note.clone())
+    }
+
     /// An empty batch under the plugin's own name.
     #[must_use]
     pub fn batch(&self) -> Batch {

@@ -24,6 +24,8 @@ const MAX_PASSWORD: u64 = 4096;
 pub enum ImmudbVerb {
     /// Audit a server once, held to what is remembered on the data directory; remembers and changes nothing
     Check(CheckArgs),
+    /// Check a file that proves that a server has signed two histories of a database; asks nobody
+    Evidence(EvidenceArgs),
     /// Trust a database again after a finding; the running agent does it and tells who, when and why
     Trust(TrustArgs),
 }
@@ -58,6 +60,18 @@ pub struct CheckArgs {
     json: bool,
 }
 
+/// Options of `auditmon immudb evidence`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  auditmon immudb evidence split-view-0123456789abcdef.json --key server.pub.pem\n\n\
+    Exit code 0 if it is proven, 1 if not, and why. Without --key nobody knows whose key it is: compare it.")]
+pub struct EvidenceArgs {
+    /// The file, which the finding `split-view` names
+    file: PathBuf,
+    /// The server's public key (PEM), known from elsewhere
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
 /// Options of `auditmon immudb trust`.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  auditmon immudb trust db1 orders --reason restored\n  \
@@ -87,8 +101,41 @@ pub struct TrustArgs {
 pub fn run(context: &Context, verb: ImmudbVerb) -> Result<ExitCode, Failure> {
     match verb {
         ImmudbVerb::Check(args) => check(context, args),
+        ImmudbVerb::Evidence(args) => evidence(&args),
         ImmudbVerb::Trust(args) => trust(context, args),
     }
+}
+
+/// What needs neither a configuration nor a data directory: who is given a file may have neither.
+pub fn without_configuration(verb: &ImmudbVerb) -> Option<Result<ExitCode, Failure>> {
+    match verb {
+        ImmudbVerb::Evidence(args) => Some(evidence(args)),
+        _ => None,
+    }
+}
+
+/// Checks a file of evidence.
+fn evidence(args: &EvidenceArgs) -> Result<ExitCode, Failure> {
+    let key = match &args.key {
+        Some(path) => {
+            let wrong = |error: &dyn std::fmt::Display| could_not(format!("{}: {error}", path.display()));
+            let bytes = auditmon_config::read_file(path).map_err(|error| wrong(&error))?;
+            Some(String::from_utf8(bytes).map_err(|_| wrong(&"is no public key in PEM form"))?)
+        }
+        None => None,
+    };
+    let proven = auditmon_source_immudb::verify_evidence(&args.file, key.as_deref())
+        .map_err(|why| Failure::plain(format!("{}: {why}", args.file.display())))?;
+    let [(older, theirs), (newer, ours)] = &proven.states;
+    let mut out = format!("The key {} has signed two histories of `{}`:\n", proven.public_key, proven.database);
+    // Writing to a string can't fail.
+    let _ = writeln!(out, "  in one, transaction {older} has the hash {theirs};");
+    let _ = writeln!(out, "  in the other, up to transaction {newer} with the hash {ours}, it has another one.");
+    if key.is_none() {
+        out += "Compare the key with the server's: without --key it may be anybody's.\n";
+    }
+    print(&out)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn could_not(error: impl std::fmt::Display) -> Failure {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Endpoint;
 use crate::compat::{CompatConfig, Known};
+use crate::peers::{MAX_PEERS, PeerConfig};
 use crate::source::Auditor;
 use crate::trusted;
 use crate::word::NOTHING;
@@ -69,6 +70,8 @@ pub struct ImmudbConfig {
     pub history: Size,
     /// Largest answer that is taken, 1 MiB to 1 GiB.
     pub max_message: Size,
+    /// Other agents that audit some of the same servers: each tells the others which states it has seen.
+    pub peers: Vec<PeerConfig>,
     /// Shows itself as immuclient's auditor or immugw's does, too.
     pub compat: Option<CompatConfig>,
 }
@@ -89,6 +92,7 @@ impl Default for ImmudbConfig {
             history: Size(16 << 20),
             // A decoded answer may take twelve times as much memory; pages of headers that are larger are asked for in parts.
             max_message: Size(16 << 20),
+            peers: Vec::new(),
             compat: None,
         }
     }
@@ -335,6 +339,20 @@ impl PluginConfig for ImmudbConfig {
                 faults.add(format!("{at}.name"), format!("`{}` stands twice", server.label()));
             }
         }
+        if self.peers.len() > MAX_PEERS {
+            faults.add("peers", format!("at most {MAX_PEERS}, here {}", self.peers.len()));
+        }
+        let mut journals = Vec::new();
+        for (number, peer) in self.peers.iter().enumerate() {
+            let at = format!("peers[{number}]");
+            peer.validate(&at, faults);
+            if let Ok(identity) = peer.identity() {
+                if journals.contains(&identity) {
+                    faults.add(format!("{at}.log_key"), format!("{} stands twice", identity.name()));
+                }
+                journals.push(identity);
+            }
+        }
         if self.interval.0 < MIN_INTERVAL {
             faults.add("interval", format!("at least 1s, here {}", self.interval));
         }
@@ -382,6 +400,9 @@ impl PluginConfig for ImmudbConfig {
         if self.servers.is_empty() {
             warnings.add("servers", "is empty: nothing is audited");
         }
+        for (number, peer) in self.peers.iter().enumerate() {
+            peer.warn(&format!("peers[{number}]"), warnings);
+        }
         for (number, server) in self.servers.iter().enumerate() {
             let local = Endpoint::parse(&server.address).is_ok_and(|endpoint| endpoint.is_local());
             if server.tls.is_none() && server.password.is_some() && !local {
@@ -408,12 +429,16 @@ impl PluginConfig for ImmudbConfig {
 
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError> {
         let (metrics, control, dir) = (cx.metrics.clone(), cx.control.clone(), cx.data_dir.clone());
-        let mut auditor = tokio::task::spawn_blocking(move || Auditor::open(self, &dir, &metrics, &control))
+        let journal = cx.emitter.clone().map(|emitter| (cx.origin.clone(), emitter));
+        let mut auditor = tokio::task::spawn_blocking(move || Auditor::open(self, &dir, &metrics, &control, journal))
             .await
             .map_err(PluginError::transient)?
             // A file may come, or be mended, while the agent runs.
             .map_err(PluginError::transient)?;
         cx.named_routes.insert(ADMIN, auditor.desk().routes());
+        if let Some(routes) = auditor.exchange() {
+            cx.routes = routes;
+        }
         if let Some((listener, routes)) = auditor.monitoring(&cx.metrics).map_err(PluginError::permanent)? {
             cx.named_routes.insert(listener, routes);
         }

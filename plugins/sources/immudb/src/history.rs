@@ -108,19 +108,32 @@ impl Rungs {
         Ok(self)
     }
 
+    /// The record of a transaction, if there is one; waits for the disk.
+    pub(crate) fn find(&self, tx: TxId) -> io::Result<Option<State>> {
+        let at = self.place(tx)?;
+        let found = (at < self.count).then(|| self.get(at)).transpose()?;
+        Ok(found.filter(|state| state.tx == tx))
+    }
+
     /// How many there are up to this one and with it; `None` if it isn't there.
     fn up_to(&self, state: &State) -> io::Result<Option<u64>> {
+        let at = self.place(state.tx)?;
+        let there = at < self.count && self.get(at)? == *state;
+        Ok(there.then_some(at + 1))
+    }
+
+    /// The place of the first one that isn't before a transaction.
+    fn place(&self, tx: TxId) -> io::Result<u64> {
         let (mut low, mut high) = (0, self.count);
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.get(middle)?.tx < state.tx {
+            if self.get(middle)?.tx < tx {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
-        let there = low < self.count && self.get(low)? == *state;
-        Ok(there.then_some(low + 1))
+        Ok(low)
     }
 }
 
@@ -282,6 +295,9 @@ mod tests {
         history.append(Some(&state(4, 1)), &found).unwrap();
         assert_eq!(all(&history, &state(8, 1)), Some(vec![4, 5, 6, 7, 8]));
         assert_eq!(all(&history, &state(6, 1)), Some(vec![4, 5, 6]));
+        let rungs = history.rungs(&state(6, 1), None).unwrap().unwrap();
+        assert_eq!(rungs.find(TxId(5)).unwrap(), Some(state(5, 1)));
+        assert!([3, 7].iter().all(|tx| rungs.find(TxId(*tx)).unwrap().is_none()));
         // Written, and never trusted: a crash in between.
         history.append(Some(&state(6, 1)), &[state(9, 2)]).unwrap();
         assert_eq!(all(&history, &state(9, 2)), Some(vec![4, 5, 6, 9]));

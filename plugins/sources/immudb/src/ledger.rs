@@ -18,6 +18,7 @@ use crate::key;
 use crate::locate::Located;
 use crate::metrics::Metrics;
 use crate::note::{Note, Told, log, shown};
+use crate::peers::{Claim, Published};
 use crate::trusted::{self, Latched, Record, Remembered};
 use crate::verdict::{Code, Finding, Good, How, NOT_ACCEPTED, Unchecked, Verdict};
 use crate::word::{Order, Word};
@@ -223,6 +224,18 @@ impl Ledger {
             self.metrics.known(&self.label, &done.database, record);
         }
         done.finding.map(|finding| (done.database, finding))
+    }
+
+    /// What peers are told.
+    pub(crate) fn published(&self) -> Published {
+        let states = self.databases.iter().filter_map(|(name, watched)| match &watched.remembered {
+            Some(Remembered::Record(record)) if !record.state.is_empty() => Some((name.clone(), Claim::of(record))),
+            _ => None,
+        });
+        Published {
+            uuid: self.identity().0.map(str::to_owned),
+            states: states.collect(),
+        }
     }
 
     /// Weighs an operator's word.

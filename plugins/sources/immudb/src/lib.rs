@@ -21,6 +21,7 @@
 //! | `word`, `desk` | operators' words after a finding, from the configuration and from commands |
 //! | `source` | the plugin |
 //! | `check` | one audit for a command |
+//! | `peers`, `evidence` | what other agents have seen of the same servers, and what proves that one shows two histories |
 //! | `compat` | what immuclient's auditor and immugw's show of themselves |
 
 mod address;
@@ -34,6 +35,7 @@ mod config;
 mod descent;
 mod desk;
 mod earlier;
+mod evidence;
 mod history;
 mod key;
 mod ledger;
@@ -42,6 +44,7 @@ mod locate;
 mod metrics;
 mod note;
 mod past;
+mod peers;
 mod secret;
 mod select;
 mod server;
@@ -54,3 +57,5 @@ mod word;
 pub use check::{Checked, Outcome, Report, check};
 pub use compat::{CompatConfig, Known, Level, Program, StateDirectory, read_states};
 pub use config::{Accept, ImmudbConfig, Login, Password, ServerConfig, TlsConfig};
+pub use evidence::{SplitView, verify_evidence};
+pub use peers::PeerConfig;

@@ -23,6 +23,7 @@ use crate::desk::{Orders, Request};
 use crate::ledger::Ledger;
 use crate::link::{IDLE, Job, Link};
 use crate::note::Note;
+use crate::peers::Meeting;
 use crate::source::Board;
 use crate::verdict::{Finding, Unchecked, Verdict};
 use crate::word::Order;
@@ -57,6 +58,8 @@ pub(crate) struct Server {
     pub(crate) worked: String,
     /// What that work found, until an audit has told it, or something else.
     pub(crate) found: BTreeMap<String, Finding>,
+    /// The exchange with peers.
+    pub(crate) meeting: Option<Meeting>,
 }
 
 impl Server {
@@ -64,6 +67,7 @@ impl Server {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.work()).await;
         self.chores.shutdown().await;
+        Meeting::end(&mut self.meeting).await;
         self.link.goodbye().await;
     }
 
@@ -86,6 +90,7 @@ impl Server {
                 _ = tick.tick() => self.tick().await,
                 _ = idle.tick() => self.link.keep_alive().await,
                 Some(done) = self.chores.join_next() => self.absorb(done).await,
+                Some(done) = Meeting::next(&mut self.meeting) => self.compared(done).await,
                 Some(request) = next(&mut self.orders) => {
                     // Who asked may have given up.
                     if !request.answer.is_closed() {
@@ -142,6 +147,7 @@ impl Server {
         if let Some(face) = &mut self.ledger.face {
             face.end(reached, time::now());
         }
+        self.meet();
         self.board.show(&self.ledger.label, self.ledger.summary(), &self.health);
     }
 

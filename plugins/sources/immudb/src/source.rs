@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use auditmon_core::Emitter;
 use auditmon_core::health::HealthReporter;
 use auditmon_core::plugin::{PluginError, RunContext, Source};
 use auditmon_core::privileged::Control;
@@ -25,12 +26,15 @@ use crate::history::Histories;
 use crate::ledger::{Ledger, Summary};
 use crate::link::Link;
 use crate::metrics::Metrics;
+use crate::peers::{self, Hub, Meeting};
 use crate::secret::Credentials;
 use crate::select::Selection;
 use crate::server::Server;
 
 /// Where hashes of transactions are kept, below the data directory.
 pub(crate) const HISTORIES: &str = "immudb";
+/// Where what proves that a server shows two histories is kept, below that.
+const EVIDENCE: &str = "evidence";
 /// Most databases that the plugin's state names.
 const NAMED: usize = 5;
 
@@ -72,6 +76,7 @@ pub(crate) struct Auditor {
     servers: Vec<(Link, Option<Orders>)>,
     metrics: Metrics,
     compat: Option<Arc<Compat>>,
+    hub: Option<Arc<Hub>>,
 }
 
 impl Auditor {
@@ -84,12 +89,21 @@ impl Auditor {
         data_dir: &Path,
         registry: &Registry,
         control: &Control,
+        journal: Option<(Arc<str>, Emitter)>,
     ) -> Result<Self, String> {
         let metrics = Metrics::new(registry).map_err(|error| error.to_string())?;
         let compat = config.compat.as_ref().map(|compat| Compat::new(compat, config.interval.0, registry));
         let compat = compat.transpose().map_err(|error| error.to_string())?;
         let histories = Histories::new(data_dir.join(HISTORIES), config.history.0);
         let limit = Arc::new(Semaphore::new(config.concurrency as usize));
+        let hub = match journal.filter(|_| !config.peers.is_empty()) {
+            Some(journal) => {
+                let evidence = data_dir.join(HISTORIES).join(EVIDENCE);
+                let hub = Hub::new(&config.peers, journal, evidence, registry, control);
+                Some(Arc::new(hub.map_err(|error| format!("peers: {error}"))?))
+            }
+            None => None,
+        };
         let open = |server: &ServerConfig| {
             let link = link(&config, server, (&limit, &histories), &metrics, control);
             let link = link.map_err(|error| format!("{}: {error}", server.label()))?;
@@ -100,6 +114,7 @@ impl Auditor {
             servers: servers?,
             metrics,
             compat,
+            hub,
             config,
         })
     }
@@ -115,6 +130,11 @@ impl Auditor {
         let probes = self.servers.iter().map(|(link, _)| Probe::new(link.client.sibling()));
         let routes = Routes::new(compat.clone(), probes.collect(), registry.clone())?;
         Ok(Some((config.program.name(), routes.router())))
+    }
+
+    /// Where peers reach it.
+    pub(crate) fn exchange(&self) -> Option<Router> {
+        self.hub.clone().map(peers::route::router)
     }
 
     /// Where commands reach its servers.
@@ -219,8 +239,14 @@ impl Source for Auditor {
                 chores: JoinSet::new(),
                 worked: String::new(),
                 found: BTreeMap::new(),
+                meeting: self.hub.clone().map(Meeting::new),
             };
             tasks.spawn(server.run(cx.stop.clone()));
+        }
+        let hub = self.hub.iter();
+        for (hub, peer) in hub.flat_map(|hub| (0..hub.peers.len()).map(move |peer| (hub, peer))) {
+            let interval = self.config.interval.0;
+            tasks.spawn(peers::caller::run(hub.clone(), peer, interval, cx.stop.clone()));
         }
         tokio::select! {
             () = cx.stop.cancelled() => {}

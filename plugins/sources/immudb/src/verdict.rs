@@ -124,10 +124,11 @@ pub(crate) enum Code {
     Value,
     StateLost,
     Malformed,
+    SplitView,
 }
 
 impl Code {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Proof,
         Self::Rollback,
         Self::Emptied,
@@ -139,6 +140,7 @@ impl Code {
         Self::Value,
         Self::StateLost,
         Self::Malformed,
+        Self::SplitView,
     ];
 
     /// The code of a name; what a later version may have written counts as [`Proof`](Self::Proof).
@@ -161,6 +163,7 @@ impl Code {
             Self::Value => "value",
             Self::StateLost => "state-lost",
             Self::Malformed => "malformed",
+            Self::SplitView => "split-view",
         }
     }
 
@@ -187,6 +190,10 @@ impl Code {
             }
             Self::StateLost => "What the auditor had remembered of this database can't be read any more.",
             Self::Malformed => "The server answers with what no immudb server gives.",
+            Self::SplitView => {
+                "The server has signed two histories of this database: it shows one here, and another one to another \
+                 auditor."
+            }
         }
     }
 
@@ -204,6 +211,11 @@ impl Code {
             Self::StateLost => {
                 "Check the journal (`auditmon journal fsck`) and who had access to this host; then accept a state \
                  that another record vouches for: `auditmon immudb trust` with --tx and --hash."
+            }
+            Self::SplitView => {
+                "Keep the file that the text names: it proves it to anybody who has the server's public key. Stop writing \
+                 to this database, and find out who reads which of the two histories. Accept a state \
+                 (`auditmon immudb trust`) on both agents once it is known which one is right."
             }
             Self::Malformed => {
                 "Look what stands between the auditor and the server, a proxy or another service at this address; \

@@ -64,7 +64,9 @@ fn damaged(old: Option<&Record>) -> Vec<u64> {
                 damaged.push(tx);
             }
         }
-        (Code::Proof | Code::Rollback | Code::Emptied | Code::Fork | Code::Missing, _) => damaged.clear(),
+        (Code::Proof | Code::Rollback | Code::Emptied | Code::Fork | Code::Missing | Code::SplitView, _) => {
+            damaged.clear();
+        }
         _ => {}
     }
     damaged

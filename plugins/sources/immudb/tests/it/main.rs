@@ -15,6 +15,7 @@ mod fake;
 mod honest;
 mod lies;
 mod located;
+mod peers;
 mod real;
 mod recorded;
 mod tls;

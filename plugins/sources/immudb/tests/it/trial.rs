@@ -21,6 +21,8 @@ pub struct Trial {
     pub agent: TestAgent,
     /// What commands reach.
     admin: Router,
+    /// On the agent's listener.
+    pub shared: Router,
     /// The monitoring server of the auditor that is replaced.
     pub monitoring: Option<Router>,
     follower: Follower,
@@ -51,6 +53,7 @@ impl Trial {
         let mut cx = agent.build_context(PLUGIN, Some(Kind::Immudb), needs_of(&config));
         let source = config.build(&mut cx).await.unwrap();
         let admin = cx.named_routes.remove(ADMIN).unwrap();
+        let shared = std::mem::take(&mut cx.routes);
         let monitoring = cx.named_routes.remove("immuclient");
         let stop = CancellationToken::new();
         let (cx, _changes) = agent.run_context(PLUGIN, Kind::Immudb, stop.clone());
@@ -59,6 +62,7 @@ impl Trial {
             follower,
             agent,
             admin,
+            shared,
             monitoring,
             stop,
             run: tokio::spawn(source.run(cx)),

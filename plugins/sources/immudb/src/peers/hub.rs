@@ -1,0 +1,248 @@
+//! What is told to peers, and what they told that is left to look at.
+//!
+//! Of two states of one database the one with fewer transactions is looked at by the auditor that has more of them: it
+//! can ask its server for the proof.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use auditmon_core::Emitter;
+use auditmon_core::privileged::Control;
+use axum::http::HeaderValue;
+use immudb_verify::State;
+use parking_lot::Mutex;
+use prometheus::Registry;
+use tokio::sync::Semaphore;
+
+use super::MAX_STATES;
+use super::caller::Caller;
+use super::config::PeerConfig;
+use super::identity::{self, Identity};
+use super::message::{Claim, Message, Seen};
+use super::metrics::Metrics;
+use crate::address::Endpoint;
+
+/// Most states of one server that wait to be looked at; further ones come again with the next exchange.
+const WAITING: usize = 1_000;
+
+/// A peer.
+pub(crate) struct Peer {
+    pub(crate) identity: Identity,
+    pub(crate) caller: Caller,
+    /// One exchange at a time.
+    pub(crate) turn: Semaphore,
+}
+
+/// What an auditor of one server has to tell.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Published {
+    pub(crate) uuid: Option<String>,
+    /// What is trusted, by database.
+    pub(crate) states: BTreeMap<String, Claim>,
+}
+
+/// One server, and what peers say of it.
+struct Known {
+    endpoint: Endpoint,
+    published: Published,
+    /// By peer and database.
+    waiting: BTreeMap<(usize, String), Claim>,
+    /// What was found to be in the same history.
+    agreed: BTreeMap<(usize, String), State>,
+}
+
+/// All peers and all servers.
+pub(crate) struct Hub {
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) metrics: Metrics,
+    /// Whose states are told: this journal's.
+    pub(crate) origin: Arc<str>,
+    /// Where what proves that a server shows two histories is put.
+    pub(crate) evidence: PathBuf,
+    emitter: Emitter,
+    /// By name.
+    servers: Mutex<BTreeMap<String, Known>>,
+    /// How many states were told of late, so that all have their turn.
+    told: Mutex<usize>,
+}
+
+impl Hub {
+    /// Reads the files of certificates through the control thread, and waits for it.
+    ///
+    /// # Errors
+    /// Which peer, and what is wrong with its settings.
+    pub(crate) fn new(
+        peers: &[PeerConfig],
+        (origin, emitter): (Arc<str>, Emitter),
+        evidence: PathBuf,
+        registry: &Registry,
+        control: &Control,
+    ) -> Result<Self, String> {
+        let peer = |peer: &PeerConfig| {
+            let identity = peer.identity()?;
+            let caller = Caller::new(peer, control).map_err(|error| format!("{}: {error}", identity.name()))?;
+            Ok(Peer {
+                identity,
+                caller,
+                turn: Semaphore::new(1),
+            })
+        };
+        let peers: Result<Vec<Peer>, String> = peers.iter().map(peer).collect();
+        let peers = peers?;
+        let names = peers.iter().map(|peer| peer.identity.name());
+        let metrics = Metrics::new(registry, names).map_err(|error| error.to_string())?;
+        Ok(Self {
+            peers,
+            metrics,
+            origin,
+            evidence,
+            emitter,
+            servers: Mutex::default(),
+            told: Mutex::default(),
+        })
+    }
+
+    /// The peer that a checkpoint is of.
+    pub(crate) fn peer(&self, note: &str) -> Option<usize> {
+        self.peers.iter().position(|peer| peer.identity.signed(note))
+    }
+
+    /// This journal's newest checkpoint, as a header; `None` before the first was signed.
+    pub(crate) fn checkpoint(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(identity::header(&self.emitter.checkpoint()?)).ok()
+    }
+
+    /// Takes what is trusted of a server by now.
+    pub(crate) fn publish(&self, label: &str, endpoint: &Endpoint, published: Published) {
+        let mut servers = self.servers.lock();
+        match servers.get_mut(label) {
+            Some(known) => known.published = published,
+            None => {
+                let known = Known {
+                    endpoint: endpoint.clone(),
+                    published,
+                    waiting: BTreeMap::new(),
+                    agreed: BTreeMap::new(),
+                };
+                servers.insert(label.to_owned(), known);
+            }
+        }
+    }
+
+    /// What is trusted of all servers; of very many states a part, another one each time.
+    pub(crate) fn all(&self) -> Message {
+        let servers = self.servers.lock();
+        let count: usize = servers.values().map(|known| known.published.states.len()).sum();
+        let begin = {
+            let mut told = self.told.lock();
+            let begin = if count > MAX_STATES { *told % count } else { 0 };
+            *told = begin + MAX_STATES;
+            begin
+        };
+        let taken = |at: usize| (at + count - begin) % count.max(1) < MAX_STATES;
+        let mut at = 0..count;
+        let servers = servers.values().map(|known| {
+            let states = known.published.states.iter();
+            let states = states.filter(|_| at.next().is_some_and(taken));
+            Seen {
+                address: known.endpoint.to_string(),
+                uuid: known.published.uuid.clone(),
+                states: states.map(|(database, claim)| claim.stated(database)).collect(),
+            }
+        });
+        Message {
+            servers: servers.filter(|seen| !seen.states.is_empty()).collect(),
+        }
+    }
+
+    /// What is trusted of those databases that a message is about.
+    pub(crate) fn about(&self, message: &Message) -> Message {
+        let servers = self.servers.lock();
+        let mut answer = Message::default();
+        for known in servers.values() {
+            let asked = message.servers.iter().filter(|seen| known.is(seen));
+            let databases = asked.flat_map(|seen| &seen.states).map(|stated| &stated.database);
+            let states: BTreeMap<&String, &Claim> = databases
+                .filter_map(|database| known.published.states.get_key_value(database))
+                .collect();
+            if !states.is_empty() {
+                answer.servers.push(Seen {
+                    address: known.endpoint.to_string(),
+                    uuid: known.published.uuid.clone(),
+                    states: states.into_iter().map(|(database, claim)| claim.stated(database)).collect(),
+                });
+            }
+        }
+        answer
+    }
+
+    /// Takes what a peer says.
+    pub(crate) fn take(&self, peer: usize, message: &Message) {
+        let mut servers = self.servers.lock();
+        for seen in &message.servers {
+            for known in servers.values_mut().filter(|known| known.is(seen)) {
+                for stated in seen.states.iter().take(MAX_STATES) {
+                    let result = known.take(peer, &stated.database, stated.claim());
+                    if let Some(result) = result {
+                        self.metrics.state(self.peers[peer].identity.name(), result);
+                    }
+                }
+            }
+        }
+    }
+
+    /// States of a server to look at, with who says so; at most so many.
+    pub(crate) fn waiting(&self, label: &str, most: usize) -> Vec<(usize, String, Claim)> {
+        let mut servers = self.servers.lock();
+        let Some(known) = servers.get_mut(label) else {
+            return Vec::new();
+        };
+        let mut waiting = Vec::new();
+        while waiting.len() < most
+            && let Some(((peer, database), claim)) = known.waiting.pop_first()
+        {
+            waiting.push((peer, database, claim));
+        }
+        waiting
+    }
+
+    /// A peer's state is in the history that is trusted here.
+    pub(crate) fn agree(&self, label: &str, peer: usize, database: &str, state: State) {
+        if let Some(known) = self.servers.lock().get_mut(label) {
+            known.agreed.insert((peer, database.to_owned()), state);
+        }
+    }
+}
+
+impl Known {
+    /// Whether it is the same server as a peer's. An address of the host itself is another server on each host.
+    fn is(&self, seen: &Seen) -> bool {
+        let identity = self.published.uuid.is_some() && self.published.uuid == seen.uuid;
+        identity || (!self.endpoint.is_local() && self.endpoint.to_string() == seen.address)
+    }
+
+    /// Takes a peer's state of a database that is known here; gives what can be said of it at once.
+    fn take(&mut self, peer: usize, database: &str, claim: Option<Claim>) -> Option<&'static str> {
+        let ours = self.published.states.get(database)?;
+        let Some(claim) = claim else {
+            return Some("malformed");
+        };
+        if ours.state.tx < claim.state.tx {
+            // The peer looks at what it is told from here.
+            return Some("ahead");
+        }
+        let key = (peer, database.to_owned());
+        if ours.state == claim.state || self.agreed.get(&key) == Some(&claim.state) {
+            self.agreed.insert(key, claim.state);
+            return Some("same");
+        }
+        if self.waiting.len() < WAITING || self.waiting.contains_key(&key) {
+            self.waiting.insert(key, claim);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

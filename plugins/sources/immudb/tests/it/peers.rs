@@ -1,0 +1,248 @@
+//! Two agents that audit one server, or what says to be one: each tells the other what it has seen.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use auditmon_source_immudb::verify_evidence;
+use auditmon_testkit::{TestAgent, eventually};
+use axum::body::Body;
+use axum::http::Request;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use p256::ecdsa::SigningKey;
+use p256::pkcs8::{EncodePublicKey as _, LineEnding};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
+
+use crate::fake::{Fake, UUID};
+use crate::lies::fork;
+use crate::trial::{Trial, section};
+
+/// Two agents, each with its own way to the server.
+struct Pair {
+    trials: [Trial; 2],
+    _dirs: [tempfile::TempDir; 2],
+    _served: JoinSet<()>,
+}
+
+fn key(byte: u8) -> SigningKey {
+    SigningKey::from_slice(&[byte; 32]).unwrap()
+}
+
+fn pem(key: &SigningKey) -> String {
+    key.verifying_key().to_public_key_pem(LineEnding::LF).unwrap()
+}
+
+/// A server with so many transactions, whose states are signed.
+async fn server(transactions: usize) -> Fake {
+    let fake = Fake::start().await;
+    fake.change(|world| {
+        world.grow("orders", transactions, 0);
+        world.key = Some(key(1));
+    });
+    fake
+}
+
+impl Pair {
+    async fn start(fakes: [&Fake; 2]) -> Self {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let agents = dirs.each_ref().map(|dir| {
+            TestAgent::open(dir.path(), |options| {
+                options.segment_size = 1 << 20;
+                options.reserve = 0;
+                options.checkpoint_interval = Duration::from_millis(10);
+            })
+        });
+        let keys = dirs.each_ref().map(|dir| std::fs::read_to_string(dir.path().join("keys/log.vkey")).unwrap());
+        let mut listeners = Vec::new();
+        for _ in 0..2 {
+            listeners.push(tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap());
+        }
+        let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let (mut trials, mut served) = (Vec::new(), JoinSet::new());
+        for (at, (agent, listener)) in agents.into_iter().zip(listeners).enumerate() {
+            let mut all = section(fakes[at]);
+            all["peers"] = json!([{"address": format!("http://{}", addresses[1 - at]), "log_key": keys[1 - at]}]);
+            let trial = Trial::go_on(agent, all).await;
+            let routes = trial.shared.clone();
+            served.spawn(async move { axum::serve(listener, routes).await.unwrap() });
+            trials.push(trial);
+        }
+        let Ok(trials) = <[Trial; 2]>::try_from(trials) else {
+            unreachable!("there are two")
+        };
+        Self {
+            trials,
+            _dirs: dirs,
+            _served: served,
+        }
+    }
+
+    /// Waits until both have asked each other some times more.
+    async fn exchanged(&self) {
+        for trial in &self.trials {
+            let done = || trial.agent.metric("auditmon_immudb_peer_timestamp_seconds");
+            for _ in 0..3 {
+                let before = done();
+                eventually("an exchange", || (done() > before).then_some(())).await;
+            }
+        }
+    }
+
+    async fn stop(self) {
+        for trial in self.trials {
+            trial.stop().await;
+        }
+    }
+}
+
+/// Files of evidence of an agent.
+fn evidence(trial: &Trial) -> Vec<PathBuf> {
+    let dir = std::fs::read_dir(trial.agent.data_dir().join("immudb/evidence"));
+    dir.map_or_else(|_| Vec::new(), |dir| dir.map(|entry| entry.unwrap().path()).collect())
+}
+
+#[tokio::test]
+async fn one_history_of_two_sizes_is_in_order_and_looked_at_once() {
+    let (more, less) = (server(9).await, server(5).await);
+    let mut pair = Pair::start([&more, &less]).await;
+    for trial in &mut pair.trials {
+        trial.first("orders").await;
+    }
+    // At first contact, and for what the other one has seen.
+    let proofs = || more.change(|world| world.count("VerifiableTxById"));
+    eventually("the smaller one is looked at", || (proofs() >= 2).then_some(())).await;
+    pair.exchanged().await;
+    assert_eq!(proofs(), 2);
+    // What it has seen itself it needs no server for.
+    less.change(|world| world.grow("orders", 8, 0));
+    pair.trials[1].walked("orders").await;
+    more.change(|world| world.grow("orders", 3, 0));
+    pair.trials[0].walked("orders").await;
+    pair.exchanged().await;
+    for trial in &pair.trials {
+        let bad = |event: &&Value| event["event_data"]["result"] != "ok";
+        let bad: Vec<_> = trial.events.iter().filter(|event| event["event_data"]["database"] == "orders").filter(bad).collect();
+        assert!(bad.is_empty(), "{bad:#?}");
+        assert!(evidence(trial).is_empty());
+    }
+    // First contact and one walk.
+    assert_eq!(less.change(|world| world.count("VerifiableTxById")), 2);
+    pair.stop().await;
+}
+
+/// Who has seen more says so, and can prove it.
+#[tokio::test]
+async fn two_histories_that_are_signed_are_a_finding_with_evidence() {
+    for (here, there) in [(12, 9), (9, 9)] {
+        let (one, two) = (server(0).await, server(there).await);
+        one.db("orders", |db| fork(db, 3, here - 3));
+        let mut pair = Pair::start([&one, &two]).await;
+        let found = |event: &Value| event["event_data"]["reason"] == "split-view";
+        let event = pair.trials[0].ever("it is found", found).await;
+        let data = &event["event_data"];
+        assert_eq!((&data["tx"], &data["current"]["tx"]), (&json!(9), &json!(here)), "{event:#}");
+        let files = evidence(&pair.trials[0]);
+        assert_eq!(files.len(), 1, "{files:?}");
+        assert!(data["text"].as_str().unwrap().contains(&files[0].display().to_string()), "{event:#}");
+        let proven = verify_evidence(&files[0], Some(&pem(&key(1)))).unwrap();
+        let hash = |fake: &Fake, tx: usize| fake.db("orders", |db| hex::encode(db.data.alhs[tx - 1]));
+        assert_eq!(proven.states, [(9, hash(&two, 9)), (here as u64, hash(&one, here))]);
+        assert!(verify_evidence(&files[0], Some(&pem(&key(2)))).unwrap_err().contains("another key"));
+        // What the proof says is part of it.
+        let mut text: Value = serde_json::from_slice(&std::fs::read(&files[0]).unwrap()).unwrap();
+        if here > there {
+            text["proof"] = Value::Null;
+            let other = files[0].with_extension("other");
+            std::fs::write(&other, text.to_string()).unwrap();
+            assert!(verify_evidence(&other, None).unwrap_err().contains("no proof is about both"));
+        } else {
+            // Both see it by themselves.
+            pair.trials[1].ever("the other one, too", |event| event["event_data"]["code"] == "split-view").await;
+        }
+        // It stands until somebody accepts it, as any finding.
+        assert_eq!(pair.trials[0].trusted("orders").unwrap()["finding"]["code"], "split-view");
+        pair.stop().await;
+    }
+}
+
+/// Without the server's signature it is one agent's word against another's server.
+#[tokio::test]
+async fn a_peer_frames_nobody() {
+    for other in [None, Some(key(2))] {
+        let (one, two) = (server(0).await, server(9).await);
+        one.db("orders", |db| fork(db, 3, 9));
+        two.change(|world| world.key = other);
+        let mut pair = Pair::start([&one, &two]).await;
+        let told = |event: &Value| event["event_name"] == "immudb.peer.differs";
+        let event = pair.trials[0].ever("it is told", told).await;
+        let data = &event["event_data"];
+        assert_eq!(event["severity"], "warning");
+        assert_eq!((&data["theirs"]["tx"], &data["ours"]["tx"]), (&json!(9), &json!(9)), "{event:#}");
+        assert_ne!(data["theirs"]["hash"], data["ours"]["hash"]);
+        pair.exchanged().await;
+        pair.trials[0].verdict("orders", "ok", "").await;
+        let events = &pair.trials[0].events;
+        assert_eq!(events.iter().filter(|event| told(event)).count(), 1);
+        assert!(events.iter().all(|event| event["event_data"]["result"] != "tampered"));
+        assert!(evidence(&pair.trials[0]).is_empty());
+        pair.stop().await;
+    }
+}
+
+/// A request as a peer sends it; status, and whether the answer shows a checkpoint, and the answer.
+async fn post(trial: &Trial, checkpoint: Option<&str>, body: String) -> (u16, bool, Value) {
+    let mut request = Request::post("/api/v1/immudb/states");
+    if let Some(note) = checkpoint {
+        request = request.header("auditmon-checkpoint", BASE64_STANDARD.encode(note));
+    }
+    let response = trial.shared.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+    let shown = response.headers().contains_key("auditmon-checkpoint");
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    (status, shown, serde_json::from_slice(&body).unwrap())
+}
+
+#[tokio::test]
+async fn only_peers_are_answered_and_told_what_they_name() {
+    let (one, two) = (server(9).await, server(9).await);
+    one.change(|world| world.grow("other", 2, 0));
+    let mut pair = Pair::start([&one, &two]).await;
+    for trial in &mut pair.trials {
+        trial.first("orders").await;
+    }
+    pair.exchanged().await;
+    let [asked, peer] = &pair.trials;
+    let note = |trial: &Trial| trial.agent.journal.handle.checkpoint().unwrap().note.clone();
+    let seen = |uuid: &str| {
+        let state = json!({"database": "orders", "tx": 1, "hash": "00".repeat(32)});
+        json!({"servers": [{"address": "a:1", "uuid": uuid, "states": [state]}]}).to_string()
+    };
+    let stranger = TestAgent::new();
+    stranger.journal.add_plain(1).await;
+    let foreign = eventually("a checkpoint", || stranger.journal.handle.checkpoint()).await;
+    for note in [None, Some(foreign.note.as_str()), Some("x"), Some(note(asked).as_str())] {
+        let (status, shown, answer) = post(asked, note, seen(UUID)).await;
+        assert_eq!((status, shown), (403, false), "{answer}");
+    }
+    // Its own exchange may be under way.
+    let known = note(peer);
+    let mut answered = Vec::new();
+    for (body, wanted) in [(seen(UUID), 200), (seen("u2"), 200), ("{}".to_owned(), 400)] {
+        let (status, shown, answer) = loop {
+            let (status, shown, answer) = post(asked, Some(&known), body.clone()).await;
+            if status != 429 {
+                break (status, shown, answer);
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!((status, shown), (wanted, wanted == 200), "{answer}");
+        answered.push(answer);
+    }
+    let states = &answered[0]["servers"][0]["states"];
+    assert_eq!((&states[0]["database"], &states[0]["tx"]), (&json!("orders"), &json!(9)));
+    assert_eq!(states.as_array().unwrap().len(), 1, "{states}");
+    assert_eq!(answered[1]["servers"], json!([]));
+    pair.stop().await;
+}
