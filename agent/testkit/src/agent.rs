@@ -140,10 +140,21 @@ impl TestAgent {
     /// A counter or gauge of the plugin that was built last: the sum over all labels.
     #[must_use]
     pub fn metric(&self, name: &str) -> f64 {
+        self.metric_of(name, &[])
+    }
+
+    /// The same, over those that have all of these labels.
+    #[must_use]
+    pub fn metric_of(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let families = self.registry.lock().unwrap().gather();
         let of_name = families.iter().filter(|family| family.name() == name);
+        let has = |metric: &prometheus::proto::Metric, (name, value): &(&str, &str)| {
+            let mut all = metric.get_label().iter();
+            all.any(|label| label.name() == *name && label.value() == *value)
+        };
         of_name
             .flat_map(|family| family.get_metric())
+            .filter(|metric| labels.iter().all(|label| has(metric, label)))
             .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
             .sum()
     }

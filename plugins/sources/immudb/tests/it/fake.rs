@@ -41,6 +41,9 @@ fn refused(code: i32, text: &str) -> Reply {
 /// Changes an answer; by call, database and number of the call.
 pub type Lie = Box<dyn FnMut(&str, Reply) -> Reply + Send>;
 
+/// Makes an answer from a request, where it does; by call.
+pub type Made = Box<dyn FnMut(&str, &[u8]) -> Option<Reply> + Send>;
+
 /// One database.
 #[derive(Default)]
 pub struct Db {
@@ -51,6 +54,8 @@ pub struct Db {
     /// Gives the first value of a key, not the last.
     pub stale: bool,
     pub lie: Option<Lie>,
+    /// In place of what it holds.
+    pub made: Option<Made>,
 }
 
 /// All that the server knows; tests change it at will.
@@ -341,6 +346,11 @@ impl World {
         if db.silent {
             self.silences += 1;
             return Reply::Silence;
+        }
+        if let Some(made) = &mut db.made
+            && let Some(reply) = made(call, body)
+        {
+            return reply;
         }
         let reply = match call {
             "CurrentState" => {

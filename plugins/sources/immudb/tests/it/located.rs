@@ -182,3 +182,136 @@ async fn a_finding_does_not_wait_for_its_place() {
     found(&mut trial, "emptied").await;
     trial.stop().await;
 }
+
+/// A history of 10 million transactions, and others that are the same up to a place: each header is made when it is asked
+/// for. What was seen of the first one lies in the file that the auditor keeps.
+mod among_ten_million {
+    use std::fs::File;
+    use std::io::{BufWriter, Write as _};
+    use std::os::unix::fs::FileExt as _;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use auditmon_testkit::TestAgent;
+    use immudb_verify::{Alh, Hash, TxId};
+    use prost::Message as _;
+
+    use super::*;
+    use crate::fake::UUID;
+    use crate::naive::{Bytes32, sha};
+    use crate::proto;
+
+    const ALL: u64 = 10_000_000;
+    const TS: i64 = 1_700_000_000;
+    /// Bytes of a record: transaction, Alh.
+    const RECORD: u64 = 40;
+
+    fn header(tx: u64, prev: Bytes32) -> proto::TxHeader {
+        proto::TxHeader {
+            id: tx,
+            prev_alh: prev.to_vec(),
+            ts: TS,
+            nentries: 1,
+            eh: vec![7; 32],
+            bl_root: vec![0; 32],
+            version: 1,
+            ..proto::TxHeader::default()
+        }
+    }
+
+    /// The hash over what all these headers have in common.
+    fn inner() -> Hash {
+        let (version, entries) = ([0, 1], 1_u32.to_be_bytes());
+        let bytes = sha(&[&TS.to_be_bytes(), &version, &[0, 0], &entries, &[7; 32], &[0; 8], &[0; 32]]);
+        Hash::from(bytes)
+    }
+
+    fn write(path: &Path) {
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(path).unwrap());
+        let (mut alh, inner) = (Alh::FIRST, inner());
+        for tx in 1..=ALL {
+            alh = alh.then(TxId(tx), &inner);
+            file.write_all(&tx.to_be_bytes()).unwrap();
+            file.write_all(alh.0.as_ref()).unwrap();
+        }
+        file.flush().unwrap();
+    }
+
+    /// The Alh of a transaction, as it was seen.
+    fn seen(file: &File, tx: u64) -> Bytes32 {
+        let mut alh = sha(&[]);
+        if let Some(before) = tx.checked_sub(1) {
+            file.read_exact_at(&mut alh, before * RECORD + 8).unwrap();
+        }
+        alh
+    }
+
+    /// What a server shows that begins to differ at a transaction.
+    fn answer(file: &File, first: u64, call: &str, body: &[u8]) -> Option<Reply> {
+        let other = |mut alh: Bytes32| {
+            alh[0] ^= 1;
+            alh
+        };
+        match call {
+            "CurrentState" => {
+                let state = proto::ImmutableState {
+                    db: format!("from{first}"),
+                    tx_id: ALL,
+                    tx_hash: other(seen(file, ALL)).to_vec(),
+                    ..proto::ImmutableState::default()
+                };
+                Some(Reply::Answer(state.encode_to_vec()))
+            }
+            "TxScan" => {
+                let tx = auditmon_proto::immudb::TxScanRequest::decode(body).unwrap().initial_tx;
+                let prev = seen(file, tx - 1);
+                let header = header(tx, if tx < first { prev } else { other(prev) });
+                let tx = proto::Tx {
+                    header: Some(header),
+                    ..proto::Tx::default()
+                };
+                Some(Reply::Answer(proto::TxList { txs: vec![tx] }.encode_to_vec()))
+            }
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_one_that_differs_is_named_in_24_calls() {
+        let agent = TestAgent::new();
+        let dir = agent.data_dir().join("immudb");
+        std::fs::create_dir(&dir).unwrap();
+        let whole = dir.join("whole");
+        write(&whole);
+        let file = Arc::new(File::open(&whole).unwrap());
+        let fake = Fake::start().await;
+        let mut all = section(&fake);
+        let mut known = Vec::new();
+        let firsts = [1, 2, 7_654_321, ALL - 1, ALL];
+        for first in firsts {
+            let name = format!("from{first}");
+            let hash = hex::encode(seen(&file, ALL));
+            let (file, db) = (file.clone(), name.clone());
+            fake.change(|world| {
+                let made = Box::new(move |call: &str, body: &[u8]| answer(&file, first, call, body));
+                world.databases.entry(db).or_default().made = Some(made);
+            });
+            let of = auditmon_journal::format::source_hash(&format!("{}/{name}", fake.address));
+            std::fs::hard_link(&whole, dir.join(format!("{}.alh", hex::encode(of)))).unwrap();
+            known.push(json!({"database": name, "tx": ALL, "hash": hash, "server_id": UUID, "from": "a test"}));
+        }
+        all["servers"][0]["known"] = json!(known);
+        let mut trial = Trial::go_on(agent, all).await;
+        for first in firsts {
+            let name = format!("from{first}");
+            let found = |event: &Value| event["event_data"]["database"] == name.as_str() && !event["event_data"]["location"].is_null();
+            let event = trial.ever("it is found", found).await;
+            let data = &event["event_data"];
+            assert_eq!((&data["code"], &data["tx"]), (&json!("fork"), &json!(first)), "{data:#}");
+            assert_eq!(without_calls(data), location(1, first - 1, Some((first, first)), None));
+            let calls = data["location"]["calls"].as_u64().unwrap();
+            assert!((1..=24).contains(&calls), "{calls} calls");
+        }
+        trial.stop().await;
+    }
+}

@@ -53,6 +53,66 @@ async fn databases_that_never_answer_harm_no_other() {
     trial.stop().await;
 }
 
+/// All others are audited as often as those, and each of the three says that nothing is known of it.
+#[tokio::test]
+async fn of_a_thousand_databases_three_never_answer() {
+    const ALL: usize = 1_000;
+    let silent = ["db007", "db500", "db999"];
+    let fake = Fake::start().await;
+    fake.change(|world| {
+        world.databases.clear();
+        for number in 0..ALL {
+            world.grow(&format!("db{number:03}"), 1, 0);
+        }
+    });
+    let mut all = section(&fake);
+    all["every"] = json!(false);
+    all["timeout"] = json!("2s");
+    all["deadline"] = json!("2s");
+    // Long enough that no audit is late.
+    all["interval"] = json!("3s");
+    let mut trial = Trial::start(all).await;
+    let runs = |trial: &Trial, result: &str| {
+        let runs = trial.agent.metric_of("auditmon_immudb_runs_total", &[("result", result)]);
+        runs as usize
+    };
+    auditmon_testkit::eventually("all were seen", || (runs(&trial, "ok") >= ALL).then_some(())).await;
+    assert_eq!(runs(&trial, "error"), 0);
+    fake.change(|world| {
+        for db in silent {
+            world.databases.get_mut(db).unwrap().silent = true;
+        }
+    });
+    for db in silent {
+        let wanted = |event: &Value| event["event_data"]["database"] == db && event["event_data"]["result"] == "error";
+        let event = trial.ever("it is told", wanted).await;
+        assert!(event["event_data"]["age_seconds"].is_u64(), "{event}");
+    }
+    let (errors, good) = (runs(&trial, "error"), runs(&trial, "ok"));
+    let rounds = 2;
+    auditmon_testkit::eventually("they are tried again and again", || {
+        (runs(&trial, "error") >= errors + rounds * silent.len()).then_some(())
+    })
+    .await;
+    // Of the first of these rounds a part was over before.
+    let others = (rounds - 1) * (ALL - silent.len());
+    assert!(runs(&trial, "ok") >= good + others, "{} of {others}", runs(&trial, "ok") - good);
+    fake.change(|world| {
+        for number in 0..ALL {
+            world.grow(&format!("db{number:03}"), 1, 0);
+        }
+    });
+    let followed = |trial: &Trial| {
+        let trusted = trial.agent.metric("auditmon_immudb_curr_tx") as usize;
+        (trusted >= 2 * ALL - silent.len()).then_some(())
+    };
+    auditmon_testkit::eventually("all others are followed", || followed(&trial)).await;
+    // 1 in order, -1 not checked.
+    let sum = (ALL - 2 * silent.len()) as f64;
+    assert_eq!(trial.agent.metric("auditmon_immudb_audit_result"), sum);
+    trial.stop().await;
+}
+
 #[tokio::test]
 async fn an_unloaded_database_is_not_checked_and_no_finding() {
     let fake = Fake::start().await;
