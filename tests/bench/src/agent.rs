@@ -74,6 +74,16 @@ impl Place {
         Ok(String::from_utf8(out.stdout)?)
     }
 
+    /// The data directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What a command of the agent prints, however it ends.
+    pub fn output(&self, words: &[&str]) -> Result<Vec<u8>, Fault> {
+        Ok(self.prepare().args(words).stderr(Stdio::inherit()).output()?.stdout)
+    }
+
     /// Starts the agent and waits until it is ready.
     pub fn start(&self) -> Result<Agent, Fault> {
         self.start_without(&[])
@@ -190,18 +200,7 @@ impl Agent {
 
     /// User and system time of all threads so far, in seconds.
     pub fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
-        // Behind the command's closing bracket the fields begin with the third.
-        let fields: Vec<f64> = stat
-            .rsplit_once(')')
-            .map(|(_, rest)| {
-                rest.split_ascii_whitespace()
-                    .map(|field| field.parse().unwrap_or(0.0))
-                    .collect()
-            })
-            .unwrap_or_default();
-        let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0.0);
-        (field(14) + field(15)) / rustix::param::clock_ticks_per_second() as f64
+        cpu_of(self.pid())
     }
 
     /// Seconds of processor by thread name.
@@ -287,6 +286,22 @@ impl Metrics {
             .map(|(_, value)| value)
             .sum()
     }
+}
+
+/// User and system time of all threads of a process so far, in seconds.
+pub fn cpu_of(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the command's closing bracket the fields begin with the third.
+    let fields: Vec<f64> = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| {
+            rest.split_ascii_whitespace()
+                .map(|field| field.parse().unwrap_or(0.0))
+                .collect()
+        })
+        .unwrap_or_default();
+    let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0.0);
+    (field(14) + field(15)) / rustix::param::clock_ticks_per_second() as f64
 }
 
 /// Where the time went, most first: `journal 41 %, …`.

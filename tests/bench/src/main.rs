@@ -11,6 +11,7 @@ mod events;
 mod generator;
 mod http;
 mod idle;
+mod immudb;
 mod kernel;
 mod limits;
 mod load;
@@ -31,7 +32,7 @@ type Fault = Box<dyn std::error::Error>;
 type Part = fn(&Bench, &mut Table) -> Result<(), Fault>;
 
 /// Parts by name, in the order in which they run.
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 9] = [
     ("limits", limits::run),
     ("acks", http::acks),
     ("ndjson", http::ndjson),
@@ -39,6 +40,7 @@ const PARTS: [(&str, Part); 8] = [
     ("backlog", backlog::run),
     ("sinks", sinks::run),
     ("plugins", plugins::run),
+    ("immudb", immudb::run),
     ("kernel", kernel::run),
 ];
 
