@@ -51,6 +51,8 @@ pub struct Db {
     pub unloaded: bool,
     /// Never answers.
     pub silent: bool,
+    /// Its index doesn't catch up: what waits for that never answers.
+    pub stuck: bool,
     /// Gives the first value of a key, not the last.
     pub stale: bool,
     pub lie: Option<Lie>,
@@ -343,7 +345,7 @@ impl World {
         if db.unloaded {
             return refused(2, "already closed");
         }
-        if db.silent {
+        if db.silent || (db.stuck && waits(call, body)) {
             self.silences += 1;
             return Reply::Silence;
         }
@@ -383,6 +385,17 @@ impl World {
             Some(lie) => lie(call, reply),
             None => reply,
         }
+    }
+}
+
+/// Whether a call waits for the index.
+fn waits(call: &str, body: &[u8]) -> bool {
+    use auditmon_proto::immudb::{TxScanRequest, VerifiableTxRequest};
+    match call {
+        "VerifiableTxById" => !VerifiableTxRequest::decode(body).unwrap().keep_references_unresolved,
+        "TxScan" => TxScanRequest::decode(body).unwrap().since_tx == 0,
+        "VerifiableGet" => true,
+        _ => false,
     }
 }
 

@@ -53,6 +53,32 @@ async fn databases_that_never_answer_harm_no_other() {
     trial.stop().await;
 }
 
+/// Only keys that are asked for as users do need the index; audits and values don't.
+#[tokio::test]
+async fn an_index_that_never_catches_up_holds_nothing_up() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 9, 0));
+    fake.db("orders", |db| db.stuck = true);
+    let mut all = quick(&fake);
+    all["past_calls"] = json!(10);
+    all["value_calls"] = json!(10);
+    let mut trial = Trial::start(all).await;
+    trial.first("orders").await;
+    auditmon_testkit::eventually("a key is asked for", || {
+        fake.change(|world| world.count("VerifiableGet") > 0).then_some(())
+    })
+    .await;
+    fake.change(|world| world.grow("orders", 3, 0));
+    trial.walked("orders").await;
+    let all_seen = |event: &Value| {
+        let data = &event["event_data"];
+        data["database"] == "orders" && data["values"]["unchecked"] == 0 && data["unseen"]["left"] == 0
+    };
+    trial.ever("values and headers are checked", all_seen).await;
+    assert!(trial.events.iter().all(|event| event["event_data"]["result"] == "ok"), "{:#?}", trial.events);
+    trial.stop().await;
+}
+
 /// All others are audited as often as those, and each of the three says that nothing is known of it.
 #[tokio::test]
 async fn of_a_thousand_databases_three_never_answer() {
