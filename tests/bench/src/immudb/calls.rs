@@ -84,6 +84,6 @@ pub fn run(server: &Server, databases: usize, rounds: usize) -> Result<f64, Faul
             times.push(begin.elapsed().as_secs_f64());
         }
         times.sort_by(f64::total_cmp);
-        Ok(times[times.len() / 2])
+        Ok::<f64, Fault>(times[times.len() / 2])
     })
 }

@@ -25,12 +25,11 @@ pub struct History {
 
 /// Hash over what a header has beside its number and the one before it.
 pub fn inner(header: &TxHeader) -> Bytes32 {
-    let form = [[0, 1], [0, 0]].concat();
-    let entries = header.nentries.to_be_bytes();
     sha(&[
         &header.ts.to_be_bytes(),
-        &form,
-        &entries,
+        // Version 1, no metadata.
+        &[0, 1, 0, 0],
+        &header.nentries.to_be_bytes(),
         &header.eh,
         &header.bl_tx_id.to_be_bytes(),
         &header.bl_root,
