@@ -72,6 +72,8 @@ pub struct World {
     seats: HashMap<String, Option<String>>,
     made: usize,
     pub calls: Vec<String>,
+    /// When each audit of all databases began, in nanoseconds since 1970.
+    pub ticks: Vec<u64>,
     /// How many calls were not answered.
     pub silences: usize,
     /// Takes no connection.
@@ -150,6 +152,7 @@ impl Fake {
             seats: HashMap::new(),
             made: 0,
             calls: Vec::new(),
+            ticks: Vec::new(),
             silences: 0,
             down: false,
             connections: Vec::new(),
@@ -248,7 +251,11 @@ impl World {
         let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
         let seat = header("sessionid").or_else(|| header("authorization"));
         match call {
-            "Health" => return Reply::Answer(health()),
+            "Health" => {
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+                self.ticks.push(now.unwrap().as_nanos() as u64);
+                return Reply::Answer(health());
+            }
             "OpenSession" | "KeepAlive" | "CloseSession" | "DatabaseListV2" if !self.sessions => {
                 return refused(12, "unknown method");
             }

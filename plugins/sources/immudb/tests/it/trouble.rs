@@ -1,8 +1,9 @@
 //! Servers that are slow, hang or go: nothing is found, it is told, and nobody else is harmed.
 
+use p256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 
-use crate::fake::{Fake, Reply};
+use crate::fake::{Fake, Reply, World};
 use crate::trial::{Trial, section};
 
 fn quick(fake: &Fake) -> Value {
@@ -51,6 +52,44 @@ async fn databases_that_never_answer_harm_no_other() {
     }
     trial.verdict("db8", "ok", "").await;
     trial.stop().await;
+}
+
+/// Whatever happens to one database: it is told before a third audit has begun, and the other one is audited on.
+#[tokio::test]
+async fn what_happens_is_told_within_two_intervals() {
+    type Change = fn(&mut World);
+    let changes: [(Change, &str, &str); 5] = [
+        (|world| world.databases.get_mut("orders").unwrap().silent = true, "error", "timeout"),
+        (|world| world.databases.get_mut("orders").unwrap().unloaded = true, "error", "unloaded"),
+        (|world| drop(world.databases.remove("orders")), "tampered", "missing"),
+        (|world| world.key = Some(SigningKey::from_slice(&[2; 32]).unwrap()), "tampered", "identity"),
+        (|world| world.key = None, "tampered", "identity"),
+    ];
+    for (change, result, code) in changes {
+        let fake = Fake::start().await;
+        fake.change(|world| {
+            world.grow("orders", 2, 0);
+            world.grow("other", 2, 0);
+            world.key = Some(SigningKey::from_slice(&[1; 32]).unwrap());
+        });
+        let mut trial = Trial::start(quick(&fake)).await;
+        trial.first("orders").await;
+        trial.first("other").await;
+        let changed = auditmon_core::time::now();
+        fake.change(change);
+        let is_it = |event: &Value| {
+            let data = &event["event_data"];
+            let code_is = data["code"] == code || data["reason"] == code;
+            data["database"] == "orders" && data["result"] == result && code_is
+        };
+        let event = trial.ever(code, is_it).await;
+        let told = auditmon_core::time::parse(event["event_time"].as_str().unwrap()).unwrap();
+        let begun = fake.change(|world| world.ticks.iter().filter(|tick| (changed..told).contains(*tick)).count());
+        assert!(begun <= 2, "{code}: {begun} audits began before it was told");
+        let other = |event: &Value| event["event_data"]["database"] == "other";
+        trial.next("the other one is audited on", other).await;
+        trial.stop().await;
+    }
 }
 
 /// Only keys that are asked for as users do need the index; audits and values don't.
