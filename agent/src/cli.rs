@@ -283,11 +283,9 @@ fn dispatch(cli: Cli, entries: fn() -> Vec<Entry>) -> Result<ExitCode, Failure> 
         Verb::Prove(args) => prove::run(&context, &args),
         Verb::Page => keys::page(&context),
         // Done above.
-        Verb::AuditMode(_)
-        | Verb::Import { .. }
-        | Verb::Completions { .. }
-        | Verb::Man { .. }
-        | Verb::Version => Ok(ExitCode::SUCCESS),
+        Verb::AuditMode(_) | Verb::Import { .. } | Verb::Completions { .. } | Verb::Man { .. } | Verb::Version => {
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

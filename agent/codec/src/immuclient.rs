@@ -91,7 +91,11 @@ pub(crate) fn write(item: &Item<'_>, credentials: &Credentials, out: &mut Vec<u8
     string(&audit.event_data.database, &mut text);
     text.push_str(",\"run_at\":");
     string(&run_at(&audit.event_time), &mut text);
-    text.push_str(if tampered { ",\"tampered\":true" } else { ",\"tampered\":false" });
+    text.push_str(if tampered {
+        ",\"tampered\":true"
+    } else {
+        ",\"tampered\":false"
+    });
     text.push_str(",\"previous_state\":");
     state(audit.event_data.trusted.as_ref(), &mut text);
     text.push_str(",\"current_state\":");

@@ -17,7 +17,9 @@ fn event(body: &Value) -> String {
     let state = |state: &Value| {
         let hex = |value: &Value| {
             use base64::Engine as _;
-            let bytes = base64::prelude::BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap();
+            let bytes = base64::prelude::BASE64_STANDARD
+                .decode(value.as_str().unwrap())
+                .unwrap();
             bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
         };
         let (signature, key) = (&state["signature"]["signature"], &state["signature"]["public_key"]);
@@ -30,7 +32,11 @@ fn event(body: &Value) -> String {
         "trusted": state(&body["previous_state"]),
         "current": state(&body["current_state"]),
     });
-    let name = if tampered { "immudb.audit.tampered" } else { "immudb.audit.ok" };
+    let name = if tampered {
+        "immudb.audit.tampered"
+    } else {
+        "immudb.audit.ok"
+    };
     canonical(name, body["run_at"].as_str().unwrap(), &data)
 }
 
@@ -88,8 +94,14 @@ fn keys_are_there_where_nothing_is_known() {
 fn other_events_are_not_posted() {
     let states = json!({"tx": 7, "hash": "00ff"});
     for (name, data) in [
-        ("immudb.audit.ok", json!({"database": "db", "checked": "first-seen", "trusted": null, "current": states})),
-        ("immudb.audit.ok", json!({"database": "db", "checked": "walk", "trusted": null, "current": states})),
+        (
+            "immudb.audit.ok",
+            json!({"database": "db", "checked": "first-seen", "trusted": null, "current": states}),
+        ),
+        (
+            "immudb.audit.ok",
+            json!({"database": "db", "checked": "walk", "trusted": null, "current": states}),
+        ),
         ("immudb.audit.error", json!({"database": "db", "trusted": states})),
         ("immudb.audit.tampered", json!({"database": "", "trusted": states})),
         ("immudb.trust", json!({"database": "db", "trusted": states})),
@@ -99,5 +111,14 @@ fn other_events_are_not_posted() {
         assert!(!Format::Immuclient.takes(&item(&event)), "{event}");
         assert!(Format::Auditmon.takes(&item(&event)));
     }
-    assert!(!format!("{:?}", Credentials { username: "u".to_owned(), password: "T0P5ECRET".to_owned() }).contains("T0P"));
+    assert!(
+        !format!(
+            "{:?}",
+            Credentials {
+                username: "u".to_owned(),
+                password: "T0P5ECRET".to_owned()
+            }
+        )
+        .contains("T0P")
+    );
 }

@@ -71,20 +71,25 @@ impl clap::FromArgMatches for AuditModeArgs {
 
 impl clap::Args for AuditModeArgs {
     fn augment_args(command: Command) -> Command {
-        let switch = |name: &'static str, help: &'static str| {
-            Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
-        };
+        let switch =
+            |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
         let word = Arg::new("word")
             .value_name("INTERVAL|COMMAND")
             .help("An interval such as 1m0s; or install, start, stop, restart, status, uninstall: as a service");
         let command = command
             .arg(word)
-            .arg(switch("immugw", "Be immugw's auditor: its variables, file, defaults and port"))
+            .arg(switch(
+                "immugw",
+                "Be immugw's auditor: its variables, file, defaults and port",
+            ))
             .arg(switch(
                 "single-run",
                 "Audit once, held to what is remembered; remembers nothing. Exit code 0, 1 tampered, 2 could not check",
             ))
-            .arg(switch("print-config", "Print the configuration that this comes to, and do nothing"));
+            .arg(switch(
+                "print-config",
+                "Print the configuration that this comes to, and do nothing",
+            ));
         keys::add_to(command)
     }
 
@@ -148,7 +153,8 @@ pub fn run(
         return once(&context);
     }
     if let Some(file) = given.get("pidfile") {
-        write_pid(&PathBuf::from(file.text.trim())).map_err(|error| Failure::plain(format!("{}: {error}", file.origin)))?;
+        write_pid(&PathBuf::from(file.text.trim()))
+            .map_err(|error| Failure::plain(format!("{}: {error}", file.origin)))?;
     }
     run::run(context)
 }
@@ -160,7 +166,11 @@ fn translated(
     environment: &[(OsString, OsString)],
     file: Option<PathBuf>,
 ) -> (Given, Settings) {
-    let program = if args.immugw { Program::Immugw } else { Program::Immuclient };
+    let program = if args.immugw {
+        Program::Immugw
+    } else {
+        Program::Immuclient
+    };
     let sources = Sources {
         program,
         flags: &args.flags,
@@ -337,7 +347,9 @@ fn write_pid(path: &std::path::Path) -> Result<(), String> {
     if let Some(pid) = former.filter(|pid| *pid != own)
         && std::path::Path::new(&format!("/proc/{pid}")).exists()
     {
-        return Err(format!("{shown} names process {pid}, which runs; stop it, or remove the file"));
+        return Err(format!(
+            "{shown} names process {pid}, which runs; stop it, or remove the file"
+        ));
     }
     std::fs::write(path, format!("{own}\n")).map_err(|error| format!("{shown}: {error}"))
 }

@@ -62,8 +62,10 @@ pub struct CheckArgs {
 
 /// Options of `auditmon immudb evidence`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  auditmon immudb evidence split-view-0123456789abcdef.json --key server.pub.pem\n\n\
-    Exit code 0 if it is proven, 1 if not, and why. Without --key nobody knows whose key it is: compare it.")]
+#[command(
+    after_help = "Examples:\n  auditmon immudb evidence split-view-0123456789abcdef.json --key server.pub.pem\n\n\
+    Exit code 0 if it is proven, 1 if not, and why. Without --key nobody knows whose key it is: compare it."
+)]
 pub struct EvidenceArgs {
     /// The file, which the finding `split-view` names
     file: PathBuf,
@@ -127,10 +129,16 @@ fn evidence(args: &EvidenceArgs) -> Result<ExitCode, Failure> {
     let proven = auditmon_source_immudb::verify_evidence(&args.file, key.as_deref())
         .map_err(|why| Failure::plain(format!("{}: {why}", args.file.display())))?;
     let [(older, theirs), (newer, ours)] = &proven.states;
-    let mut out = format!("The key {} has signed two histories of `{}`:\n", proven.public_key, proven.database);
+    let mut out = format!(
+        "The key {} has signed two histories of `{}`:\n",
+        proven.public_key, proven.database
+    );
     // Writing to a string can't fail.
     let _ = writeln!(out, "  in one, transaction {older} has the hash {theirs};");
-    let _ = writeln!(out, "  in the other, up to transaction {newer} with the hash {ours}, it has another one.");
+    let _ = writeln!(
+        out,
+        "  in the other, up to transaction {newer} with the hash {ours}, it has another one."
+    );
     if key.is_none() {
         out += "Compare the key with the server's: without --key it may be anybody's.\n";
     }
@@ -158,7 +166,12 @@ fn configured(context: &Context) -> Result<ImmudbConfig, Failure> {
 fn audit(context: &Context, config: &ImmudbConfig, server: &ServerConfig) -> Result<Report, Failure> {
     let memory = memory(context)?;
     let report = small_runtime()?
-        .block_on(auditmon_source_immudb::check(config, server, &memory, &context.data_dir))
+        .block_on(auditmon_source_immudb::check(
+            config,
+            server,
+            &memory,
+            &context.data_dir,
+        ))
         .map_err(could_not)?;
     if !report.remembered {
         let dir = context.data_dir.display();
@@ -170,7 +183,10 @@ fn audit(context: &Context, config: &ImmudbConfig, server: &ServerConfig) -> Res
 /// Audits the first configured server once.
 pub fn check_first(context: &Context) -> Result<Report, Failure> {
     let config = configured(context)?;
-    let server = config.servers.first().ok_or_else(|| could_not("no server is configured"))?;
+    let server = config
+        .servers
+        .first()
+        .ok_or_else(|| could_not("no server is configured"))?;
     audit(context, &config, server)
 }
 

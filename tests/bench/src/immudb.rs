@@ -72,7 +72,9 @@ fn state(history: &History, tx: u64) -> State {
 fn proofs(bench: &Bench, table: &mut Table, history: &History, hash: f64) -> Result<(), Fault> {
     let (mut seed, mut all, mut hashes, mut terms) = (1_u64, Vec::new(), 0, 0);
     let mut random = || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % TRANSACTIONS + 1
     };
     while (all.len() as u64) < PROOFS {
@@ -105,7 +107,11 @@ fn proofs(bench: &Bench, table: &mut Table, history: &History, hash: f64) -> Res
     let (hashes, terms) = (hashes as f64 / PROOFS as f64, terms as f64 / PROOFS as f64);
     table.row(
         "immudb: dual proofs/s, decoded and verified, one core",
-        format!("{}; {:.2} × the time of their SHA-256", number(rate), 1.0 / (rate * hashes * hash)),
+        format!(
+            "{}; {:.2} × the time of their SHA-256",
+            number(rate),
+            1.0 / (rate * hashes * hash)
+        ),
         "≥ 108,000",
         format!(
             "{terms:.1} hashes in a proof, {hashes:.1} to make; bare: {}/s",
@@ -117,17 +123,20 @@ fn proofs(bench: &Bench, table: &mut Table, history: &History, hash: f64) -> Res
 
 /// Every header of a history, page by page as they come from the wire.
 fn headers(bench: &Bench, table: &mut Table, history: &History, hash: f64) -> Result<(), Fault> {
-    let pages: Vec<Vec<u8>> = history.headers().chunks(PAGE).map(|page| {
-        let tx = |header: &proto::TxHeader| proto::Tx {
-            header: Some(header.clone()),
-            ..proto::Tx::default()
-        };
-        let list = proto::TxList {
-            txs: page.iter().map(tx).collect(),
-        };
-        list.encode_to_vec()
-    })
-    .collect();
+    let pages: Vec<Vec<u8>> = history
+        .headers()
+        .chunks(PAGE)
+        .map(|page| {
+            let tx = |header: &proto::TxHeader| proto::Tx {
+                header: Some(header.clone()),
+                ..proto::Tx::default()
+            };
+            let list = proto::TxList {
+                txs: page.iter().map(tx).collect(),
+            };
+            list.encode_to_vec()
+        })
+        .collect();
     let (time, begin, mut count) = (bench.time(4), Instant::now(), 0_u64);
     while begin.elapsed() < time {
         let mut walk = Walk::from_first();
@@ -145,7 +154,11 @@ fn headers(bench: &Bench, table: &mut Table, history: &History, hash: f64) -> Re
     let hashes = 4.0 + peaks as f64 / TRANSACTIONS as f64;
     table.row(
         "immudb: headers walked/s, decoded, one core",
-        format!("{}; {:.2} × the time of their SHA-256", number(rate), 1.0 / (rate * hashes * hash)),
+        format!(
+            "{}; {:.2} × the time of their SHA-256",
+            number(rate),
+            1.0 / (rate * hashes * hash)
+        ),
         "",
         format!("{hashes:.1} hashes a header, every tree's root among them"),
     );

@@ -46,7 +46,10 @@ fn audit_mode(dir: &Path) -> Command {
     command.arg("audit-mode").env("HOME", dir).env("TMPDIR", dir);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy().into_owned();
-        if ["IMMUCLIENT_", "IMMUGW_", "AUDITMON_"].iter().any(|begin| text.starts_with(begin)) {
+        if ["IMMUCLIENT_", "IMMUGW_", "AUDITMON_"]
+            .iter()
+            .any(|begin| text.starts_with(begin))
+        {
             command.env_remove(name);
         }
     }
@@ -64,7 +67,9 @@ impl Running {
     fn start(dir: &Path, mut command: Command) -> Self {
         let (stdout, stderr) = (dir.join("stdout"), dir.join("stderr"));
         command.arg("--data-dir").arg(dir.join("data"));
-        command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
+        command
+            .stdout(File::create(&stdout).unwrap())
+            .stderr(File::create(&stderr).unwrap());
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self { child, stdout, stderr }
     }
@@ -80,7 +85,11 @@ impl Running {
     fn stop(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let status = ended(&mut self.child, PATIENCE);
-        assert!(status.success(), "{status}: {}", std::fs::read_to_string(&self.stderr).unwrap());
+        assert!(
+            status.success(),
+            "{status}: {}",
+            std::fs::read_to_string(&self.stderr).unwrap()
+        );
     }
 }
 
@@ -115,7 +124,10 @@ fn the_variables_of_a_container_are_enough() {
         .env("IMMUCLIENT_AUTH", "true")
         .env("IMMUCLIENT_MTLS", "false")
         .env("IMMUCLIENT_AUDIT_USERNAME", USER)
-        .env("IMMUCLIENT_AUDIT_PASSWORD", format!("enc:{}", BASE64_STANDARD.encode(PASSWORD)))
+        .env(
+            "IMMUCLIENT_AUDIT_PASSWORD",
+            format!("enc:{}", BASE64_STANDARD.encode(PASSWORD)),
+        )
         .env("IMMUCLIENT_AUDIT_MONITORING_HOST", monitoring.ip().to_string())
         .env("IMMUCLIENT_AUDIT_MONITORING_PORT", monitoring.port().to_string())
         .env("audit-agent-interval", "1s");
@@ -150,7 +162,10 @@ fn the_variables_of_a_container_are_enough() {
     running.says("detected possible tampering of db orders remote state (at id 9)");
     shows(0);
     let stderr = std::fs::read_to_string(&running.stderr).unwrap();
-    assert!(!stderr.contains(PASSWORD) && stderr.contains("IMMUCLIENT_AUTH: has no use here"), "{stderr}");
+    assert!(
+        !stderr.contains(PASSWORD) && stderr.contains("IMMUCLIENT_AUTH: has no use here"),
+        "{stderr}"
+    );
     running.stop();
 }
 
@@ -176,7 +191,11 @@ fn a_state_directory_is_gone_on_from() {
     std::fs::create_dir_all(&server).unwrap();
     let text = format!("\norders:{}\n", BASE64_STANDARD.encode(state.encode_to_vec()));
     std::fs::write(server.join(".state"), text).unwrap();
-    for (path, mode) in [("auditor", 0o755), (&format!("auditor/{UUID}"), 0o755), (&format!("auditor/{UUID}/.state"), 0o644)] {
+    for (path, mode) in [
+        ("auditor", 0o755),
+        (&format!("auditor/{UUID}"), 0o755),
+        (&format!("auditor/{UUID}/.state"), 0o644),
+    ] {
         std::fs::set_permissions(dir.path().join(path), std::fs::Permissions::from_mode(mode)).unwrap();
     }
     let password = dir.path().join("password");
@@ -184,13 +203,29 @@ fn a_state_directory_is_gone_on_from() {
     std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
     let with = |mut command: Command| {
         let (host, port) = (fake.address.ip().to_string(), fake.address.port().to_string());
-        command.args(["1s", "-a", &host, "-p", &port, "--audit-username", USER, "--audit-password-file"]);
-        command.arg(&password).args(["--audit-monitoring-host", "127.0.0.1", "--audit-monitoring-port"]);
+        command.args([
+            "1s",
+            "-a",
+            &host,
+            "-p",
+            &port,
+            "--audit-username",
+            USER,
+            "--audit-password-file",
+        ]);
+        command
+            .arg(&password)
+            .args(["--audit-monitoring-host", "127.0.0.1", "--audit-monitoring-port"]);
         command.arg(free().port().to_string());
         command
     };
     let mut once = with(audit_mode(dir.path()));
-    let once = once.arg("--single-run").arg("--data-dir").arg(dir.path().join("data")).output().unwrap();
+    let once = once
+        .arg("--single-run")
+        .arg("--data-dir")
+        .arg(dir.path().join("data"))
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&once.stdout);
     assert_eq!(once.status.code(), Some(1), "{said}");
     assert!(said.starts_with("orders: TAMPERED (proof): "), "{said}");
@@ -204,9 +239,21 @@ fn a_state_directory_is_gone_on_from() {
 fn faults_end_the_start_and_name_the_flag() {
     let dir = place();
     for (arguments, code, says) in [
-        (&["begin"][..], 1, "ERROR: begin is not matching with any valid arguments."),
-        (&["--immudb-port", "x"], 78, "--immudb-port: expected a number from 1 to 65535, found `x`"),
-        (&["--audit-username", "a"], 78, "--audit-username: expected --audit-password"),
+        (
+            &["begin"][..],
+            1,
+            "ERROR: begin is not matching with any valid arguments.",
+        ),
+        (
+            &["--immudb-port", "x"],
+            78,
+            "--immudb-port: expected a number from 1 to 65535, found `x`",
+        ),
+        (
+            &["--audit-username", "a"],
+            78,
+            "--audit-username: expected --audit-password",
+        ),
         (&["--config", "/no/such.toml"], 78, "/no/such.toml: can't be read"),
         (&["--no-such-flag"], 2, "--no-such-flag"),
     ] {
@@ -216,10 +263,22 @@ fn faults_end_the_start_and_name_the_flag() {
         assert!(said.contains(says), "{arguments:?}: {said}");
     }
     let shown = audit_mode(dir.path())
-        .args(["--audit-username", "a", "--audit-password", "T0P5ECRET", "--print-config"])
+        .args([
+            "--audit-username",
+            "a",
+            "--audit-password",
+            "T0P5ECRET",
+            "--print-config",
+        ])
         .output()
         .unwrap();
-    let (out, said) = (String::from_utf8_lossy(&shown.stdout), String::from_utf8_lossy(&shown.stderr));
-    assert!(shown.status.success() && out.contains("# password: ********  # --audit-password"), "{out}");
+    let (out, said) = (
+        String::from_utf8_lossy(&shown.stdout),
+        String::from_utf8_lossy(&shown.stderr),
+    );
+    assert!(
+        shown.status.success() && out.contains("# password: ********  # --audit-password"),
+        "{out}"
+    );
     assert!(!out.contains("T0P5ECRET") && !said.contains("T0P5ECRET"), "{said}");
 }

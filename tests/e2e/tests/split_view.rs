@@ -33,14 +33,21 @@ fn config(server: &Fake, peers: &str) -> String {
 /// This agent, as another one names it.
 fn peer(agent: &Agent) -> String {
     let key = agent.run(&["keys", "log"]).expect(0).stdout;
-    format!("    peers: [{{address: \"http://{}\", log_key: \"{}\"}}]\n", agent.listen(), key.trim())
+    format!(
+        "    peers: [{{address: \"http://{}\", log_key: \"{}\"}}]\n",
+        agent.listen(),
+        key.trim()
+    )
 }
 
 fn found(agent: &Agent) -> Value {
     eventually("the finding", PATIENCE, || {
-        let events = agent.get("/api/v1/events?event_name=immudb.audit.tampered&limit=100").json();
+        let events = agent
+            .get("/api/v1/events?event_name=immudb.audit.tampered&limit=100")
+            .json();
         let all = events["events"].as_array()?.clone();
-        all.into_iter().find(|event| event["event_data"]["reason"] == "split-view")
+        all.into_iter()
+            .find(|event| event["event_data"]["reason"] == "split-view")
     })
 }
 
@@ -57,7 +64,9 @@ fn two_histories_are_found_and_proven_to_anybody() {
             world.grow("orders", 4, 0);
             world.key = Some(key(1));
         });
-        fake.db("orders", |db| add(&mut db.data, (4..count).map(|at| plan(at, salt, 1, 0))));
+        fake.db("orders", |db| {
+            add(&mut db.data, (4..count).map(|at| plan(at, salt, 1, 0)))
+        });
     }
     let mut first = Agent::builder().config(&config(&one, "")).start();
     let mut second = Agent::builder().config(&config(&two, &peer(&first))).start();
@@ -85,7 +94,11 @@ fn two_histories_are_found_and_proven_to_anybody() {
     std::fs::write(first.dir().join("auditmon.yaml"), "no: configuration\n").unwrap();
     let proven = first.run(&["immudb", "evidence", &file, "--key", &pem(1)]).expect(0);
     let hash = one.db("orders", |db| hex(&db.data.alhs[8]));
-    assert!(proven.stdout.contains("`orders`") && proven.stdout.contains(&hash), "{}", proven.stdout);
+    assert!(
+        proven.stdout.contains("`orders`") && proven.stdout.contains(&hash),
+        "{}",
+        proven.stdout
+    );
     let other = first.run(&["immudb", "evidence", &file, "--key", &pem(2)]).expect(1);
     assert!(other.stderr.contains("another key"), "{}", other.stderr);
     let text = std::fs::read_to_string(&file).unwrap();

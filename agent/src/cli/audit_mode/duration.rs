@@ -27,7 +27,9 @@ pub fn parse(text: &str) -> Option<Duration> {
     }
     let mut total: u128 = 0;
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let (number, behind) = rest.split_at(end);
         // Without digits on one side of the point at least it is no number.
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -71,7 +73,10 @@ pub fn interval(text: &str) -> Result<Duration, String> {
 
 /// The beginning of a word of the user's.
 pub fn shown(text: &str) -> String {
-    text.chars().take(40).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .take(40)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -96,7 +101,19 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "1", "s", "1x", "-1s", "1s ", "1..5s", ".s", "1d", "9999999999999999999h", "200000000h"] {
+        for text in [
+            "",
+            "1",
+            "s",
+            "1x",
+            "-1s",
+            "1s ",
+            "1..5s",
+            ".s",
+            "1d",
+            "9999999999999999999h",
+            "200000000h",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

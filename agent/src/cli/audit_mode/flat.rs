@@ -229,7 +229,11 @@ mod tests {
                 pair("more.y", "-1"),
             ]
         );
-        let json = read(Path::new("a.JSON"), r#"{"immudb-port": 3322, "mtls": true, "dir": "x", "pkey": null}"#).unwrap();
+        let json = read(
+            Path::new("a.JSON"),
+            r#"{"immudb-port": 3322, "mtls": true, "dir": "x", "pkey": null}"#,
+        )
+        .unwrap();
         let mut json: Vec<_> = json.into_iter().map(|line| (line.key, line.value)).collect();
         json.sort();
         assert_eq!(
@@ -262,7 +266,10 @@ mod tests {
             ("[a", "1: expected `]`"),
         ] {
             let error = read(Path::new("a.toml"), text).unwrap_err();
-            assert!(error.starts_with(says) && !error.contains("T0P5ECRET"), "{text}: {error}");
+            assert!(
+                error.starts_with(says) && !error.contains("T0P5ECRET"),
+                "{text}: {error}"
+            );
         }
         assert!(read(Path::new("a.yaml"), "a: 1").is_err());
         assert!(read(Path::new("a.json"), "[]").is_err());

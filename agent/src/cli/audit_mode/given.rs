@@ -36,7 +36,10 @@ impl Flags {
         };
         Self {
             long: KEYS.iter().filter_map(|key| Some((key.name, one(key.name)?))).collect(),
-            short: LETTERS.into_iter().filter_map(|(letter, id)| Some((letter, one(id)?))).collect(),
+            short: LETTERS
+                .into_iter()
+                .filter_map(|(letter, id)| Some((letter, one(id)?)))
+                .collect(),
         }
     }
 }
@@ -125,10 +128,19 @@ impl Given {
     /// A number.
     pub fn number(&mut self, name: &str, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
         let value = self.get(name)?.clone();
-        let number = value.text.trim().parse::<u64>().ok().filter(|number| range.contains(number));
+        let number = value
+            .text
+            .trim()
+            .parse::<u64>()
+            .ok()
+            .filter(|number| range.contains(number));
         if number.is_none() {
             let found = super::duration::shown(&value.text);
-            let text = format!("expected a number from {} to {}, found `{found}`", range.start(), range.end());
+            let text = format!(
+                "expected a number from {} to {}, found `{found}`",
+                range.start(),
+                range.end()
+            );
             self.fault(&value.origin, text);
         }
         number
@@ -203,7 +215,10 @@ impl Given {
                 }
                 Some(_) => {}
                 None => {
-                    let text = format!("expected a flag of {}; `auditmon audit-mode --help` lists them", program.name());
+                    let text = format!(
+                        "expected a flag of {}; `auditmon audit-mode --help` lists them",
+                        program.name()
+                    );
                     self.fault(&format!("-{letter}"), text);
                 }
             }
@@ -241,7 +256,12 @@ mod tests {
         flags
     }
 
-    fn gather(program: Program, given: &[(&'static str, &str)], variables: &[(&str, &str)], file: Option<&str>) -> Given {
+    fn gather(
+        program: Program,
+        given: &[(&'static str, &str)],
+        variables: &[(&str, &str)],
+        file: Option<&str>,
+    ) -> Given {
         let dir = tempfile::tempdir().unwrap();
         let path = file.map(|text| {
             let path = dir.path().join("immuclient.toml");
@@ -265,32 +285,61 @@ mod tests {
                 let file = format!("{} = \"of the file\"\n", key.name);
                 let variables = [(variable.as_str(), "of the environment")];
                 let flag = [(key.name, "of the flag")];
-                let value = |given: Given| given.get(key.name).map(|value| (value.text.clone(), value.origin.clone()));
+                let value = |given: Given| {
+                    given
+                        .get(key.name)
+                        .map(|value| (value.text.clone(), value.origin.clone()))
+                };
                 let (text, origin) = value(gather(program, &[], &[], Some(&file))).unwrap();
                 assert_eq!(text, "of the file");
-                assert!(origin.ends_with(&format!("immuclient.toml:1: {}", key.name)), "{origin}");
+                assert!(
+                    origin.ends_with(&format!("immuclient.toml:1: {}", key.name)),
+                    "{origin}"
+                );
                 let (text, origin) = value(gather(program, &[], &variables, Some(&file))).unwrap();
-                assert_eq!((text.as_str(), origin), ("of the environment", format!("environment {variable}")));
+                assert_eq!(
+                    (text.as_str(), origin),
+                    ("of the environment", format!("environment {variable}"))
+                );
                 let (text, origin) = value(gather(program, &flag, &variables, Some(&file))).unwrap();
                 assert_eq!((text.as_str(), origin), ("of the flag", format!("--{}", key.name)));
                 let given = gather(program, &flag, &[], None);
-                assert_eq!(given.warnings.len(), usize::from(key.effect != Effect::Used), "{}", key.name);
+                assert_eq!(
+                    given.warnings.len(),
+                    usize::from(key.effect != Effect::Used),
+                    "{}",
+                    key.name
+                );
             }
         }
     }
 
     #[test]
     fn letters_are_those_of_the_program_and_the_last_flag_counts() {
-        let given = gather(Program::Immuclient, &[("a", "db1"), ("p", "1"), ("m", "true")], &[], None);
+        let given = gather(
+            Program::Immuclient,
+            &[("a", "db1"), ("p", "1"), ("m", "true")],
+            &[],
+            None,
+        );
         for (key, text) in [("immudb-address", "db1"), ("immudb-port", "1"), ("mtls", "true")] {
             assert_eq!(given.get(key).unwrap().text, text);
         }
-        let given = gather(Program::Immugw, &[("k", "db1"), ("j", "1"), ("a", "0.0.0.0")], &[], None);
+        let given = gather(
+            Program::Immugw,
+            &[("k", "db1"), ("j", "1"), ("a", "0.0.0.0")],
+            &[],
+            None,
+        );
         for (key, text) in [("immudb-address", "db1"), ("immudb-port", "1"), ("address", "0.0.0.0")] {
             assert_eq!(given.get(key).unwrap().text, text);
         }
         let given = gather(Program::Immuclient, &[("k", "db1")], &[], None);
-        assert!(given.faults[0].starts_with("-k: expected a flag of immuclient"), "{:?}", given.faults);
+        assert!(
+            given.faults[0].starts_with("-k: expected a flag of immuclient"),
+            "{:?}",
+            given.faults
+        );
         for (pairs, text) in [
             ([("immudb-port", "1"), ("p", "2")], "2"),
             ([("p", "2"), ("immudb-port", "1")], "1"),
@@ -308,19 +357,40 @@ mod tests {
         let both = [legacy, ("IMMUCLIENT_AUDIT_INTERVAL", "20s")];
         let given = gather(Program::Immuclient, &[], &both, None);
         assert_eq!(given.get("audit-interval").unwrap().text, "20s");
-        assert!(gather(Program::Immugw, &[], &[legacy], None).get("audit-interval").is_none());
+        assert!(
+            gather(Program::Immugw, &[], &[legacy], None)
+                .get("audit-interval")
+                .is_none()
+        );
         let empty = [("IMMUGW_PKEY", ""), ("IMMUCLIENT_DIR", "x")];
         let given = gather(Program::Immugw, &[("dir", "")], &empty, Some("certificate = \"\"\n"));
-        assert!(["pkey", "dir", "certificate"].iter().all(|key| given.get(key).is_none()));
+        assert!(
+            ["pkey", "dir", "certificate"]
+                .iter()
+                .all(|key| given.get(key).is_none())
+        );
     }
 
     #[test]
     fn a_file_that_is_wrong_is_told_with_its_line() {
         let given = gather(Program::Immuclient, &[], &[], Some("mtls = maybe\n"));
-        assert!(given.faults[0].contains("immuclient.toml:1: expected"), "{:?}", given.faults);
+        assert!(
+            given.faults[0].contains("immuclient.toml:1: expected"),
+            "{:?}",
+            given.faults
+        );
         let given = gather(Program::Immuclient, &[], &[], Some("audit-user = \"a\"\n"));
-        assert!(given.warnings[0].contains("audit-user: is no key"), "{:?}", given.warnings);
-        let mut given = gather(Program::Immuclient, &[("mtls", "maybe"), ("immudb-port", "0x")], &[], None);
+        assert!(
+            given.warnings[0].contains("audit-user: is no key"),
+            "{:?}",
+            given.warnings
+        );
+        let mut given = gather(
+            Program::Immuclient,
+            &[("mtls", "maybe"), ("immudb-port", "0x")],
+            &[],
+            None,
+        );
         assert!(!given.is_on("mtls"));
         assert_eq!(given.number("immudb-port", 1..=65_535), None);
         assert_eq!(given.faults.len(), 2);

@@ -108,53 +108,116 @@ const fn idle(key: Key, effect: Effect) -> Key {
 
 /// All keys, of both programs and of ours, in the order of the help.
 pub const KEYS: &[Key] = &[
-    text("immudb-address", "The server's host; also -a, with --immugw -k [default: 127.0.0.1]"),
-    text("immudb-port", "The server's port; also -p, with --immugw -j [default: 3322]"),
-    text("audit-username", "The user to log in as [default: none; with --immugw immugwauditor]"),
-    secret("audit-password", "The user's password, plain or `enc:` and base64; a file keeps it from the list of processes"),
-    text("audit-password-file", "A file that holds the password instead; readable by its owner only"),
-    text("audit-interval", "From one audit to the next, such as 1m0s [default: 1m0s; with --immugw 5m0s]"),
-    text("audit-databases", "Names of databases or their beginnings, separated by commas [default: all]"),
+    text(
+        "immudb-address",
+        "The server's host; also -a, with --immugw -k [default: 127.0.0.1]",
+    ),
+    text(
+        "immudb-port",
+        "The server's port; also -p, with --immugw -j [default: 3322]",
+    ),
+    text(
+        "audit-username",
+        "The user to log in as [default: none; with --immugw immugwauditor]",
+    ),
+    secret(
+        "audit-password",
+        "The user's password, plain or `enc:` and base64; a file keeps it from the list of processes",
+    ),
+    text(
+        "audit-password-file",
+        "A file that holds the password instead; readable by its owner only",
+    ),
+    text(
+        "audit-interval",
+        "From one audit to the next, such as 1m0s [default: 1m0s; with --immugw 5m0s]",
+    ),
+    text(
+        "audit-databases",
+        "Names of databases or their beginnings, separated by commas [default: all]",
+    ),
     switch("audit-verify-values", "Check values, too; they are unless it is false"),
     text("audit-notification-url", "Where results are posted to"),
-    text("audit-notification-username", "A user's name for the body of what is posted"),
-    secret("audit-notification-password", "A password for the body of what is posted"),
-    text("audit-notification-password-file", "A file that holds that password instead"),
-    switch("audit-notification-on-change", "Post changes of the result and one result an hour, not every audit"),
-    text("audit-monitoring-host", "Address of the monitoring server [default: 0.0.0.0]"),
+    text(
+        "audit-notification-username",
+        "A user's name for the body of what is posted",
+    ),
+    secret(
+        "audit-notification-password",
+        "A password for the body of what is posted",
+    ),
+    text(
+        "audit-notification-password-file",
+        "A file that holds that password instead",
+    ),
+    switch(
+        "audit-notification-on-change",
+        "Post changes of the result and one result an hour, not every audit",
+    ),
+    text(
+        "audit-monitoring-host",
+        "Address of the monitoring server [default: 0.0.0.0]",
+    ),
     text("audit-monitoring-port", "Port of the monitoring server [default: 9477]"),
     text("prometheus-host", "The same as --audit-monitoring-host, up to 1.0.1"),
     text("prometheus-port", "The same as --audit-monitoring-port, up to 1.0.1"),
-    text("server-signing-pub-key", "A file with the public key that signs states, in PEM form"),
+    text(
+        "server-signing-pub-key",
+        "A file with the public key that signs states, in PEM form",
+    ),
     switch("mtls", "Speak TLS with a certificate of our own; also -m"),
-    text("servername", "The name that the server's certificate is for, with --mtls [default: localhost]"),
+    text(
+        "servername",
+        "The name that the server's certificate is for, with --mtls [default: localhost]",
+    ),
     text("certificate", "Our certificate, with --mtls"),
     text("pkey", "Our certificate's private key, with --mtls"),
-    text("clientcas", "The authorities that the server's certificate may come from, with --mtls"),
-    text("max-recv-msg-size", "The largest answer that is taken, in bytes [default: 16777216]"),
-    text("dir", "The state directory: what is remembered lies in `auditmon` below it"),
+    text(
+        "clientcas",
+        "The authorities that the server's certificate may come from, with --mtls",
+    ),
+    text(
+        "max-recv-msg-size",
+        "The largest answer that is taken, in bytes [default: 16777216]",
+    ),
+    text(
+        "dir",
+        "The state directory: what is remembered lies in `auditmon` below it",
+    ),
     text("roots-filepath", "The same as --dir"),
     text("pidfile", "A file for the number of the process"),
     text("logfile", "A file for the log lines that immuclient has on stdout"),
     idle(text("username", "Taken without effect"), SHELL),
     idle(secret("password", "Taken without effect"), SHELL),
     idle(text("database", "Taken without effect"), SHELL),
-    idle(text("tokenfile", "Taken without effect"), Effect::None("has no use here: no token is kept in a file")),
+    idle(
+        text("tokenfile", "Taken without effect"),
+        Effect::None("has no use here: no token is kept in a file"),
+    ),
     idle(switch("value-only", "Taken without effect"), SHELL),
     idle(text("revision-separator", "Taken without effect"), SHELL),
-    idle(switch("auth", "Taken without effect"), Effect::None("has no use here: with --audit-username there is a login")),
+    idle(
+        switch("auth", "Taken without effect"),
+        Effect::None("has no use here: with --audit-username there is a login"),
+    ),
     idle(
         text("audit-signature", "Taken without effect"),
         Effect::None("has no use here: signatures are always checked; see --server-signing-pub-key"),
     ),
-    idle(switch("audit", "Taken without effect"), Effect::None("has no use here: auditing is all that this does")),
+    idle(
+        switch("audit", "Taken without effect"),
+        Effect::None("has no use here: auditing is all that this does"),
+    ),
     idle(text("address", "Taken without effect"), GATEWAY),
     idle(text("port", "Taken without effect"), GATEWAY),
     idle(
         switch("detached", "Taken without effect"),
         Effect::None("has no use here: `auditmon audit-mode install` makes a service of it"),
     ),
-    idle(text("time", "Taken without effect"), Effect::None("has no use here: a service ends in order by itself")),
+    idle(
+        text("time", "Taken without effect"),
+        Effect::None("has no use here: a service ends in order by itself"),
+    ),
 ];
 
 /// Flags of one letter with the names of their arguments; what each stands for depends on the program.
@@ -176,10 +239,7 @@ pub fn key(name: &str) -> Option<&'static Key> {
 /// Adds all flags.
 pub fn add_to(command: Command) -> Command {
     let keys = KEYS.iter().map(|key| {
-        let arg = Arg::new(key.name)
-            .long(key.name)
-            .action(ArgAction::Set)
-            .help(key.help);
+        let arg = Arg::new(key.name).long(key.name).action(ArgAction::Set).help(key.help);
         let arg = if key.switch {
             arg.num_args(0..=1)
                 .require_equals(true)

@@ -60,7 +60,8 @@ impl Service {
     /// # Errors
     /// Nobody knows where this program is.
     pub fn of_host() -> Result<Self, String> {
-        let program = std::env::current_exe().map_err(|error| format!("where this program is can't be told: {error}"))?;
+        let program =
+            std::env::current_exe().map_err(|error| format!("where this program is can't be told: {error}"))?;
         Ok(Self {
             root: PathBuf::from("/"),
             systemctl: PathBuf::from("systemctl"),
@@ -141,7 +142,9 @@ impl Service {
             }
         }
         self.ask(&["daemon-reload"])?;
-        Ok(format!("{UNIT} is uninstalled; what it remembers stays in the data directory\n"))
+        Ok(format!(
+            "{UNIT} is uninstalled; what it remembers stays in the data directory\n"
+        ))
     }
 
     /// Starts it.
@@ -168,7 +171,9 @@ impl Service {
     /// It doesn't run, or what could not be done.
     pub fn restart(&self) -> Result<String, String> {
         if !self.runs()? {
-            return Err(format!("{UNIT} is not running; start it with `auditmon audit-mode start`"));
+            return Err(format!(
+                "{UNIT} is not running; start it with `auditmon audit-mode start`"
+            ));
         }
         self.ask(&["restart", UNIT])?;
         Ok(format!("{UNIT} is restarted\n"))
@@ -198,7 +203,11 @@ impl Service {
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let said: String = said.trim().chars().take(MAX_SHOWN).collect();
-        Err(format!("systemctl {}: {}", arguments.join(" "), said.replace('\n', "; ")))
+        Err(format!(
+            "systemctl {}: {}",
+            arguments.join(" "),
+            said.replace('\n', "; ")
+        ))
     }
 }
 
@@ -222,7 +231,11 @@ pub fn put(path: &Path, content: &[u8], mode: u32) -> Result<(), String> {
         _ => {}
     }
     // New, so that nobody else has it open and no link leads elsewhere.
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside);
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside);
     let mut file = file.map_err(failed)?;
     file.write_all(content).map_err(failed)?;
     let permissions = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode);
@@ -289,7 +302,10 @@ mod tests {
         assert_eq!(fs::read_to_string(&config).unwrap(), "sources: {immudb: {}}\n");
         let _ = asked(&dir);
         service.uninstall().unwrap();
-        assert_eq!(asked(&dir), ["is-active --quiet U", "stop U", "disable U", "daemon-reload"]);
+        assert_eq!(
+            asked(&dir),
+            ["is-active --quiet U", "stop U", "disable U", "daemon-reload"]
+        );
         assert!(!config.exists() && !service.unit().exists());
         assert!(service.uninstall().unwrap_err().contains("is not installed"));
     }

@@ -145,7 +145,10 @@ mod tests {
         );
         let shown = some().shown();
         assert!(!shown.contains("5ECRET"), "{shown}");
-        assert!(shown.contains("\n    interval: \"60s\"  # --audit-interval\n"), "{shown}");
+        assert!(
+            shown.contains("\n    interval: \"60s\"  # --audit-interval\n"),
+            "{shown}"
+        );
         assert!(
             shown.ends_with("        # password: ********  # environment IMMUCLIENT_AUDIT_PASSWORD\n"),
             "{shown}"

@@ -81,7 +81,12 @@ fn what_it_comes_to_is_loaded_as_any_configuration() {
             "--audit-notification-username=u",
             "--audit-notification-password=p",
         ],
-        &["--audit-username=a", "--audit-password=-x", "--audit-databases=a, b,", "--max-recv-msg-size=4194304"],
+        &[
+            "--audit-username=a",
+            "--audit-password=-x",
+            "--audit-databases=a, b,",
+            "--max-recv-msg-size=4194304",
+        ],
     ] {
         let (given, settings) = made(line, &[("LOG_LEVEL", "DEBUG")], None);
         assert_eq!(given.faults, [""; 0], "{line:?}");
@@ -107,15 +112,30 @@ fn each_key_becomes_one_of_ours() {
         (&["2h"][..], "    interval: \"7200s\"\n".to_owned()),
         (&["--audit-interval", "1m30.9s"], "    interval: \"90s\"\n".to_owned()),
         (&["--immugw"], "    interval: \"300s\"\n".to_owned()),
-        (&["-a", "DB1.example.com"], "- address: \"DB1.example.com:3322\"\n".to_owned()),
+        (
+            &["-a", "DB1.example.com"],
+            "- address: \"DB1.example.com:3322\"\n".to_owned(),
+        ),
         (&["-p", "0"], "- address: \"127.0.0.1:3322\"\n".to_owned()),
         (&["-p=-1"], "- address: \"127.0.0.1:3322\"\n".to_owned()),
-        (&["--immudb-address=[::1]", "--immudb-port=9"], "- address: \"[::1]:9\"\n".to_owned()),
-        (&["--dir", "/var/lib/immuclient"], "data_dir: \"/var/lib/immuclient/auditmon\"\n".to_owned()),
+        (
+            &["--immudb-address=[::1]", "--immudb-port=9"],
+            "- address: \"[::1]:9\"\n".to_owned(),
+        ),
+        (
+            &["--dir", "/var/lib/immuclient"],
+            "data_dir: \"/var/lib/immuclient/auditmon\"\n".to_owned(),
+        ),
         (&["--roots-filepath=/r"], "data_dir: \"/r/auditmon\"\n".to_owned()),
-        (&["--max-recv-msg-size=4194304"], "    max_message: 4194304\n".to_owned()),
+        (
+            &["--max-recv-msg-size=4194304"],
+            "    max_message: 4194304\n".to_owned(),
+        ),
         (&["--audit-verify-values=false"], "    value_calls: 0\n".to_owned()),
-        (&["--audit-databases", " a ,,b"], "        prefixes: [\"a\", \"b\"]\n".to_owned()),
+        (
+            &["--audit-databases", " a ,,b"],
+            "        prefixes: [\"a\", \"b\"]\n".to_owned(),
+        ),
         (
             &["--server-signing-pub-key", &signing],
             format!("        signing_keys: [\"{signing}\"]\n"),
@@ -129,7 +149,17 @@ fn each_key_becomes_one_of_ours() {
             format!("        username: \"a\"\n        password_file: \"{password}\"\n"),
         ),
         (
-            &["-m", "--clientcas", &ca, "--certificate", &cert, "--pkey", &key, "--servername", "s"],
+            &[
+                "-m",
+                "--clientcas",
+                &ca,
+                "--certificate",
+                &cert,
+                "--pkey",
+                &key,
+                "--servername",
+                "s",
+            ],
             format!(
                 "        tls:\n          server_name: \"s\"\n          ca_file: \"{ca}\"\n          cert_file: \
                  \"{cert}\"\n          key_file: \"{key}\"\n"
@@ -146,30 +176,48 @@ fn each_key_becomes_one_of_ours() {
             "    immugw:\n      listen: \"0.0.0.0:9476\"\n      insecure: true\n".to_owned(),
         ),
         (
-            &["--audit-monitoring-host", "localhost", "--audit-monitoring-port", "9999"],
+            &[
+                "--audit-monitoring-host",
+                "localhost",
+                "--audit-monitoring-port",
+                "9999",
+            ],
             "    immuclient:\n      listen: \"127.0.0.1:9999\"\nsources:\n".to_owned(),
         ),
         (&["--prometheus-host=::1"], "      listen: \"[::1]:9477\"\n".to_owned()),
         (
             &["1m0s"],
-            "    compat:\n      program: \"immuclient\"\n      log: true\n      monitoring: \"0.0.0.0:9477\"\n".to_owned(),
+            "    compat:\n      program: \"immuclient\"\n      log: true\n      monitoring: \"0.0.0.0:9477\"\n"
+                .to_owned(),
         ),
         (
             &["--immugw", "--logfile", "/var/log/x/immugw.log"],
             "      program: \"immugw\"\n      log_file: \"/var/log/x/immugw.log\"\n".to_owned(),
         ),
-        (&["--mtls=true"], "        tls:\n          server_name: \"localhost\"\n".to_owned()),
+        (
+            &["--mtls=true"],
+            "        tls:\n          server_name: \"localhost\"\n".to_owned(),
+        ),
     ] {
         has(&yaml(line, &[]), &wanted);
     }
-    let notified = yaml(&["--audit-notification-url=https://h/in", "--audit-notification-password=p"], &[]);
+    let notified = yaml(
+        &[
+            "--audit-notification-url=https://h/in",
+            "--audit-notification-password=p",
+        ],
+        &[],
+    );
     has(&notified, "    every: true\n");
     has(
         &notified,
         "sinks:\n  webhook:\n    notification:\n      url: \"https://h/in\"\n      format: \"immuclient\"\n      body: \
          \"event\"\n      request_timeout: \"5s\"\n      credentials:\n        password: \"p\"\n",
     );
-    let on_change = ["--audit-notification-url=https://h/in", "--audit-notification-on-change"];
+    let on_change = [
+        "--audit-notification-url=https://h/in",
+        "--audit-notification-on-change",
+    ];
     assert!(!yaml(&on_change, &[]).contains("every"));
     assert!(!yaml(&["--mtls=false"], &[]).contains("tls"));
     assert!(!yaml(&["--audit-databases", " , "], &[]).contains("prefixes"));
@@ -182,24 +230,58 @@ fn each_key_becomes_one_of_ours() {
 #[test]
 fn faults_name_the_flag_and_what_would_be_right() {
     for (line, says) in [
-        (&["500ms"][..], "INTERVAL: expected a duration of at least 1s such as 1m0s, found `500ms`"),
+        (
+            &["500ms"][..],
+            "INTERVAL: expected a duration of at least 1s such as 1m0s, found `500ms`",
+        ),
         (&["--audit-interval", "x"], "--audit-interval: expected a duration"),
         (&["-p", "65536"], "-p: expected a number from 1 to 65535"),
-        (&["--immudb-port", "x"], "--immudb-port: expected a number from 1 to 65535, found `x`"),
-        (&["-a", "db1:3322"], "-a: expected a host's name or address alone"),
-        (&["-a", "a b"], "-a: expected a host's name or address alone, found `a b`"),
-        (&["--mtls=perhaps"], "--mtls: expected true or false"),
-        (&["--audit-monitoring-host", "db1"], "--audit-monitoring-host: expected an address such as 0.0.0.0"),
-        (&["--audit-monitoring-port", "0"], "--audit-monitoring-port: expected a number from 1 to 65535"),
-        (&["--max-recv-msg-size", "1"], "--max-recv-msg-size: expected a number from 1048576"),
-        (&["--audit-username", "a"], "--audit-username: expected --audit-password or"),
-        (&["--audit-password", "T0P5ECRET"], "--audit-password: expected --audit-username"),
         (
-            &["--audit-username=a", "--audit-password=T0P5ECRET", "--audit-password-file=/x"],
+            &["--immudb-port", "x"],
+            "--immudb-port: expected a number from 1 to 65535, found `x`",
+        ),
+        (&["-a", "db1:3322"], "-a: expected a host's name or address alone"),
+        (
+            &["-a", "a b"],
+            "-a: expected a host's name or address alone, found `a b`",
+        ),
+        (&["--mtls=perhaps"], "--mtls: expected true or false"),
+        (
+            &["--audit-monitoring-host", "db1"],
+            "--audit-monitoring-host: expected an address such as 0.0.0.0",
+        ),
+        (
+            &["--audit-monitoring-port", "0"],
+            "--audit-monitoring-port: expected a number from 1 to 65535",
+        ),
+        (
+            &["--max-recv-msg-size", "1"],
+            "--max-recv-msg-size: expected a number from 1048576",
+        ),
+        (
+            &["--audit-username", "a"],
+            "--audit-username: expected --audit-password or",
+        ),
+        (
+            &["--audit-password", "T0P5ECRET"],
+            "--audit-password: expected --audit-username",
+        ),
+        (
+            &[
+                "--audit-username=a",
+                "--audit-password=T0P5ECRET",
+                "--audit-password-file=/x",
+            ],
             "--audit-password-file: expected it alone",
         ),
-        (&["--server-signing-pub-key", "/no/such"], "--server-signing-pub-key: expected the public key"),
-        (&["-m", "--certificate", "/"], "--certificate: expected our certificate, in PEM form, found a directory"),
+        (
+            &["--server-signing-pub-key", "/no/such"],
+            "--server-signing-pub-key: expected the public key",
+        ),
+        (
+            &["-m", "--certificate", "/"],
+            "--certificate: expected our certificate, in PEM form, found a directory",
+        ),
     ] {
         let found = faults(line);
         assert!(found.iter().any(|fault| fault.contains(says)), "{line:?}: {found:?}");
@@ -227,7 +309,10 @@ fn a_pid_file_of_a_process_that_runs_is_refused() {
             std::fs::write(&path, former).unwrap();
         }
         write_pid(&path).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            format!("{}\n", std::process::id())
+        );
     }
     // Process 1 always runs.
     std::fs::write(&path, "1\n").unwrap();
@@ -280,7 +365,10 @@ fn words_name_what_to_do_with_the_service() {
         ("restart", ServiceVerb::Restart),
         ("status", ServiceVerb::Status),
     ] {
-        assert!(matches!(word(Some(text)), Ok(Word::Service(found)) if found == verb), "{text}");
+        assert!(
+            matches!(word(Some(text)), Ok(Word::Service(found)) if found == verb),
+            "{text}"
+        );
     }
     assert!(matches!(word(Some("help")), Ok(Word::Help)));
 }
@@ -309,7 +397,11 @@ fn both_files_become_configurations() {
         (
             Program::Immugw,
             immugw,
-            ["interval: \"600s\"\n", "- address: \"db1:3322\"\n", "password: \"enc:eA==\"\n"],
+            [
+                "interval: \"600s\"\n",
+                "- address: \"db1:3322\"\n",
+                "password: \"enc:eA==\"\n",
+            ],
         ),
     ] {
         let file = dir.path().join(format!("{}.toml", program.name()));
@@ -326,5 +418,11 @@ fn both_files_become_configurations() {
     let Err(failure) = imported(Program::Immuclient, file, None) else {
         panic!("taken")
     };
-    assert!(failure.message.contains("immuclient.toml:1: immudb-port: expected a number"), "{}", failure.message);
+    assert!(
+        failure
+            .message
+            .contains("immuclient.toml:1: immudb-port: expected a number"),
+        "{}",
+        failure.message
+    );
 }

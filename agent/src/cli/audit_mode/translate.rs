@@ -105,7 +105,9 @@ impl Around<'_> {
             Program::Immugw => 9476,
         };
         let host = given.first(&HOSTS).cloned();
-        let ip = host.as_ref().map_or(Ok(Ipv4Addr::UNSPECIFIED.into()), |host| listen_host(&host.text));
+        let ip = host
+            .as_ref()
+            .map_or(Ok(Ipv4Addr::UNSPECIFIED.into()), |host| listen_host(&host.text));
         let ip = ip.unwrap_or_else(|error| {
             let origin = host.as_ref().map(|host| host.origin.clone()).unwrap_or_default();
             given.fault(&origin, error);
@@ -117,7 +119,11 @@ impl Around<'_> {
         let port = key.and_then(|key| given.number(key, 1..=65_535)).unwrap_or(usual);
         let port_origin = key.and_then(|key| given.get(key)).map(|value| value.origin.clone());
         let origins: Vec<String> = host.map(|host| host.origin).into_iter().chain(port_origin).collect();
-        let origin = if origins.is_empty() { DEFAULT.to_owned() } else { origins.join(", ") };
+        let origin = if origins.is_empty() {
+            DEFAULT.to_owned()
+        } else {
+            origins.join(", ")
+        };
         let address = SocketAddr::new(ip, u16::try_from(port).unwrap_or(0)).to_string();
         out.section(1, "listeners");
         out.section(2, self.program.listener());
@@ -207,7 +213,10 @@ impl Around<'_> {
                 given.fault(&user.origin, says);
             }
             (Some(_), Some(plain), Some(file)) => {
-                given.fault(&file.origin, format!("expected it alone, but {} is given, too", plain.origin));
+                given.fault(
+                    &file.origin,
+                    format!("expected it alone, but {} is given, too", plain.origin),
+                );
             }
             (Some(user), Some(plain), None) => {
                 out.text(4, "username", user.text.trim(), &user.origin);
@@ -295,7 +304,11 @@ fn tls(given: &mut Given, out: &mut Settings) {
     });
     out.text(5, "server_name", name.text.trim(), &name.origin);
     for (key, ours, what) in [
-        ("clientcas", "ca_file", "the authorities of the server's certificate, in PEM form"),
+        (
+            "clientcas",
+            "ca_file",
+            "the authorities of the server's certificate, in PEM form",
+        ),
         ("certificate", "cert_file", "our certificate, in PEM form"),
         ("pkey", "key_file", "our certificate's private key, in PEM form"),
     ] {
@@ -335,9 +348,15 @@ fn notification(given: &mut Given, out: &mut Settings) {
     if let Some(user) = user {
         out.text(4, "username", &user.text, &user.origin);
     }
-    match (plain, existing(given, "audit-notification-password-file", "that password")) {
+    match (
+        plain,
+        existing(given, "audit-notification-password-file", "that password"),
+    ) {
         (Some(plain), Some((_, origin))) => {
-            given.fault(&origin, format!("expected it alone, but {} is given, too", plain.origin));
+            given.fault(
+                &origin,
+                format!("expected it alone, but {} is given, too", plain.origin),
+            );
         }
         (Some(plain), None) => out.secret(4, "password", &plain.text, &plain.origin),
         (None, Some((file, origin))) => out.text(4, "password_file", &file, &origin),
@@ -351,10 +370,16 @@ fn existing(given: &mut Given, key: &str, what: &str) -> Option<(String, String)
     let path = absolute(&value.text);
     match std::fs::metadata(&path) {
         Ok(meta) if meta.is_dir() => {
-            given.fault(&value.origin, format!("expected {what}, found a directory: {}", path.display()));
+            given.fault(
+                &value.origin,
+                format!("expected {what}, found a directory: {}", path.display()),
+            );
         }
         Ok(_) => {}
-        Err(error) => given.fault(&value.origin, format!("expected {what}, but {}: {error}", path.display())),
+        Err(error) => given.fault(
+            &value.origin,
+            format!("expected {what}, but {}: {error}", path.display()),
+        ),
     }
     Some((path.to_string_lossy().into_owned(), value.origin))
 }
@@ -365,8 +390,11 @@ fn listen_host(text: &str) -> Result<IpAddr, String> {
     match plain {
         "" => Ok(Ipv4Addr::UNSPECIFIED.into()),
         "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
-        plain => plain
-            .parse()
-            .map_err(|_| format!("expected an address such as 0.0.0.0, found `{}`", duration::shown(plain))),
+        plain => plain.parse().map_err(|_| {
+            format!(
+                "expected an address such as 0.0.0.0, found `{}`",
+                duration::shown(plain)
+            )
+        }),
     }
 }

@@ -159,7 +159,11 @@ impl WebhookConfig {
             keys = Some(Keys::parse(&bytes).map_err(|error| format!("{}: {error}", file.display()))?);
             secrets.add(bytes);
         }
-        let credentials = self.credentials.as_ref().map(CredentialsConfig::made).unwrap_or_default();
+        let credentials = self
+            .credentials
+            .as_ref()
+            .map(CredentialsConfig::made)
+            .unwrap_or_default();
         secrets.add(credentials.password.as_str());
         let roots = self.ca_file.as_deref().map(|file| tls::file_roots(control, file));
         let roots = roots.transpose()?;
@@ -207,7 +211,10 @@ impl PluginConfig for WebhookConfig {
             (None, Some(_)) => {}
         }
         if self.format == Format::Immuclient && self.body != Framing::Event {
-            faults.add("body", "`event` with the format `immuclient`, which has one audit a request");
+            faults.add(
+                "body",
+                "`event` with the format `immuclient`, which has one audit a request",
+            );
         }
         if self.format != Format::Immuclient && self.credentials.is_some() {
             faults.add("credentials", "are for the format `immuclient` alone");

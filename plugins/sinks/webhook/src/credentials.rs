@@ -34,7 +34,11 @@ impl CredentialsConfig {
     pub(crate) fn made(&self) -> Credentials {
         Credentials {
             username: self.username.clone(),
-            password: self.password.as_ref().map(|password| password.0.clone()).unwrap_or_default(),
+            password: self
+                .password
+                .as_ref()
+                .map(|password| password.0.clone())
+                .unwrap_or_default(),
         }
     }
 }

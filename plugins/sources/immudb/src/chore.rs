@@ -94,7 +94,10 @@ impl<'a> Line<'a> {
 impl Task {
     /// Whether there is anything to do within a budget.
     pub(crate) fn is_due(&self, budget: Budget) -> bool {
-        let past = self.record.past.is_some_and(|past| past.page(1, self.low(&past)).is_some());
+        let past = self
+            .record
+            .past
+            .is_some_and(|past| past.page(1, self.low(&past)).is_some());
         (past && budget.past > 0) || (!self.record.state.is_empty() && budget.values > 0)
     }
 

@@ -99,7 +99,9 @@ fn dual(proof: &proto::DualProof, newer: &State) -> Result<(State, Verified<Prov
         alh: source.alh(),
     };
     let verified = verify_dual(&older, newer, &wire::dual_proof(proof));
-    verified.map(|verified| (older, verified)).map_err(|reason| reason.to_string())
+    verified
+        .map(|verified| (older, verified))
+        .map_err(|reason| reason.to_string())
 }
 
 impl Evidence {
@@ -123,7 +125,10 @@ impl Evidence {
             database: database.to_owned(),
             public_key: hex::encode(key.to_point()),
             states: states.map(witnessed),
-            proof: between.proof.as_ref().map(|proof| BASE64_STANDARD.encode(proof.encode_to_vec())),
+            proof: between
+                .proof
+                .as_ref()
+                .map(|proof| BASE64_STANDARD.encode(proof.encode_to_vec())),
             headers: between
                 .headers
                 .iter()
@@ -147,7 +152,10 @@ impl Evidence {
         let (older, newer) = (self.signed(older, &key)?, self.signed(newer, &key)?);
         let shown = self.between()?.older(&newer)?;
         if shown.tx != older.tx {
-            return Err(format!("the states are of transactions {} and {}, and no proof is about both", older.tx, newer.tx));
+            return Err(format!(
+                "the states are of transactions {} and {}, and no proof is about both",
+                older.tx, newer.tx
+            ));
         }
         if shown.alh == older.alh {
             return Err("both states are of one history".to_owned());
@@ -159,7 +167,10 @@ impl Evidence {
     fn signed(&self, state: &Witnessed, key: &PublicKey) -> Result<State, String> {
         let wrong = |what: &dyn std::fmt::Display| format!("the state of transaction {}: {what}", state.tx);
         let of = trusted::state(state.tx, &state.hash).ok_or_else(|| wrong(&"expected a hash of 64 digits"))?;
-        let (signature, public_key) = (hex::decode(&state.signature).map_err(|error| wrong(&error))?, key.to_point());
+        let (signature, public_key) = (
+            hex::decode(&state.signature).map_err(|error| wrong(&error))?,
+            key.to_point(),
+        );
         let signature = immudb_verify::wire::Signature {
             public_key: &public_key,
             signature: &signature,
@@ -192,7 +203,10 @@ impl Evidence {
     /// It can't be written.
     pub(crate) fn write(&self, dir: &Path) -> io::Result<PathBuf> {
         let [older, newer] = &self.states;
-        let what = format!("{}/{}/{}/{}/{}", self.public_key, self.database, older.hash, newer.tx, newer.hash);
+        let what = format!(
+            "{}/{}/{}/{}/{}",
+            self.public_key, self.database, older.hash, newer.tx, newer.hash
+        );
         let name = hex::encode(auditmon_journal::format::source_hash(&what));
         let path = dir.join(format!("split-view-{name}.json"));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;

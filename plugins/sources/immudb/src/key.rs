@@ -57,10 +57,7 @@ mod tests {
 
     #[test]
     fn keys_are_shown_as_users_know_them() {
-        assert_eq!(
-            shown(b"\0k1"),
-            json!({"kind": "key", "key": "k1", "stored": "006b31"})
-        );
+        assert_eq!(shown(b"\0k1"), json!({"kind": "key", "key": "k1", "stored": "006b31"}));
         assert_eq!(shown(b"\0k\n")["key"], Value::Null);
         assert_eq!(shown(b"\0\xff")["key"], Value::Null);
         assert_eq!(shown(b"\x02R")["kind"], "sql");

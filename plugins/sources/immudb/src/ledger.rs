@@ -193,15 +193,20 @@ impl Ledger {
 
     /// Databases whose last audit was in order and that have something to do within a budget, by name.
     pub(crate) fn tasks(&self, budget: Budget) -> Vec<Task> {
-        let sound = self.databases.iter().filter_map(|(name, watched)| match &watched.remembered {
-            Some(Remembered::Record(record)) if record.finding.is_none() && matches!(watched.kind, Some(("ok", _))) => {
-                Some(Task {
-                    database: name.clone(),
-                    record: (**record).clone(),
-                })
-            }
-            _ => None,
-        });
+        let sound = self
+            .databases
+            .iter()
+            .filter_map(|(name, watched)| match &watched.remembered {
+                Some(Remembered::Record(record))
+                    if record.finding.is_none() && matches!(watched.kind, Some(("ok", _))) =>
+                {
+                    Some(Task {
+                        database: name.clone(),
+                        record: (**record).clone(),
+                    })
+                }
+                _ => None,
+            });
         sound.filter(|task| task.is_due(budget)).collect()
     }
 
@@ -228,10 +233,13 @@ impl Ledger {
 
     /// What peers are told.
     pub(crate) fn published(&self) -> Published {
-        let states = self.databases.iter().filter_map(|(name, watched)| match &watched.remembered {
-            Some(Remembered::Record(record)) if !record.state.is_empty() => Some((name.clone(), Claim::of(record))),
-            _ => None,
-        });
+        let states = self
+            .databases
+            .iter()
+            .filter_map(|(name, watched)| match &watched.remembered {
+                Some(Remembered::Record(record)) if !record.state.is_empty() => Some((name.clone(), Claim::of(record))),
+                _ => None,
+            });
         Published {
             uuid: self.identity().0.map(str::to_owned),
             states: states.collect(),
@@ -405,9 +413,10 @@ impl Ledger {
 /// Transactions from before the first contact, and how many of their headers are still to be looked at.
 fn unseen(past: Option<Descent>) -> Value {
     let past = past.filter(|past| !past.from.is_empty());
-    past.map_or(Value::Null, |past| {
-        json!({"first_tx": 1, "last_tx": past.from.tx.0, "left": past.left()})
-    })
+    past.map_or(
+        Value::Null,
+        |past| json!({"first_tx": 1, "last_tx": past.from.tx.0, "left": past.left()}),
+    )
 }
 
 /// How far values were checked.

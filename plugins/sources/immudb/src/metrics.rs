@@ -75,12 +75,18 @@ impl Metrics {
                 "How long it took to check all values the last time; -1 before the first time.",
             )?,
             keys: IntCounterVec::new(
-                Opts::new("auditmon_immudb_keys_proven_total", "Keys that were asked for with a proof."),
+                Opts::new(
+                    "auditmon_immudb_keys_proven_total",
+                    "Keys that were asked for with a proof.",
+                ),
                 EACH,
             )?,
         };
         let gauges = [&metrics.up, &metrics.result, &metrics.previous, &metrics.current];
-        for gauge in gauges.into_iter().chain([&metrics.before, &metrics.unseen, &metrics.unchecked, &metrics.oldest]) {
+        for gauge in gauges
+            .into_iter()
+            .chain([&metrics.before, &metrics.unseen, &metrics.unchecked, &metrics.oldest])
+        {
             registry.register(Box::new(gauge.clone()))?;
         }
         registry.register(Box::new(metrics.run.clone()))?;

@@ -261,7 +261,9 @@ impl Server {
         for imports in imports.chunks(GROUP) {
             loop {
                 let mut batch = self.emitter.batch();
-                let fits = imports.iter().all(|import| import.write(&self.ledger.endpoint, &mut batch));
+                let fits = imports
+                    .iter()
+                    .all(|import| import.write(&self.ledger.endpoint, &mut batch));
                 if !fits {
                     tracing::error!(server = self.ledger.label, "immudb: imported states do not fit a batch");
                 }

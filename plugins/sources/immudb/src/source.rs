@@ -92,7 +92,10 @@ impl Auditor {
         journal: Option<(Arc<str>, Emitter)>,
     ) -> Result<Self, String> {
         let metrics = Metrics::new(registry).map_err(|error| error.to_string())?;
-        let compat = config.compat.as_ref().map(|compat| Compat::new(compat, config.interval.0, registry));
+        let compat = config
+            .compat
+            .as_ref()
+            .map(|compat| Compat::new(compat, config.interval.0, registry));
         let compat = compat.transpose().map_err(|error| error.to_string())?;
         let histories = Histories::new(data_dir.join(HISTORIES), config.history.0);
         let limit = Arc::new(Semaphore::new(config.concurrency as usize));

@@ -161,7 +161,8 @@ impl Line<'_> {
             list.txs.into_iter().map(bare).collect()
         } else {
             let values = what == Ask::Values;
-            self.same(self.client.entries(self.seat, first, count, values).await?)?.txs
+            self.same(self.client.entries(self.seat, first, count, values).await?)?
+                .txs
         };
         if txs.is_empty() {
             let text = format!("the server has shown transaction {last} and gives none from {first} on");
@@ -219,7 +220,11 @@ impl Line<'_> {
             let tx = finding.tx.or(Some(tx));
             Stop::Found(Finding { tx, ..finding }.name(vec![key.to_vec()]))
         };
-        let answer = match self.client.get(self.seat, name, At::Now { since: tx }, trusted.tx.0).await {
+        let answer = match self
+            .client
+            .get(self.seat, name, At::Now { since: tx }, trusted.tx.0)
+            .await
+        {
             // Deleted, expired or truncated since; or no proof over trees that lag, which 1.0.5 calls damaged.
             Err(Fault::Other(_) | Fault::Gone(_) | Fault::Lag(_) | Fault::Corrupt { .. }) => return Ok(false),
             other => other.map_err(|fault| match Stop::from(fault) {
@@ -338,7 +343,9 @@ fn transaction(
 ) -> Result<bool, Stop> {
     let tx = header.id().0;
     let entries: Vec<_> = all.iter().map(wire::tx_entry).collect();
-    header.verify_entries(&entries).map_err(|reason| Stop::at(tx, &reason))?;
+    header
+        .verify_entries(&entries)
+        .map_err(|reason| Stop::at(tx, &reason))?;
     let Some(with) = with else {
         return Ok(all.is_empty());
     };
@@ -367,10 +374,18 @@ fn transaction(
     }
     if !withheld.is_empty() {
         withheld.truncate(MAX_KEYS);
-        return found("value-withheld", "the server gives other values and leaves some out", withheld);
+        return found(
+            "value-withheld",
+            "the server gives other values and leaves some out",
+            withheld,
+        );
     }
     match with.next() {
-        Some(other) => found("value-surplus", "the server gives a value of another", vec![other.key.clone()]),
+        Some(other) => found(
+            "value-surplus",
+            "the server gives a value of another",
+            vec![other.key.clone()],
+        ),
         None => Ok(given),
     }
 }

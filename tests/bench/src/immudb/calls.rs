@@ -28,7 +28,9 @@ where
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     let ready = grpc.ready().await;
     ready.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
-    let answer = grpc.unary(request, PathAndQuery::from_static(path), ProstCodec::default()).await?;
+    let answer = grpc
+        .unary(request, PathAndQuery::from_static(path), ProstCodec::default())
+        .await?;
     Ok(answer.into_inner())
 }
 
@@ -45,7 +47,12 @@ async fn login(channel: &Channel) -> Result<MetadataMap, Fault> {
 }
 
 /// Asks for databases until none is left.
-async fn work(channel: Channel, auth: MetadataMap, next: Arc<AtomicUsize>, databases: usize) -> Result<(), tonic::Status> {
+async fn work(
+    channel: Channel,
+    auth: MetadataMap,
+    next: Arc<AtomicUsize>,
+    databases: usize,
+) -> Result<(), tonic::Status> {
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= databases {

@@ -84,7 +84,13 @@ pub fn run(bench: &Bench, table: &mut Table) -> Result<(), Fault> {
     for first in [ALL / 3, ALL / 7 * 6, 4_711] {
         let seen_by_us = File::open(&whole)?;
         let trusted = seen(&seen_by_us, ALL).ok_or("the file is too short")?;
-        let server = Server::start(1, Some(Other { seen: seen_by_us, first }))?;
+        let server = Server::start(
+            1,
+            Some(Other {
+                seen: seen_by_us,
+                first,
+            }),
+        )?;
         let hash: String = trusted.iter().map(|byte| format!("{byte:02x}")).collect();
         let database = name(0);
         place.configure(&format!(

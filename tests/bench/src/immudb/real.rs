@@ -53,7 +53,12 @@ impl Real {
 /// Measures both, less what the server takes when nobody asks.
 pub fn run(bench: &Bench, table: &mut Table) -> Result<(), Fault> {
     let Some(binary) = std::env::var_os("AUDITMON_TEST_IMMUDB") else {
-        table.row("immudb: CPU a tick beside a real server", "skipped", "", "AUDITMON_TEST_IMMUDB is not set");
+        table.row(
+            "immudb: CPU a tick beside a real server",
+            "skipped",
+            "",
+            "AUDITMON_TEST_IMMUDB is not set",
+        );
         return Ok(());
     };
     let (real, port) = Real::start(Path::new(&binary), &bench.dir.join("immudb-real"))?;

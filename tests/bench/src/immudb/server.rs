@@ -170,7 +170,10 @@ impl Server {
     }
 }
 
-async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, hyper::Error> {
+async fn answer(
+    request: Request<Incoming>,
+    state: Arc<State>,
+) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, hyper::Error> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let call = parts.uri.path().rsplit('/').next().unwrap_or_default();
@@ -201,7 +204,9 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
 impl State {
     /// The answer's message; none where the call or what it says isn't known.
     fn answer(&self, call: &str, headers: &HeaderMap, body: &[u8]) -> Option<Vec<u8>> {
-        let session = headers.get("sessionid").and_then(|id| id.to_str().ok()?.parse::<usize>().ok());
+        let session = headers
+            .get("sessionid")
+            .and_then(|id| id.to_str().ok()?.parse::<usize>().ok());
         match call {
             "Health" => {
                 self.known.lock().begin();

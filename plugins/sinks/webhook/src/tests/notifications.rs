@@ -57,8 +57,14 @@ async fn audits_are_posted_with_the_sinks_credentials_and_nothing_else_is() {
             .collect();
         assert_eq!(said, [("a", false), ("c", true)]);
         let body = &got[1];
-        assert_eq!((&body["username"], &body["password"]), (&json!("u"), &json!("note-password")));
-        assert_eq!((&body["previous_state"]["tx"], &body["current_state"]["tx"]), (&json!(3), &json!(4)));
+        assert_eq!(
+            (&body["username"], &body["password"]),
+            (&json!("u"), &json!("note-password"))
+        );
+        assert_eq!(
+            (&body["previous_state"]["tx"], &body["current_state"]["tx"]),
+            (&json!(3), &json!(4))
+        );
     }
 }
 
@@ -67,6 +73,9 @@ async fn other_successes_are_none() {
     for status in [203, 206, 299] {
         let (receipt, got) = posted(status).await;
         assert_eq!((receipt.refused.len(), got.len()), (2, 2), "{status}");
-        assert!(receipt.refused[0].reason.contains(&format!("answered {status}")), "{receipt:?}");
+        assert!(
+            receipt.refused[0].reason.contains(&format!("answered {status}")),
+            "{receipt:?}"
+        );
     }
 }

@@ -131,9 +131,8 @@ impl Face {
 
     /// What the audit of a database came to; of none, where nothing can be said of any.
     pub(crate) fn verdict(&mut self, database: &str, verdict: &Verdict, trusted: Option<State>, now: Nanos) {
-        let of = |state: Option<State>, none: i64| {
-            state.map_or(none, |state| i64::try_from(state.tx.0).unwrap_or(i64::MAX))
-        };
+        let of =
+            |state: Option<State>, none: i64| state.map_or(none, |state| i64::try_from(state.tx.0).unwrap_or(i64::MAX));
         let (result, previous, current, codes) = match verdict {
             Verdict::Ok(good) if good.how == How::First => (-1, None, Some(good.state), (-1, -1)),
             Verdict::Ok(good) => (1, trusted, Some(good.state), (-1, -1)),
@@ -194,7 +193,11 @@ impl Face {
                 }
             },
             Verdict::Unchecked(why) => {
-                let of = if database.is_empty() { String::new() } else { format!("db {database} ") };
+                let of = if database.is_empty() {
+                    String::new()
+                } else {
+                    format!("db {database} ")
+                };
                 self.log(Level::Error, &format!("- {of}could not be checked: {}", why.text));
             }
         }

@@ -159,7 +159,13 @@ mod tests {
 
     #[test]
     fn tampered_is_worse_than_an_error_than_nothing_than_in_order() {
-        let rank = |result| Shown { result, ..Shown::NOTHING }.rank();
+        let rank = |result| {
+            Shown {
+                result,
+                ..Shown::NOTHING
+            }
+            .rank()
+        };
         assert!(rank(0) > rank(-2) && rank(-2) > rank(-1) && rank(-1) > rank(1));
     }
 }

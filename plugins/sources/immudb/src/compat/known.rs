@@ -71,7 +71,11 @@ impl Known {
             (Some(signature), Some(public_key)) => Some(wire::Signature { public_key, signature }),
             _ => None,
         };
-        let allowed = if keys.is_empty() { Keys::Unknown } else { Keys::Configured(keys) };
+        let allowed = if keys.is_empty() {
+            Keys::Unknown
+        } else {
+            Keys::Configured(keys)
+        };
         match verify_signature(allowed, &self.database, state, signature.as_ref()) {
             Ok(Signed::By(key) | Signed::FirstSeen(key)) => Ok(Some(key)),
             Ok(Signed::Unsigned) => Ok(None),
@@ -135,14 +139,20 @@ pub(crate) fn of_server(
         let key = match known.signer(&state, keys) {
             Ok(key) => key,
             Err(why) => {
-                refused.push(format!("the state of {} that {} has is not taken: {why}", known.database, known.from));
+                refused.push(format!(
+                    "the state of {} that {} has is not taken: {why}",
+                    known.database, known.from
+                ));
                 continue;
             }
         };
         let id = if chosen == slug { uuid } else { Some(chosen) };
         let record = Record {
             state,
-            signature: known.signature.as_ref().and_then(|signature| hex::decode(signature).ok()),
+            signature: known
+                .signature
+                .as_ref()
+                .and_then(|signature| hex::decode(signature).ok()),
             uuid: id.map(str::to_owned),
             key,
             first: now,
@@ -221,11 +231,20 @@ mod tests {
     fn what_is_no_state_is_refused() {
         assert_eq!(known("a", "u").check(), Ok(()));
         for wrong in [
-            Known { tx: 0, ..known("a", "u") },
-            Known { hash: "07".to_owned(), ..known("a", "u") },
+            Known {
+                tx: 0,
+                ..known("a", "u")
+            },
+            Known {
+                hash: "07".to_owned(),
+                ..known("a", "u")
+            },
             known("", "u"),
             known("a", ""),
-            Known { signature: Some("0".repeat(321)), ..known("a", "u") },
+            Known {
+                signature: Some("0".repeat(321)),
+                ..known("a", "u")
+            },
         ] {
             assert!(wrong.check().is_err(), "{wrong:?}");
         }

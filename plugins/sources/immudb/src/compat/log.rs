@@ -34,7 +34,11 @@ impl Log {
             level: config.log_level,
             on: config.log || config.log_file.is_some(),
             // As upstream has it: in a file there is no blank behind the name.
-            prefix: if config.log_file.is_some() { prefix.trim_end() } else { prefix },
+            prefix: if config.log_file.is_some() {
+                prefix.trim_end()
+            } else {
+                prefix
+            },
             file: config.log_file.clone(),
             out: OnceLock::new(),
             left_out: AtomicU64::new(0),
@@ -153,7 +157,10 @@ mod tests {
         assert_eq!((lines[0], lines.len()), ("before", 4));
         // immuclientd2026/11/20 22:34:58 INFO: …
         let (stamp, rest) = lines[1].strip_prefix("immuclientd").unwrap().split_at(19);
-        assert!(stamp.bytes().all(|b| b.is_ascii_digit() || b"/: ".contains(&b)), "{stamp}");
+        assert!(
+            stamp.bytes().all(|b| b.is_ascii_digit() || b"/: ".contains(&b)),
+            "{stamp}"
+        );
         assert_eq!(rest, " INFO: audit #1 started");
         assert!(lines[2].ends_with(" WARNING: w") && lines[3].ends_with(" ERROR: e"));
         assert_eq!(written(Level::Error, &[(Level::Warn, "w")]), "before\n");

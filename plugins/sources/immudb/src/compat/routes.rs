@@ -153,7 +153,12 @@ async fn for_all(request: Request, next: Next) -> Response {
 fn line(status: StatusCode, value: &impl Serialize) -> Response {
     // Texts and numbers: nothing that can't be written.
     let text = serde_json::to_string(value).unwrap_or_default();
-    (status, [(header::CONTENT_TYPE, "application/json")], format!("{text}\n")).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/json")],
+        format!("{text}\n"),
+    )
+        .into_response()
 }
 
 fn said(answer: Result<(), String>) -> Response {

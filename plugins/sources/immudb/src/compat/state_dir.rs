@@ -142,8 +142,10 @@ impl StateDirectory {
         }
         for message in states {
             if names.get(&message.db).is_some_and(|count| *count > 1) {
-                self.warnings
-                    .push(format!("{from}: {} stands there twice and is taken on trust", message.db));
+                self.warnings.push(format!(
+                    "{from}: {} stands there twice and is taken on trust",
+                    message.db
+                ));
                 continue;
             }
             let signature = message.signature.filter(|signature| !signature.signature.is_empty());
@@ -215,7 +217,11 @@ mod tests {
             let dir = place(&recorded, moment);
             let states = read_states(&auditor(&dir)).unwrap();
             assert_eq!(states.warnings, [""; 0], "{version}");
-            let found: Vec<_> = states.known.iter().map(|known| (known.database.as_str(), known.tx)).collect();
+            let found: Vec<_> = states
+                .known
+                .iter()
+                .map(|known| (known.database.as_str(), known.tx))
+                .collect();
             assert_eq!(found, wanted, "{version}");
             assert!(states.known.iter().all(|known| known.check().is_ok()));
 
@@ -248,7 +254,12 @@ mod tests {
             (names, states.warnings.len())
         };
         // The state of `db` under the name of `mydb`.
-        let line = |name: &str| text.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap().to_owned();
+        let line = |name: &str| {
+            text.lines()
+                .find(|line| line.starts_with(&format!("{name}:")))
+                .unwrap()
+                .to_owned()
+        };
         let (db, mydb, default) = (line("db"), line("mydb"), line("defaultdb"));
         let mixed = format!("\n{default}\n\nmy{db}\n\n{db}\n");
         assert_eq!(read(mixed), (vec!["defaultdb".to_owned()], 2));
@@ -265,7 +276,12 @@ mod tests {
             let mode = fs::metadata(&path).unwrap().mode() & 0o777;
             chmod(&path, mode | 0o022);
             let states = read_states(&auditor(&dir)).unwrap();
-            assert_eq!((states.known.len(), states.warnings.len()), (0, 1), "{}", path.display());
+            assert_eq!(
+                (states.known.len(), states.warnings.len()),
+                (0, 1),
+                "{}",
+                path.display()
+            );
             assert!(states.warnings[0].contains("others may write"), "{:?}", states.warnings);
             chmod(&path, mode);
         }

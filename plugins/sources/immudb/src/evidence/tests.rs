@@ -84,5 +84,9 @@ fn a_file_is_written_whole_and_read_by_anybody() {
     assert!(verify_evidence(&path, None).unwrap_err().contains("transaction 9"));
     fs::write(&path, "{}").unwrap();
     assert!(verify_evidence(&path, None).unwrap_err().starts_with("is no evidence"));
-    assert!(verify_evidence(&place.join("none"), None).unwrap_err().starts_with("can't be read"));
+    assert!(
+        verify_evidence(&place.join("none"), None)
+            .unwrap_err()
+            .starts_with("can't be read")
+    );
 }

@@ -63,7 +63,9 @@ impl Link {
             theirs.tx, theirs.alh, here.alh
         );
         let Some(key) = self.signer(database, claim, record) else {
-            let text = format!("{what}; what the peer has seen is not signed by the server's key: one of both says what is not so");
+            let text = format!(
+                "{what}; what the peer has seen is not signed by the server's key: one of both says what is not so"
+            );
             let data = json!({
                 "server": {"name": self.label, "address": self.client.endpoint.to_string()},
                 "database": database,
@@ -75,7 +77,10 @@ impl Link {
             return Met::Differs(text, data);
         };
         let text = format!("{what}; the server has signed both histories");
-        let text = match self.proven(hub, (name, database, &text), (claim, record), &between, &key).await {
+        let text = match self
+            .proven(hub, (name, database, &text), (claim, record), &between, &key)
+            .await
+        {
             Ok(path) => format!("{text}: {path} proves it (`auditmon immudb evidence FILE`)"),
             Err(why) => format!("{text}; no file could be made that proves it: {why}"),
         };
@@ -140,7 +145,9 @@ impl Link {
         };
         if let Some((first, last)) = between.needs(&record.state) {
             if last.saturating_sub(first) >= MAX_PENDING {
-                return Err(Fault::Lag(format!("the proof needs the headers of transactions {first} to {last}")));
+                return Err(Fault::Lag(format!(
+                    "the proof needs the headers of transactions {first} to {last}"
+                )));
             }
             let mut next = first;
             while next <= last {
@@ -194,7 +201,9 @@ impl Link {
         let dir = hub.evidence.clone();
         let written = tokio::task::spawn_blocking(move || evidence.write(&dir)).await;
         let written = written.map_err(std::io::Error::other).flatten();
-        written.map(|path| path.display().to_string()).map_err(|error| error.to_string())
+        written
+            .map(|path| path.display().to_string())
+            .map_err(|error| error.to_string())
     }
 
     /// The signature of the trusted state by this key: the one that came with it, else a new one of the server's.

@@ -170,7 +170,10 @@ impl Hub {
                 answer.servers.push(Seen {
                     address: known.endpoint.to_string(),
                     uuid: known.published.uuid.clone(),
-                    states: states.into_iter().map(|(database, claim)| claim.stated(database)).collect(),
+                    states: states
+                        .into_iter()
+                        .map(|(database, claim)| claim.stated(database))
+                        .collect(),
                 });
             }
         }

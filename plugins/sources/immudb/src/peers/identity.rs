@@ -44,7 +44,9 @@ impl Identity {
     pub(crate) fn signed(&self, note: &str) -> bool {
         let origin = note.lines().next().unwrap_or_default();
         // The key has the name of the generation that it signs for.
-        let key = Ed25519Verifier::new(origin, &self.key).ok().filter(|_| journal(origin) == self.name);
+        let key = Ed25519Verifier::new(origin, &self.key)
+            .ok()
+            .filter(|_| journal(origin) == self.name);
         key.is_some_and(|key| Checkpoint::open(note, &[&key]).is_ok())
     }
 }
@@ -116,6 +118,9 @@ mod tests {
     #[test]
     fn what_is_no_key_is_told_without_it() {
         let error = Identity::parse("T0P5ECRET").unwrap_err();
-        assert!(error.contains("auditmon keys log") && !error.contains("T0P5ECRET"), "{error}");
+        assert!(
+            error.contains("auditmon keys log") && !error.contains("T0P5ECRET"),
+            "{error}"
+        );
     }
 }

@@ -127,7 +127,12 @@ impl Server {
                 }
                 Met::Unknown(why) => {
                     let (server, database) = (&self.ledger.label, &key.1);
-                    tracing::debug!(server, database, peer = name, "immudb: a peer's state can't be looked at: {why}");
+                    tracing::debug!(
+                        server,
+                        database,
+                        peer = name,
+                        "immudb: a peer's state can't be looked at: {why}"
+                    );
                     "unknown"
                 }
             };
@@ -142,7 +147,10 @@ impl Server {
     async fn differs(&mut self, key: (usize, String), text: &str, data: &Value) {
         let now = time::now();
         let Some(meeting) = &mut self.meeting else { return };
-        let recent = meeting.told.get(&key).is_some_and(|told| now.saturating_sub(*told) < AGAIN);
+        let recent = meeting
+            .told
+            .get(&key)
+            .is_some_and(|told| now.saturating_sub(*told) < AGAIN);
         if recent {
             return;
         }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auditmon_core::http::Problem;
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use axum::Router;
 
 use super::hub::Hub;
 use super::message::Message;
@@ -44,8 +44,20 @@ async fn exchange(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     };
     let body = match tokio::time::timeout(PATIENCE, to_bytes(request.into_body(), MAX_BODY)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(_)) => return problem(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "expected a body of at most 8 MiB"),
-        Err(_) => return problem(StatusCode::REQUEST_TIMEOUT, "timeout", "the body didn't come within 30 s"),
+        Ok(Err(_)) => {
+            return problem(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "expected a body of at most 8 MiB",
+            );
+        }
+        Err(_) => {
+            return problem(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                "the body didn't come within 30 s",
+            );
+        }
     };
     let message: Message = match serde_json::from_slice(&body) {
         Ok(message) => message,

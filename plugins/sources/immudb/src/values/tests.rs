@@ -67,10 +67,16 @@ fn values_are_held_to_their_entries() {
     // Its length is part of what was set, too.
     let mut longer = all.clone();
     longer[1].v_len += 1;
-    assert_eq!(judged(&longer, Some(&longer)), Err(("value-hash", vec![b"\0b".to_vec()])));
+    assert_eq!(
+        judged(&longer, Some(&longer)),
+        Err(("value-hash", vec![b"\0b".to_vec()]))
+    );
 
     let lacking = [all[0].clone(), all[2].clone()];
-    assert_eq!(judged(&all, Some(&lacking)), Err(("value-withheld", vec![b"\0b".to_vec()])));
+    assert_eq!(
+        judged(&all, Some(&lacking)),
+        Err(("value-withheld", vec![b"\0b".to_vec()]))
+    );
     let more = [&all[..], &[stored(b"\0d", b"\0four")]].concat();
     assert_eq!(judged(&all, Some(&more)), Err(("value-surplus", vec![b"\0d".to_vec()])));
 
@@ -118,7 +124,10 @@ fn both_layouts_of_an_entry() {
     let hash = [7; 32];
     let old = [&[0x0a, 3][..], b"\0k1", &[0x12, 32], &hash, &[0x18, 99, 0x20, 2]].concat();
     let read = entry(&old).unwrap();
-    assert_eq!((&read.key[..], &read.h_value[..], read.v_len), (&b"\0k1"[..], &hash[..], 2));
+    assert_eq!(
+        (&read.key[..], &read.h_value[..], read.v_len),
+        (&b"\0k1"[..], &hash[..], 2)
+    );
     let new = stored(b"\0k1", b"\0value");
     assert_eq!(entry(&new.encode_to_vec()).unwrap(), new);
     assert!(entry(&[0xff; 9]).is_err());

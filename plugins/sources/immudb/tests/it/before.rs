@@ -68,7 +68,11 @@ async fn it_is_fetched_so_many_calls_an_interval() {
     let event = trial.verdict("orders", "tampered", "proof").await;
     let location = &event["event_data"]["location"];
     assert_eq!(
-        (&location["known_from"], &location["same_to"], &location["first_changed"]),
+        (
+            &location["known_from"],
+            &location["same_to"],
+            &location["first_changed"]
+        ),
         (&json!(1), &json!(3), &json!({"from": 4, "to": 4})),
         "{event:#}"
     );
@@ -82,7 +86,10 @@ async fn a_stop_on_the_way_loses_nothing() {
     let agent = trial.stop().await;
     let mut trial = Trial::go_on(agent, all).await;
     let first = trial.verdict("orders", "ok", "").await;
-    assert!(first["event_data"]["unseen"]["left"].as_u64().unwrap() <= 53, "{first:#}");
+    assert!(
+        first["event_data"]["unseen"]["left"].as_u64().unwrap() <= 53,
+        "{first:#}"
+    );
     left(&mut trial, 0).await;
     trial.stop().await;
 }
@@ -108,7 +115,9 @@ async fn headers_that_do_not_fit_are_a_finding() {
     fake.lie("orders", |call, reply| match call {
         "TxScan" => answer(reply, |list: &mut proto::TxList| {
             let headers = list.txs.iter_mut().filter_map(|tx| tx.header.as_mut());
-            headers.filter(|header| header.id == 4).for_each(|header| header.ts += 1);
+            headers
+                .filter(|header| header.id == 4)
+                .for_each(|header| header.ts += 1);
         }),
         _ => reply,
     });
@@ -117,7 +126,11 @@ async fn headers_that_do_not_fit_are_a_finding() {
     let mut trial = Trial::start(all).await;
     let event = trial.verdict("orders", "tampered", "proof").await;
     let data = &event["event_data"];
-    assert_eq!((&data["tx"], &data["reason"]), (&json!(4), &json!("walk-hash")), "{event:#}");
+    assert_eq!(
+        (&data["tx"], &data["reason"]),
+        (&json!(4), &json!("walk-hash")),
+        "{event:#}"
+    );
     assert_eq!(data["current"]["tx"], 9);
     assert_eq!(trial.trusted("orders").unwrap()["finding"]["tx"], 4);
     // Accepted, it is not found again; what is before it can't be held to anything.

@@ -65,7 +65,11 @@ async fn log_metrics_and_probes_are_those_of_immuclient() {
     let warning = "detected possible tampering of db orders remote state (at id 12) so it will not overwrite the previous \
                    local state (at id 9)";
     logged(warning.to_owned()).await;
-    assert!(metrics(&router).await.contains(&format!("immuclient_audit_result_per_server{labels} 0\n")));
+    assert!(
+        metrics(&router)
+            .await
+            .contains(&format!("immuclient_audit_result_per_server{labels} 0\n"))
+    );
     trial.stop().await;
 }
 
@@ -89,16 +93,30 @@ async fn it_goes_on_from_what_another_auditor_trusted() {
     assert_eq!(event["event_data"]["trusted"]["tx"], 4);
     let import = &trial.events[0];
     assert_eq!(
-        (&import["event_name"], &import["severity"], &import["event_data"]["from"]),
+        (
+            &import["event_name"],
+            &import["severity"],
+            &import["event_data"]["from"]
+        ),
         (&json!("immudb.import"), &json!("notice"), &json!("/tmp/auditor"))
     );
-    assert!(trial.events.iter().all(|event| event["event_data"]["checked"] != "first-seen"));
+    assert!(
+        trial
+            .events
+            .iter()
+            .all(|event| event["event_data"]["checked"] != "first-seen")
+    );
     trial.verdict("orders", "ok", "same").await;
     // What is remembered counts before it.
     let agent = trial.stop().await;
     let mut trial = Trial::go_on(agent, all).await;
     trial.verdict("orders", "ok", "same").await;
-    assert!(trial.events.iter().all(|event| event["event_name"] == "immudb.audit.ok"));
+    assert!(
+        trial
+            .events
+            .iter()
+            .all(|event| event["event_name"] == "immudb.audit.ok")
+    );
     trial.stop().await;
 }
 

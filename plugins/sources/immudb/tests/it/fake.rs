@@ -417,10 +417,7 @@ fn entries(data: &Database, at: usize, spec: Option<&auditmon_proto::immudb::Ent
         let kind = kinds.get(usize::from(entry.key[0])).copied()?.as_ref()?;
         assert_eq!(kind.action, 2, "nothing else is asked for");
         let value = value.clone();
-        Some(proto::TxEntry {
-            value,
-            ..entry.clone()
-        })
+        Some(proto::TxEntry { value, ..entry.clone() })
     });
     asked.map(|entry| entry.encode_to_vec()).collect()
 }

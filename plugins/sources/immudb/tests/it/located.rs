@@ -222,7 +222,15 @@ mod among_ten_million {
     /// The hash over what all these headers have in common.
     fn inner() -> Hash {
         let (version, entries) = ([0, 1], 1_u32.to_be_bytes());
-        let bytes = sha(&[&TS.to_be_bytes(), &version, &[0, 0], &entries, &[7; 32], &[0; 8], &[0; 32]]);
+        let bytes = sha(&[
+            &TS.to_be_bytes(),
+            &version,
+            &[0, 0],
+            &entries,
+            &[7; 32],
+            &[0; 8],
+            &[0; 32],
+        ]);
         Hash::from(bytes)
     }
 
@@ -304,10 +312,16 @@ mod among_ten_million {
         let mut trial = Trial::go_on(agent, all).await;
         for first in firsts {
             let name = format!("from{first}");
-            let found = |event: &Value| event["event_data"]["database"] == name.as_str() && !event["event_data"]["location"].is_null();
+            let found = |event: &Value| {
+                event["event_data"]["database"] == name.as_str() && !event["event_data"]["location"].is_null()
+            };
             let event = trial.ever("it is found", found).await;
             let data = &event["event_data"];
-            assert_eq!((&data["code"], &data["tx"]), (&json!("fork"), &json!(first)), "{data:#}");
+            assert_eq!(
+                (&data["code"], &data["tx"]),
+                (&json!("fork"), &json!(first)),
+                "{data:#}"
+            );
             assert_eq!(without_calls(data), location(1, first - 1, Some((first, first)), None));
             let calls = data["location"]["calls"].as_u64().unwrap();
             assert!((1..=24).contains(&calls), "{calls} calls");

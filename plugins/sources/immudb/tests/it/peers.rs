@@ -54,12 +54,17 @@ impl Pair {
                 options.checkpoint_interval = Duration::from_millis(10);
             })
         });
-        let keys = dirs.each_ref().map(|dir| std::fs::read_to_string(dir.path().join("keys/log.vkey")).unwrap());
+        let keys = dirs
+            .each_ref()
+            .map(|dir| std::fs::read_to_string(dir.path().join("keys/log.vkey")).unwrap());
         let mut listeners = Vec::new();
         for _ in 0..2 {
             listeners.push(tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap());
         }
-        let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let addresses: Vec<_> = listeners
+            .iter()
+            .map(|listener| listener.local_addr().unwrap())
+            .collect();
         let (mut trials, mut served) = (Vec::new(), JoinSet::new());
         for (at, (agent, listener)) in agents.into_iter().zip(listeners).enumerate() {
             let mut all = section(fakes[at]);
@@ -123,7 +128,12 @@ async fn one_history_of_two_sizes_is_in_order_and_looked_at_once() {
     pair.exchanged().await;
     for trial in &pair.trials {
         let bad = |event: &&Value| event["event_data"]["result"] != "ok";
-        let bad: Vec<_> = trial.events.iter().filter(|event| event["event_data"]["database"] == "orders").filter(bad).collect();
+        let bad: Vec<_> = trial
+            .events
+            .iter()
+            .filter(|event| event["event_data"]["database"] == "orders")
+            .filter(bad)
+            .collect();
         assert!(bad.is_empty(), "{bad:#?}");
         assert!(evidence(trial).is_empty());
     }
@@ -142,27 +152,49 @@ async fn two_histories_that_are_signed_are_a_finding_with_evidence() {
         let found = |event: &Value| event["event_data"]["reason"] == "split-view";
         let event = pair.trials[0].ever("it is found", found).await;
         let data = &event["event_data"];
-        assert_eq!((&data["tx"], &data["current"]["tx"]), (&json!(9), &json!(here)), "{event:#}");
+        assert_eq!(
+            (&data["tx"], &data["current"]["tx"]),
+            (&json!(9), &json!(here)),
+            "{event:#}"
+        );
         let files = evidence(&pair.trials[0]);
         assert_eq!(files.len(), 1, "{files:?}");
-        assert!(data["text"].as_str().unwrap().contains(&files[0].display().to_string()), "{event:#}");
+        assert!(
+            data["text"].as_str().unwrap().contains(&files[0].display().to_string()),
+            "{event:#}"
+        );
         let proven = verify_evidence(&files[0], Some(&pem(&key(1)))).unwrap();
         let hash = |fake: &Fake, tx: usize| fake.db("orders", |db| hex::encode(db.data.alhs[tx - 1]));
         assert_eq!(proven.states, [(9, hash(&two, 9)), (here as u64, hash(&one, here))]);
-        assert!(verify_evidence(&files[0], Some(&pem(&key(2)))).unwrap_err().contains("another key"));
+        assert!(
+            verify_evidence(&files[0], Some(&pem(&key(2))))
+                .unwrap_err()
+                .contains("another key")
+        );
         // What the proof says is part of it.
         let mut text: Value = serde_json::from_slice(&std::fs::read(&files[0]).unwrap()).unwrap();
         if here > there {
             text["proof"] = Value::Null;
             let other = files[0].with_extension("other");
             std::fs::write(&other, text.to_string()).unwrap();
-            assert!(verify_evidence(&other, None).unwrap_err().contains("no proof is about both"));
+            assert!(
+                verify_evidence(&other, None)
+                    .unwrap_err()
+                    .contains("no proof is about both")
+            );
         } else {
             // Both see it by themselves.
-            pair.trials[1].ever("the other one, too", |event| event["event_data"]["code"] == "split-view").await;
+            pair.trials[1]
+                .ever("the other one, too", |event| {
+                    event["event_data"]["code"] == "split-view"
+                })
+                .await;
         }
         // It stands until somebody accepts it, as any finding.
-        assert_eq!(pair.trials[0].trusted("orders").unwrap()["finding"]["code"], "split-view");
+        assert_eq!(
+            pair.trials[0].trusted("orders").unwrap()["finding"]["code"],
+            "split-view"
+        );
         pair.stop().await;
     }
 }
@@ -179,7 +211,11 @@ async fn a_peer_frames_nobody() {
         let event = pair.trials[0].ever("it is told", told).await;
         let data = &event["event_data"];
         assert_eq!(event["severity"], "warning");
-        assert_eq!((&data["theirs"]["tx"], &data["ours"]["tx"]), (&json!(9), &json!(9)), "{event:#}");
+        assert_eq!(
+            (&data["theirs"]["tx"], &data["ours"]["tx"]),
+            (&json!(9), &json!(9)),
+            "{event:#}"
+        );
         assert_ne!(data["theirs"]["hash"], data["ours"]["hash"]);
         pair.exchanged().await;
         pair.trials[0].verdict("orders", "ok", "").await;
@@ -197,7 +233,12 @@ async fn post(trial: &Trial, checkpoint: Option<&str>, body: String) -> (u16, bo
     if let Some(note) = checkpoint {
         request = request.header("auditmon-checkpoint", BASE64_STANDARD.encode(note));
     }
-    let response = trial.shared.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+    let response = trial
+        .shared
+        .clone()
+        .oneshot(request.body(Body::from(body)).unwrap())
+        .await
+        .unwrap();
     let shown = response.headers().contains_key("auditmon-checkpoint");
     let status = response.status().as_u16();
     let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
@@ -241,7 +282,10 @@ async fn only_peers_are_answered_and_told_what_they_name() {
         answered.push(answer);
     }
     let states = &answered[0]["servers"][0]["states"];
-    assert_eq!((&states[0]["database"], &states[0]["tx"]), (&json!("orders"), &json!(9)));
+    assert_eq!(
+        (&states[0]["database"], &states[0]["tx"]),
+        (&json!("orders"), &json!(9))
+    );
     assert_eq!(states.as_array().unwrap().len(), 1, "{states}");
     assert_eq!(answered[1]["servers"], json!([]));
     pair.stop().await;

@@ -59,10 +59,22 @@ async fn databases_that_never_answer_harm_no_other() {
 async fn what_happens_is_told_within_two_intervals() {
     type Change = fn(&mut World);
     let changes: [(Change, &str, &str); 5] = [
-        (|world| world.databases.get_mut("orders").unwrap().silent = true, "error", "timeout"),
-        (|world| world.databases.get_mut("orders").unwrap().unloaded = true, "error", "unloaded"),
+        (
+            |world| world.databases.get_mut("orders").unwrap().silent = true,
+            "error",
+            "timeout",
+        ),
+        (
+            |world| world.databases.get_mut("orders").unwrap().unloaded = true,
+            "error",
+            "unloaded",
+        ),
         (|world| drop(world.databases.remove("orders")), "tampered", "missing"),
-        (|world| world.key = Some(SigningKey::from_slice(&[2; 32]).unwrap()), "tampered", "identity"),
+        (
+            |world| world.key = Some(SigningKey::from_slice(&[2; 32]).unwrap()),
+            "tampered",
+            "identity",
+        ),
         (|world| world.key = None, "tampered", "identity"),
     ];
     for (change, result, code) in changes {
@@ -84,7 +96,13 @@ async fn what_happens_is_told_within_two_intervals() {
         };
         let event = trial.ever(code, is_it).await;
         let told = auditmon_core::time::parse(event["event_time"].as_str().unwrap()).unwrap();
-        let begun = fake.change(|world| world.ticks.iter().filter(|tick| (changed..told).contains(*tick)).count());
+        let begun = fake.change(|world| {
+            world
+                .ticks
+                .iter()
+                .filter(|tick| (changed..told).contains(*tick))
+                .count()
+        });
         assert!(begun <= 2, "{code}: {begun} audits began before it was told");
         let other = |event: &Value| event["event_data"]["database"] == "other";
         trial.next("the other one is audited on", other).await;
@@ -114,7 +132,11 @@ async fn an_index_that_never_catches_up_holds_nothing_up() {
         data["database"] == "orders" && data["values"]["unchecked"] == 0 && data["unseen"]["left"] == 0
     };
     trial.ever("values and headers are checked", all_seen).await;
-    assert!(trial.events.iter().all(|event| event["event_data"]["result"] == "ok"), "{:#?}", trial.events);
+    assert!(
+        trial.events.iter().all(|event| event["event_data"]["result"] == "ok"),
+        "{:#?}",
+        trial.events
+    );
     trial.stop().await;
 }
 
@@ -138,7 +160,9 @@ async fn of_a_thousand_databases_three_never_answer() {
     all["interval"] = json!("3s");
     let mut trial = Trial::start(all).await;
     let runs = |trial: &Trial, result: &str| {
-        let runs = trial.agent.metric_of("auditmon_immudb_runs_total", &[("result", result)]);
+        let runs = trial
+            .agent
+            .metric_of("auditmon_immudb_runs_total", &[("result", result)]);
         runs as usize
     };
     auditmon_testkit::eventually("all were seen", || (runs(&trial, "ok") >= ALL).then_some(())).await;
@@ -161,7 +185,11 @@ async fn of_a_thousand_databases_three_never_answer() {
     .await;
     // Of the first of these rounds a part was over before.
     let others = (rounds - 1) * (ALL - silent.len());
-    assert!(runs(&trial, "ok") >= good + others, "{} of {others}", runs(&trial, "ok") - good);
+    assert!(
+        runs(&trial, "ok") >= good + others,
+        "{} of {others}",
+        runs(&trial, "ok") - good
+    );
     fake.change(|world| {
         for number in 0..ALL {
             world.grow(&format!("db{number:03}"), 1, 0);

@@ -105,7 +105,12 @@ async fn honest_values_are_checked_again_and_again() {
     })
     .await;
     assert_eq!(trial.agent.metric("auditmon_immudb_oldest_unchecked_tx"), 0.0);
-    assert!(trial.events.iter().all(|event| event["event_data"]["result"] != "tampered"));
+    assert!(
+        trial
+            .events
+            .iter()
+            .all(|event| event["event_data"]["result"] != "tampered")
+    );
     trial.stop().await;
 }
 
@@ -171,7 +176,9 @@ async fn a_value_that_is_left_out_is_found() {
 async fn another_key_is_found() {
     let fake = nine().await;
     lie(&fake, |list| {
-        entries_of(list, 4, |entries| edit(&mut entries[0], |entry| entry.key = b"\0other".to_vec()));
+        entries_of(list, 4, |entries| {
+            edit(&mut entries[0], |entry| entry.key = b"\0other".to_vec())
+        });
         None
     });
     let mut trial = Trial::start(with_values(&fake)).await;

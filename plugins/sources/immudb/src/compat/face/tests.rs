@@ -44,8 +44,17 @@ impl Trial {
         };
         let value = |part: &str| one(part).get_gauge().get_value() as i64;
         let result = one("audit_result");
-        let id = result.get_label().iter().find(|label| label.name() == "server_id").unwrap();
-        (value("audit_result"), value("prev_root"), value("curr_root"), id.value().to_owned())
+        let id = result
+            .get_label()
+            .iter()
+            .find(|label| label.name() == "server_id")
+            .unwrap();
+        (
+            value("audit_result"),
+            value("prev_root"),
+            value("curr_root"),
+            id.value().to_owned(),
+        )
     }
 }
 
@@ -191,7 +200,10 @@ fn log_lines_as_recorded() {
         let rest = line.strip_prefix("immuclientd").map_or(line, |line| &line[19..]);
         match wanted.strip_suffix("finished in ") {
             Some(_) => {
-                assert!(rest.starts_with(&wanted) && rest.ends_with(" @ 2026-11-20T22:34:58.057227728Z"), "{rest}");
+                assert!(
+                    rest.starts_with(&wanted) && rest.ends_with(" @ 2026-11-20T22:34:58.057227728Z"),
+                    "{rest}"
+                );
             }
             None => assert_eq!(rest, wanted),
         }

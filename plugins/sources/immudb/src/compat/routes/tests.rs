@@ -11,7 +11,10 @@ use crate::config::Login;
 /// The routes of a program whose server is not there.
 fn routes(program: Program) -> (Arc<Compat>, Router) {
     // Bound and let go: nobody listens.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let endpoint = Endpoint::parse(&free.to_string()).unwrap();
     let control = Control::of_caller(Vec::new()).unwrap();
     let timeout = Duration::from_secs(10);
@@ -38,8 +41,16 @@ struct Answer {
 async fn ask(router: &Router, method: &str, path: &str) -> Answer {
     let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
     let response = router.clone().oneshot(request).await.unwrap();
-    let header = |name: header::HeaderName| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-    let (status, kind) = (response.status().as_u16(), header(header::CONTENT_TYPE).unwrap_or_default());
+    let header = |name: header::HeaderName| {
+        response
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+    };
+    let (status, kind) = (
+        response.status().as_u16(),
+        header(header::CONTENT_TYPE).unwrap_or_default(),
+    );
     let origin = header(header::ACCESS_CONTROL_ALLOW_ORIGIN).as_deref() == Some("*");
     let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
     Answer {
@@ -55,9 +66,19 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[tokio::test]
 async fn metrics_are_at_every_path_that_is_nothing_else() {
     let (_, router) = routes(Program::Immuclient);
-    for (method, path) in [("GET", "/metrics"), ("GET", "/"), ("GET", "/healthz"), ("POST", "/foo"), ("PUT", "/metrics")] {
+    for (method, path) in [
+        ("GET", "/metrics"),
+        ("GET", "/"),
+        ("GET", "/healthz"),
+        ("POST", "/foo"),
+        ("PUT", "/metrics"),
+    ] {
         let answer = ask(&router, method, path).await;
-        assert_eq!((answer.status, answer.kind.as_str(), answer.origin), (200, TEXT, true), "{path}");
+        assert_eq!(
+            (answer.status, answer.kind.as_str(), answer.origin),
+            (200, TEXT, true),
+            "{path}"
+        );
         for line in [
             "# HELP immuclient_audit_result_per_server Latest audit result (1 = ok, 0 = tampered).\n",
             "server_id=\"u1\"} -1\n",
@@ -76,7 +97,10 @@ async fn metrics_are_at_every_path_that_is_nothing_else() {
 async fn nothing_secret_is_shown() {
     let (_, router) = routes(Program::Immuclient);
     let answer = ask(&router, "GET", "/debug/vars").await;
-    assert_eq!((answer.status, answer.kind.as_str()), (200, "application/json; charset=utf-8"));
+    assert_eq!(
+        (answer.status, answer.kind.as_str()),
+        (200, "application/json; charset=utf-8")
+    );
     assert_eq!(answer.body, "{}\n");
     let answer = ask(&router, "GET", "/version").await;
     assert_eq!((answer.status, answer.kind.as_str()), (200, "application/json"));
@@ -95,13 +119,20 @@ async fn ready_is_the_server_and_alive_is_the_auditor() {
         let answer = ask(&router, "GET", path).await;
         assert_eq!((answer.status, answer.kind.as_str()), (503, "application/json"));
         let begin = "{\"immudb\":\"rpc error: code = Unavailable desc = ";
-        assert!(answer.body.starts_with(begin) && answer.body.ends_with("\"}\n"), "{}", answer.body);
+        assert!(
+            answer.body.starts_with(begin) && answer.body.ends_with("\"}\n"),
+            "{}",
+            answer.body
+        );
     }
     let answer = ask(&router, "GET", "/livez").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "{\"immudb\":\"OK\"}\n"));
     compat.ended.store(time::now() - 181_000_000_000, Ordering::Relaxed);
     let answer = ask(&router, "GET", "/livez").await;
-    assert_eq!((answer.status, answer.body.as_str()), (503, "{\"immudb\":\"no audit has ended for 181 s\"}\n"));
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (503, "{\"immudb\":\"no audit has ended for 181 s\"}\n")
+    );
 }
 
 #[tokio::test]
@@ -115,7 +146,11 @@ async fn immugw_shows_its_last_audit() {
          \"CurrentRoot\":\"\",\"RunAt\":\"0001-01-01T00:00:00Z\"}\n"
     );
     let answer = ask(&router, "GET", "/metrics").await;
-    assert!(answer.body.contains("immugw_audit_result_per_server{"), "{}", answer.body);
+    assert!(
+        answer.body.contains("immugw_audit_result_per_server{"),
+        "{}",
+        answer.body
+    );
     for path in ["/", "/readyz", "/version"] {
         assert_eq!(ask(&router, "GET", path).await.status, 404, "{path}");
     }

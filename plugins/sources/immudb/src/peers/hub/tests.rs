@@ -30,7 +30,9 @@ fn claim(tx: u64, byte: u8) -> Claim {
 
 /// A server with databases at these transactions.
 fn publish(hub: &Hub, address: &str, uuid: &str, databases: &[(&str, u64)]) {
-    let states = databases.iter().map(|(name, tx)| ((*name).to_owned(), claim(*tx, HASH)));
+    let states = databases
+        .iter()
+        .map(|(name, tx)| ((*name).to_owned(), claim(*tx, HASH)));
     let published = Published {
         uuid: Some(uuid.to_owned()),
         states: states.collect(),
@@ -50,7 +52,9 @@ fn says(address: &str, uuid: &str, states: &[(&str, u64, u8)]) -> Message {
 
 fn waiting(hub: &Hub) -> Vec<(String, u64)> {
     let waiting = hub.waiting("db1", 10_000).into_iter();
-    waiting.map(|(_, database, claim)| (database, claim.state.tx.0)).collect()
+    waiting
+        .map(|(_, database, claim)| (database, claim.state.tx.0))
+        .collect()
 }
 
 #[test]
@@ -79,11 +83,22 @@ fn what_has_fewer_transactions_is_looked_at_here_and_only_once() {
     let message = says(
         "db1:3322",
         "u1",
-        &[("a", 9, HASH), ("b", 9, 1), ("c", 8, 1), ("d", 10, 1), ("unknown", 1, 1), ("no/name", 1, 1)],
+        &[
+            ("a", 9, HASH),
+            ("b", 9, 1),
+            ("c", 8, 1),
+            ("d", 10, 1),
+            ("unknown", 1, 1),
+            ("no/name", 1, 1),
+        ],
     );
     // Of what it didn't name it learns nothing.
     let told = hub.about(&says("db1:3322", "u1", &[("a", 1, 1), ("unknown", 1, 1)]));
-    let told: Vec<_> = told.servers[0].states.iter().map(|stated| stated.database.as_str()).collect();
+    let told: Vec<_> = told.servers[0]
+        .states
+        .iter()
+        .map(|stated| stated.database.as_str())
+        .collect();
     assert_eq!(told, ["a"]);
     hub.take(0, &message);
     hub.take(0, &message);
@@ -119,7 +134,13 @@ fn very_many_states_take_turns() {
     for _ in 0..2 {
         let message = hub.all();
         assert_eq!(message.servers[0].states.len(), MAX_STATES);
-        told.extend(message.servers.into_iter().flat_map(|seen| seen.states).map(|stated| stated.database));
+        told.extend(
+            message
+                .servers
+                .into_iter()
+                .flat_map(|seen| seen.states)
+                .map(|stated| stated.database),
+        );
     }
     assert_eq!(told.len(), names.len());
 }

@@ -46,7 +46,10 @@ fn another_header_is_not_taken() {
         let mut changed = database.headers[tx - 1].clone();
         changed.ts ^= 1;
         let mut back = Back::new(known);
-        assert_eq!(back.step(&changed.wire()), Err(Reason::WalkHash { tx: TxId(tx as u64) }));
+        assert_eq!(
+            back.step(&changed.wire()),
+            Err(Reason::WalkHash { tx: TxId(tx as u64) })
+        );
         if tx > 1 {
             let (expected, found) = (TxId(tx as u64), TxId(tx as u64 - 1));
             let skipped = back.step(&database.headers[tx - 2].wire());

@@ -170,7 +170,8 @@ impl Database {
         self.inner.push(inner);
         self.headers.push(header);
         self.entries.push(entries);
-        self.values.push(plan.entries.iter().map(|(_, value)| value.clone()).collect());
+        self.values
+            .push(plan.entries.iter().map(|(_, value)| value.clone()).collect());
         self.digests.push(digests);
     }
 
