@@ -67,8 +67,6 @@ pub struct Key {
     pub name: &'static str,
     /// Whether it is `true` where no value follows.
     pub switch: bool,
-    /// Whether its value is never shown.
-    pub secret: bool,
     /// What becomes of it.
     pub effect: Effect,
     /// What help says of it.
@@ -82,7 +80,6 @@ const fn text(name: &'static str, help: &'static str) -> Key {
     Key {
         name,
         switch: false,
-        secret: false,
         effect: Effect::Used,
         help,
     }
@@ -91,13 +88,6 @@ const fn text(name: &'static str, help: &'static str) -> Key {
 const fn switch(name: &'static str, help: &'static str) -> Key {
     Key {
         switch: true,
-        ..text(name, help)
-    }
-}
-
-const fn secret(name: &'static str, help: &'static str) -> Key {
-    Key {
-        secret: true,
         ..text(name, help)
     }
 }
@@ -120,7 +110,7 @@ pub const KEYS: &[Key] = &[
         "audit-username",
         "The user to log in as [default: none; with --immugw immugwauditor]",
     ),
-    secret(
+    text(
         "audit-password",
         "The user's password, plain or `enc:` and base64; a file keeps it from the list of processes",
     ),
@@ -142,7 +132,7 @@ pub const KEYS: &[Key] = &[
         "audit-notification-username",
         "A user's name for the body of what is posted",
     ),
-    secret(
+    text(
         "audit-notification-password",
         "A password for the body of what is posted",
     ),
@@ -188,7 +178,7 @@ pub const KEYS: &[Key] = &[
     text("pidfile", "A file for the number of the process"),
     text("logfile", "A file for the log lines that immuclient has on stdout"),
     idle(text("username", "Taken without effect"), SHELL),
-    idle(secret("password", "Taken without effect"), SHELL),
+    idle(text("password", "Taken without effect"), SHELL),
     idle(text("database", "Taken without effect"), SHELL),
     idle(
         text("tokenfile", "Taken without effect"),

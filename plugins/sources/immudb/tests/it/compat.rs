@@ -104,6 +104,7 @@ async fn it_goes_on_from_what_another_auditor_trusted() {
         trial
             .events
             .iter()
+            .filter(|event| event["event_data"]["database"] == "orders")
             .all(|event| event["event_data"]["checked"] != "first-seen")
     );
     trial.verdict("orders", "ok", "same").await;
@@ -111,12 +112,7 @@ async fn it_goes_on_from_what_another_auditor_trusted() {
     let agent = trial.stop().await;
     let mut trial = Trial::go_on(agent, all).await;
     trial.verdict("orders", "ok", "same").await;
-    assert!(
-        trial
-            .events
-            .iter()
-            .all(|event| event["event_name"] == "immudb.audit.ok")
-    );
+    assert!(trial.events.iter().all(|event| event["event_name"] != "immudb.import"));
     trial.stop().await;
 }
 
