@@ -20,6 +20,8 @@ use crate::fake::{Fake, PASSWORD, USER};
 const MANUAL: &str = include_str!("../../../docs/metrics.md");
 /// Whoever may not audit: the kernel source shows its metrics all the same, and leaves the host alone.
 const NOBODY: u32 = 65534;
+/// A journal's verifier key.
+const PEER: &str = "audit.example.com/store/host-a+df629cdd+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
 
 /// What the manual or the page says of a name.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -118,7 +120,8 @@ fn everything() -> (Agent, String) {
     let builder = Agent::builder()
         .config(&format!(
             "sinks:\n  stdout: {{enabled: true}}\n  webhook: {{siem: {{url: \"http://127.0.0.1:1/hook\", \
-             when_behind: skip}}}}\nsources:\n  immudb:\n    enabled: true\n    servers: [{{name: db1, \
+             when_behind: skip}}}}\nsources:\n  immudb:\n    enabled: true\n    peers: [{{address: \
+             \"http://127.0.0.1:1\", log_key: \"{PEER}\"}}]\n    servers: [{{name: db1, \
              address: \"{}\", username: {USER}, password: \"{PASSWORD}\"}}]\n",
             immudb.address
         ))

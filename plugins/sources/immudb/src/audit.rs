@@ -32,6 +32,7 @@ pub(crate) struct Asked<'a> {
 }
 
 /// Why an audit ends early.
+#[allow(clippy::large_enum_variant, reason = "an audit has one at most")]
 enum Stop {
     /// The login is over: log in and begin again.
     Expired,

@@ -60,9 +60,8 @@ fn damaged(old: Option<&Record>) -> Vec<u64> {
     };
     match (Code::parse(&finding.code), finding.tx) {
         (Code::CorruptTx | Code::Value | Code::Proof, Some(tx)) => {
-            if !damaged.contains(&tx) && damaged.len() < MAX_DAMAGED {
-                damaged.push(tx);
-            }
+            let new = !damaged.contains(&tx) && damaged.len() < MAX_DAMAGED;
+            damaged.extend(new.then_some(tx));
         }
         (Code::Proof | Code::Rollback | Code::Emptied | Code::Fork | Code::Missing | Code::SplitView, _) => {
             damaged.clear();
