@@ -216,6 +216,7 @@ fn the_manual_lists_what_is_shown_and_nothing_else() {
                 "names of API keys" => is_key(value),
                 "configured names or addresses of immudb servers" => is_server(value),
                 "names of databases that are audited, at most 10,000 a server" => is_database(value),
+                "journals of `sources.immudb.peers`" => PEER.split('+').next() == Some(value),
                 "templates of routes, and `other`" => value == "other" || value.starts_with('/'),
                 "status codes" => value.len() == 3 && value.parse::<u16>().is_ok(),
                 "one, this build's" => true,
