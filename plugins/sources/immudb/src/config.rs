@@ -20,7 +20,7 @@ use crate::trusted;
 use crate::word::NOTHING;
 
 /// Shortest interval.
-const MIN_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest `timeout`.
 const MAX_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Most servers.

@@ -13,6 +13,7 @@ use crate::checked::Values;
 use crate::chore::{Budget, Done, Task};
 use crate::compat::Face;
 use crate::compat::known::Import;
+use crate::config::MIN_INTERVAL;
 use crate::descent::Descent;
 use crate::key;
 use crate::locate::Located;
@@ -166,9 +167,11 @@ impl Ledger {
         self.metrics.up(&self.label, false);
     }
 
-    /// Whether a database's last verdict is older than two intervals.
+    /// Whether a database's last verdict is older than two intervals. Shorter ones than users can have count as theirs: what
+    /// such a one misses is a busy host, not a server without an answer.
     pub(crate) fn late(&self, database: &str, now: Nanos) -> bool {
-        let most = Nanos::try_from(self.interval.as_nanos().saturating_mul(2)).unwrap_or(Nanos::MAX);
+        let interval = self.interval.max(MIN_INTERVAL);
+        let most = Nanos::try_from(interval.as_nanos().saturating_mul(2)).unwrap_or(Nanos::MAX);
         let watched = self.databases.get(database);
         watched.is_some_and(|watched| watched.said.is_some_and(|said| now.saturating_sub(said) > most))
     }

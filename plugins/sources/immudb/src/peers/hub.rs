@@ -213,7 +213,12 @@ impl Hub {
     /// A peer's state is in the history that is trusted here.
     pub(crate) fn agree(&self, label: &str, peer: usize, database: &str, state: State) {
         if let Some(known) = self.servers.lock().get_mut(label) {
-            known.agreed.insert((peer, database.to_owned()), state);
+            let key = (peer, database.to_owned());
+            // It may have been told again while it was looked at.
+            if known.waiting.get(&key).is_some_and(|claim| claim.state == state) {
+                known.waiting.remove(&key);
+            }
+            known.agreed.insert(key, state);
         }
     }
 }

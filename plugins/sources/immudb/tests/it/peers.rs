@@ -120,9 +120,7 @@ async fn one_history_of_two_sizes_is_in_order_and_looked_at_once() {
     eventually("the smaller one is looked at", || (proofs() >= 2).then_some(())).await;
     // What was told meanwhile may be looked at, too.
     pair.exchanged().await;
-    let looked = proofs();
-    pair.exchanged().await;
-    assert_eq!(proofs(), looked);
+    assert_eq!(proofs(), 2);
     // What it has seen itself it needs no server for.
     less.change(|world| world.grow("orders", 8, 0));
     pair.trials[1].walked("orders").await;
@@ -130,7 +128,7 @@ async fn one_history_of_two_sizes_is_in_order_and_looked_at_once() {
     pair.trials[0].walked("orders").await;
     pair.exchanged().await;
     for trial in &pair.trials {
-        let bad = |event: &&Value| event["event_data"]["result"] == "tampered";
+        let bad = |event: &&Value| event["event_data"]["result"] != "ok";
         let bad: Vec<_> = trial
             .events
             .iter()

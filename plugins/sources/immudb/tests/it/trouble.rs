@@ -116,7 +116,10 @@ async fn an_index_that_never_catches_up_holds_nothing_up() {
     let fake = Fake::start().await;
     fake.change(|world| world.grow("orders", 9, 0));
     fake.db("orders", |db| db.stuck = true);
-    let mut all = quick(&fake);
+    let mut all = section(&fake);
+    // Audits end long before; what asks for keys doesn't.
+    all["timeout"] = json!("2s");
+    all["deadline"] = json!("10s");
     all["past_calls"] = json!(10);
     all["value_calls"] = json!(10);
     let mut trial = Trial::start(all).await;
@@ -132,11 +135,7 @@ async fn an_index_that_never_catches_up_holds_nothing_up() {
         data["database"] == "orders" && data["values"]["unchecked"] == 0 && data["unseen"]["left"] == 0
     };
     trial.ever("values and headers are checked", all_seen).await;
-    // On a busy host one may be late.
-    let held_up = |event: &&Value| {
-        let data = &event["event_data"];
-        data["result"] == "tampered" || data["reason"] == "timeout"
-    };
+    let held_up = |event: &&Value| event["event_data"]["result"] != "ok";
     let held_up: Vec<_> = trial.events.iter().filter(held_up).collect();
     assert!(held_up.is_empty(), "{held_up:#?}");
     trial.stop().await;
@@ -181,17 +180,16 @@ async fn of_a_thousand_databases_three_never_answer() {
     }
     let (errors, good) = (runs(&trial, "error"), runs(&trial, "ok"));
     let rounds = 2;
+    let begun = || fake.change(|world| world.ticks.len());
+    let before = begun();
+    // A round ends before the next one begins.
     auditmon_testkit::eventually("they are tried again and again", || {
-        (runs(&trial, "error") >= errors + rounds * silent.len()).then_some(())
+        (begun() > before + rounds).then_some(())
     })
     .await;
-    // Of the first of these rounds a part was over before.
-    let others = (rounds - 1) * (ALL - silent.len());
-    assert!(
-        runs(&trial, "ok") >= good + others,
-        "{} of {others}",
-        runs(&trial, "ok") - good
-    );
+    let (errors, good) = (runs(&trial, "error") - errors, runs(&trial, "ok") - good);
+    assert!(errors >= rounds * silent.len(), "{errors}");
+    assert!(good >= rounds * (ALL - silent.len()), "{good}");
     fake.change(|world| {
         for number in 0..ALL {
             world.grow(&format!("db{number:03}"), 1, 0);
