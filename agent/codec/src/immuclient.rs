@@ -65,7 +65,12 @@ fn read(canonical: &[u8]) -> Option<(Audit, bool)> {
     let audit: Audit = serde_json::from_slice(canonical).ok()?;
     let data = &audit.event_data;
     let tampered = match audit.event_name.as_str() {
-        "immudb.audit.ok" if data.checked != "first-seen" && data.trusted.is_some() => false,
+        // A state without transactions is none there: the next one is its first contact.
+        "immudb.audit.ok"
+            if data.checked != "first-seen" && data.trusted.as_ref().is_some_and(|state| state.tx > 0) =>
+        {
+            false
+        }
         "immudb.audit.tampered" if !data.database.is_empty() => true,
         _ => return None,
     };

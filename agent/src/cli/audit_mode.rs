@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use auditmon_config::Request;
 use auditmon_core::plugin::Entry;
-use auditmon_source_immudb::Outcome;
+use auditmon_source_immudb::{Outcome, Unreached};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::cli::{Context, Failure, default_data_dir, exit, host_name, immudb, print, run};
@@ -41,6 +41,9 @@ pub use translate::Around;
 
 /// Words that immuclient knows behind `audit-mode`.
 const WORDS: [&str; 7] = ["start", "install", "uninstall", "restart", "stop", "status", "help"];
+
+/// How often a server is asked at the start, a second apart, before that counts as no answer; upstream's figure.
+const HEALTH_CHECKS: u32 = 6;
 
 /// Options of `auditmon audit-mode`.
 pub struct AuditModeArgs {
@@ -152,6 +155,9 @@ pub fn run(
     if args.single_run {
         return once(&context);
     }
+    if !args.immugw {
+        begin(&context)?;
+    }
     if let Some(file) = given.get("pidfile") {
         write_pid(&PathBuf::from(file.text.trim()))
             .map_err(|error| Failure::plain(format!("{}: {error}", file.origin)))?;
@@ -245,6 +251,17 @@ fn context(
         data_dir,
         entries,
         made: Some(made),
+    })
+}
+
+/// As upstream has it, a start without a server, or with a login that it refuses, ends with 1; later nothing does.
+/// immugw's auditor begins in any case.
+fn begin(context: &Context) -> Result<(), Failure> {
+    immudb::reach_first(context, HEALTH_CHECKS)?.map_err(|why| {
+        Failure::plain(match why {
+            Unreached::Server(why) => format!("Initialization failed: {why}"),
+            Unreached::Login(why) => format!("Invalid login operation: {why}"),
+        })
     })
 }
 

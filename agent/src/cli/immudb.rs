@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use auditmon_core::plugin::Memory;
 use auditmon_journal::format::{Kind, StateRecord, source_hash};
 use auditmon_journal::{Dump, DumpError, DumpItem, GapReason, RealFs};
-use auditmon_source_immudb::{ImmudbConfig, Outcome, Password, Report, ServerConfig};
+use auditmon_source_immudb::{ImmudbConfig, Outcome, Password, Report, ServerConfig, Unreached};
 use clap::{Args, Subcommand};
 use hyper::{Method, StatusCode, header};
 use serde_json::Value;
@@ -178,6 +178,17 @@ fn audit(context: &Context, config: &ImmudbConfig, server: &ServerConfig) -> Res
         eprintln!("auditmon: nothing is remembered of this server on {dir}: what it shows is taken as it is");
     }
     Ok(report)
+}
+
+/// Waits for a few seconds until the first configured server answers and takes the login.
+///
+/// # Errors
+/// Why it can't be audited now.
+pub fn reach_first(context: &Context, times: u32) -> Result<Result<(), Unreached>, Failure> {
+    let config = configured(context)?;
+    let server = config.servers.first();
+    let server = server.ok_or_else(|| could_not("no server is configured"))?;
+    Ok(small_runtime()?.block_on(auditmon_source_immudb::reach(&config, server, times)))
 }
 
 /// Audits the first configured server once.

@@ -137,13 +137,12 @@ fn the_variables_of_a_container_are_enough() {
     for line in [
         " INFO: starting auditor with a 1s interval ...\n",
         &address,
-        "\n1s\n",
         " INFO: audit #1 - list of databases to audit has been (re)loaded - 2 database(s) found: [defaultdb orders]\n",
         " INFO: audit #1 - auditing database orders\n",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
-    assert!(text.starts_with("immuclientd 20"), "{text}");
+    assert!(text.starts_with("1s\nimmuclientd 20"), "{text}");
     running.says(" db: orders, consistent:\ttrue previous state:\t");
     let labels = format!("{{server_address=\"{}\",server_id=\"{UUID}\"}}", fake.address);
     let shows = |value: i32| {
@@ -232,6 +231,43 @@ fn a_state_directory_is_gone_on_from() {
 
     let running = Running::start(dir.path(), with(audit_mode(dir.path())));
     running.says("detected possible tampering of db orders remote state (at id 6)");
+    running.stop();
+}
+
+/// As upstream does at the start, and never later; immugw's auditor begins in any case.
+#[test]
+fn a_start_without_a_server_or_with_a_wrong_login_ends() {
+    let runtime = runtime();
+    let fake = runtime.block_on(Fake::start());
+    let (dir, gone) = (place(), free());
+    let with = |address: SocketAddr, more: &[&str]| {
+        let mut command = audit_mode(dir.path());
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
+        command.args(["--immudb-address", &host, "--immudb-port", &port]);
+        command.args(["--audit-monitoring-host", "127.0.0.1", "--audit-monitoring-port"]);
+        command.arg(free().port().to_string()).args(more);
+        command
+    };
+    let wrong = ["--audit-username", USER, "--audit-password", "T0P5ECRET"];
+    for (mut command, says) in [
+        (with(gone, &[]), "Initialization failed: the server can't be reached: "),
+        (with(fake.address, &wrong), "Invalid login operation: "),
+    ] {
+        let output = command.arg("--data-dir").arg(dir.path().join("data")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(says) && !said.contains("T0P5ECRET"), "{said}");
+    }
+    assert_eq!(
+        fake.change(|world| world.count("OpenSession")),
+        1,
+        "no user is locked out"
+    );
+
+    let mut immugw = with(gone, &[]);
+    immugw.arg("--immugw").env("IMMUGW_DIR", dir.path());
+    let running = Running::start(dir.path(), immugw);
+    running.says("could not be checked: the server can't be reached");
     running.stop();
 }
 

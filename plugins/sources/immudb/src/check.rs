@@ -17,6 +17,7 @@ use crate::compat::known;
 use crate::config::{ImmudbConfig, ServerConfig};
 use crate::history::Histories;
 use crate::ledger::Ledger;
+use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::note::Note;
 use crate::server::SEATS;
@@ -68,6 +69,60 @@ fn unseen(unseen: &Value) -> String {
     }
 }
 
+/// Why a server can't be audited by now; a sentence.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Unreached {
+    /// It doesn't answer, or a setting or a file is wrong.
+    Server(String),
+    /// It refuses the login.
+    Login(String),
+}
+
+/// Asks a server how it is, so many times a second apart, and logs in once where there is a login.
+///
+/// # Errors
+/// It doesn't answer, or refuses the login.
+pub async fn reach(config: &ImmudbConfig, server: &ServerConfig, times: u32) -> Result<(), Unreached> {
+    let metrics = Metrics::new(&Registry::new()).map_err(|error| Unreached::Server(error.to_string()))?;
+    let link = open(config, server, Path::new("/"), &metrics).map_err(Unreached::Server)?;
+    let mut left = times;
+    while let Err(fault) = link.client.health().await {
+        left = left.saturating_sub(1);
+        if left == 0 {
+            return Err(Unreached::Server(fault.to_string()));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        link.client.reconnect();
+    }
+    if server.username.is_none() {
+        return Ok(());
+    }
+    let listed = link.list().await;
+    link.goodbye().await;
+    match listed {
+        Err(fault @ Fault::Login(_)) => Err(Unreached::Login(fault.to_string())),
+        // What else goes wrong is for the audits to tell.
+        _ => Ok(()),
+    }
+}
+
+/// The way to a server, with files of what was seen of it below `data_dir`, which are read and never written.
+fn open(config: &ImmudbConfig, server: &ServerConfig, data_dir: &Path, metrics: &Metrics) -> Result<Link, String> {
+    let config = ImmudbConfig {
+        servers: vec![server.clone()],
+        ..config.clone()
+    };
+    let mut faults = Faults::default();
+    config.validate(&mut faults);
+    if let Some(fault) = faults.into_vec().into_iter().next() {
+        return Err(format!("{}: {}", fault.path, fault.message));
+    }
+    let control = Control::of_caller(needs_of(&config).files).map_err(|error| error.to_string())?;
+    let limit = Arc::new(Semaphore::new(config.concurrency as usize));
+    let histories = Histories::new(data_dir.join(HISTORIES), 0);
+    link(&config, server, (&limit, &histories), metrics, &control)
+}
+
 /// Audits the selected databases of one server once. Of `config` its times and limits count; below `data_dir` an auditor
 /// may have kept what helps to say where a history differs.
 ///
@@ -79,21 +134,8 @@ pub async fn check(
     memory: &Memory,
     data_dir: &Path,
 ) -> Result<Report, String> {
-    let config = ImmudbConfig {
-        servers: vec![server.clone()],
-        ..config.clone()
-    };
-    let mut faults = Faults::default();
-    config.validate(&mut faults);
-    if let Some(fault) = faults.into_vec().into_iter().next() {
-        return Err(format!("{}: {}", fault.path, fault.message));
-    }
-    let control = Control::of_caller(needs_of(&config).files).map_err(|error| error.to_string())?;
     let metrics = Metrics::new(&Registry::new()).map_err(|error| error.to_string())?;
-    let limit = Arc::new(Semaphore::new(config.concurrency as usize));
-    // Read, never written.
-    let histories = Histories::new(data_dir.join(HISTORIES), 0);
-    let link = link(&config, server, (&limit, &histories), &metrics, &control)?;
+    let link = open(config, server, data_dir, &metrics)?;
     let names = (link.client.endpoint.clone(), link.label.clone());
     let mut memory = memory.clone();
     if !link.known.is_empty() {

@@ -72,14 +72,14 @@ impl Compat {
         self.log.start();
         self.ended.store(time::now(), Ordering::Relaxed);
         let interval = go::duration(self.interval);
+        // On a line by itself, as upstream prints it.
+        self.log.raw(&format!("{interval}\n"));
         let text = format!("starting auditor with a {interval} interval ...");
         self.log.line(Level::Info, &text);
         if let Some(address) = &self.config.monitoring {
             let text = format!("auditor monitoring HTTP server starting on {address} ...");
             self.log.line(Level::Info, &text);
         }
-        // On a line by itself, as upstream prints it.
-        self.log.raw(&format!("{interval}\n"));
     }
 
     fn tick_ended(&self, now: Nanos) {

@@ -54,7 +54,7 @@ mod values;
 mod verdict;
 mod word;
 
-pub use check::{Checked, Outcome, Report, check};
+pub use check::{Checked, Outcome, Report, Unreached, check, reach};
 pub use compat::{CompatConfig, Known, Level, Program, StateDirectory, read_states};
 pub use config::{Accept, ImmudbConfig, Login, Password, ServerConfig, TlsConfig};
 pub use evidence::{SplitView, verify_evidence};

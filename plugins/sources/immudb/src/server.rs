@@ -126,7 +126,6 @@ impl Server {
         if let (Some(face), Ok(jobs)) = (&mut self.ledger.face, &names) {
             face.list(jobs.iter().map(|job| job.name.as_str()));
         }
-        let reached = names.as_ref().is_ok_and(|jobs| !jobs.is_empty());
         match names {
             Ok(jobs) if jobs.is_empty() => {
                 self.ledger.server_fails();
@@ -145,7 +144,7 @@ impl Server {
             Err(fault) => self.fail(&fault).await,
         }
         if let Some(face) = &mut self.ledger.face {
-            face.end(reached, time::now());
+            face.end(time::now());
         }
         self.meet();
         self.board.show(&self.ledger.label, self.ledger.summary(), &self.health);

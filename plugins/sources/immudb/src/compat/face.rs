@@ -69,6 +69,8 @@ pub(crate) struct Face {
     /// Number of the tick.
     number: u64,
     began: Instant,
+    /// Whether an audit of this tick has come to its end.
+    finished: bool,
     seen: BTreeMap<String, Seen>,
     turn: u64,
 }
@@ -82,6 +84,7 @@ impl Face {
             id: id.map(str::to_owned),
             number: 0,
             began: Instant::now(),
+            finished: false,
             seen: BTreeMap::new(),
             turn: 0,
         };
@@ -101,6 +104,7 @@ impl Face {
     pub(crate) fn begin(&mut self, now: Nanos) {
         self.number += 1;
         self.began = Instant::now();
+        self.finished = false;
         self.log(Level::Info, &format!("started @ {}", go::instant(now)));
     }
 
@@ -133,8 +137,10 @@ impl Face {
     pub(crate) fn verdict(&mut self, database: &str, verdict: &Verdict, trusted: Option<State>, now: Nanos) {
         let of =
             |state: Option<State>, none: i64| state.map_or(none, |state| i64::try_from(state.tx.0).unwrap_or(i64::MAX));
+        // A database without transactions has no state there.
+        let trusted = trusted.filter(|state| !state.is_empty());
         let (result, previous, current, codes) = match verdict {
-            Verdict::Ok(good) if good.how == How::First => (-1, None, Some(good.state), (-1, -1)),
+            Verdict::Ok(good) if good.how == How::First || trusted.is_none() => (-1, None, Some(good.state), (-1, -1)),
             Verdict::Ok(good) => (1, trusted, Some(good.state), (-1, -1)),
             Verdict::Tampered(finding) => (0, trusted, finding.shown, (-1, -2)),
             Verdict::Unchecked(_) => (-2, None, None, (-2, -2)),
@@ -145,6 +151,11 @@ impl Face {
             current: of(current, codes.1),
         };
         self.say(database, verdict, previous, current);
+        self.finished |= match verdict {
+            Verdict::Ok(good) => !good.state.is_empty(),
+            Verdict::Tampered(_) => true,
+            Verdict::Unchecked(_) => false,
+        };
         self.turn += 1;
         let seen = Seen {
             shown,
@@ -175,7 +186,9 @@ impl Face {
         }
         match verdict {
             Verdict::Ok(good) if good.state.is_empty() => {
-                self.log(Level::Warn, &format!("- database {database} is empty"));
+                let (id, address) = self.labels();
+                let text = format!("canceled: database is empty on server {id} @ {address}");
+                self.log(Level::Warn, &text);
             }
             Verdict::Ok(_) => {}
             Verdict::Tampered(finding) => match (previous, current) {
@@ -227,9 +240,9 @@ impl Face {
         };
     }
 
-    /// A tick ends; with `reached` it came to its end, else to an error.
-    pub(crate) fn end(&mut self, reached: bool, now: Nanos) {
-        if reached {
+    /// A tick ends. One in which all audits were canceled or came to an error says nothing of that.
+    pub(crate) fn end(&mut self, now: Nanos) {
+        if self.finished {
             let took = go::duration(self.began.elapsed());
             self.log(Level::Info, &format!("finished in {took} @ {}", go::rfc3339(now)));
         }

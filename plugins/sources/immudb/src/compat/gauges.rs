@@ -27,13 +27,15 @@ impl Shown {
         current: -1,
     };
 
-    /// How bad it is: of several databases the worst is shown.
+    /// How bad it is: of several databases the worst is shown. One without transactions has nothing to show, and hides
+    /// no other.
     pub(crate) fn rank(self) -> u8 {
-        match self.result {
-            0 => 3,
-            -2 => 2,
-            -1 => 1,
-            _ => 0,
+        match (self.result, self.current) {
+            (0, _) => 4,
+            (-2, _) => 3,
+            (-1, 0) => 0,
+            (-1, _) => 2,
+            _ => 1,
         }
     }
 }
@@ -167,5 +169,10 @@ mod tests {
             .rank()
         };
         assert!(rank(0) > rank(-2) && rank(-2) > rank(-1) && rank(-1) > rank(1));
+        let empty = Shown {
+            current: 0,
+            ..Shown::NOTHING
+        };
+        assert!(rank(1) > empty.rank());
     }
 }

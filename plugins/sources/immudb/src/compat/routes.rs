@@ -1,6 +1,7 @@
 //! The monitoring server: paths, codes and bodies of the replaced auditors, on the listener of the program's name.
 //! Nothing of the command line or the configuration is shown, where upstream shows all of its arguments.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,10 +10,12 @@ use auditmon_core::process::ProcessCollector;
 use auditmon_core::time;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use prometheus::{Encoder as _, Registry, TEXT_FORMAT, TextEncoder};
 use serde::Serialize;
 use serde_json::json;
@@ -210,7 +213,31 @@ async fn last_audit(State(routes): State<Routes>) -> Response {
     line(StatusCode::OK, &last)
 }
 
-async fn metrics(State(routes): State<Routes>) -> Response {
+/// Whether a client takes gzip, as Go's library for metrics reads its wishes.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let wishes = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let wishes = wishes
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','));
+    wishes
+        .map(|wish| wish.trim().split_once(';').unwrap_or((wish.trim(), "")))
+        .any(|(name, more)| {
+            let weight = more
+                .trim()
+                .strip_prefix("q=")
+                .map(|weight| weight.trim().parse::<f32>());
+            name.trim().eq_ignore_ascii_case("gzip") && !matches!(weight, Some(Ok(0.0)))
+        })
+}
+
+/// The same, compressed.
+fn gzip(text: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut out = GzEncoder::new(Vec::new(), Compression::fast());
+    out.write_all(text)?;
+    out.finish()
+}
+
+async fn metrics(State(routes): State<Routes>, headers: HeaderMap) -> Response {
     let mut families = routes.0.metrics.gather();
     families.extend(routes.0.process.gather());
     families.sort_by(|a, b| a.name().cmp(b.name()));
@@ -218,7 +245,12 @@ async fn metrics(State(routes): State<Routes>) -> Response {
     match TextEncoder::new().encode(&families, &mut text) {
         Ok(()) => {
             let kind = format!("{TEXT_FORMAT}; charset=utf-8");
-            ([(header::CONTENT_TYPE, kind)], text).into_response()
+            let packed = takes_gzip(&headers).then(|| gzip(&text).ok()).flatten();
+            let kind = [(header::CONTENT_TYPE, kind)];
+            match packed {
+                Some(packed) => (kind, [(header::CONTENT_ENCODING, "gzip")], packed).into_response(),
+                None => (kind, text).into_response(),
+            }
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

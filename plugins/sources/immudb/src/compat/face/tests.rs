@@ -101,6 +101,8 @@ fn values_by_outcome() {
         (unchecked(), Some(state(7, 1)), (-2, -2, -2)),
         (good(state(9, 2), How::First), None, (-1, -1, 9)),
         (good(state(0, 0), How::First), None, (-1, -1, 0)),
+        (good(state(0, 0), How::Same), Some(state(0, 0)), (-1, -1, 0)),
+        (good(state(3, 1), How::Walk), Some(state(0, 0)), (-1, -1, 3)),
         (good(state(9, 2), How::Walk), Some(state(7, 1)), (1, 7, 9)),
         (good(state(7, 1), How::Same), Some(state(7, 1)), (1, 7, 7)),
         (tampered(Some(state(15, 3))), Some(state(9, 2)), (0, 9, 15)),
@@ -122,7 +124,7 @@ fn of_several_databases_the_worst_is_shown_until_it_is_gone() {
     face.verdict("c", &unchecked(), None, now());
     assert_eq!(trial.shown().0, 0);
     face.list(["b", "c"].into_iter());
-    face.end(true, now());
+    face.end(now());
     assert_eq!(trial.shown().0, -2);
     face.verdict("c", &good(state(3, 4), How::Same), Some(state(3, 4)), now());
     let (result, previous, current, _) = trial.shown();
@@ -155,17 +157,22 @@ fn log_lines_as_recorded() {
     face.list(["a", "b"].into_iter());
     face.verdict("a", &good(state(9, 2), How::Walk), Some(state(7, 1)), now());
     face.verdict("b", &tampered(Some(state(15, 3))), Some(state(8, 4)), now());
-    face.end(true, now());
+    face.end(now());
     face.begin(now());
     face.verdict("", &unchecked(), None, now());
-    face.end(false, now());
+    face.end(now());
+    face.begin(now());
+    face.identify(Some("u1"));
+    face.verdict("c", &good(state(0, 0), How::Same), Some(state(0, 0)), now());
+    face.end(now());
     let path = trial.dir.path().join("log");
-    let wanted_end = "audit #2 - could not be checked: nobody is there\n";
+    let canceled = " WARNING: audit #3 canceled: database is empty on server u1 @ 127.0.0.1:3322".to_owned();
+    let wanted_end = format!("{canceled}\n");
     // The thread writes on its own.
     let begun = Instant::now();
     let text = loop {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
-        if text.ends_with(wanted_end) {
+        if text.ends_with(&wanted_end) {
             break text;
         }
         assert!(begun.elapsed() < Duration::from_secs(60), "{text}");
@@ -173,9 +180,9 @@ fn log_lines_as_recorded() {
     };
     let (one, two, three, four) = ("01".repeat(32), "02".repeat(32), "03".repeat(32), "04".repeat(32));
     let wanted = [
+        "1m0s".to_owned(),
         " INFO: starting auditor with a 1m0s interval ...".to_owned(),
         " INFO: auditor monitoring HTTP server starting on 0.0.0.0:9477 ...".to_owned(),
-        "1m0s".to_owned(),
         " INFO: audit #1 started @ 2026-11-20 22:34:58.057227728 +0000 UTC".to_owned(),
         " INFO: audit #1 - list of databases to audit has been (re)loaded - 2 database(s) found: [a b]".to_owned(),
         " INFO: audit #1 - auditing database a".to_owned(),
@@ -192,6 +199,9 @@ fn log_lines_as_recorded() {
         " INFO: audit #1 finished in ".to_owned(),
         " INFO: audit #2 started @ 2026-11-20 22:34:58.057227728 +0000 UTC".to_owned(),
         " ERROR: audit #2 - could not be checked: nobody is there".to_owned(),
+        " INFO: audit #3 started @ 2026-11-20 22:34:58.057227728 +0000 UTC".to_owned(),
+        " INFO: audit #3 - auditing database c".to_owned(),
+        canceled,
     ];
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), wanted.len(), "{text}");

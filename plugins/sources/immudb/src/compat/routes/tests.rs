@@ -1,3 +1,5 @@
+use std::io::Read as _;
+
 use auditmon_core::privileged::Control;
 use axum::body::Body;
 use tower::ServiceExt as _;
@@ -62,6 +64,45 @@ async fn ask(router: &Router, method: &str, path: &str) -> Answer {
 }
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[tokio::test]
+async fn metrics_are_compressed_for_who_takes_that() {
+    let (_, router) = routes(Program::Immuclient);
+    let plain = ask(&router, "GET", "/metrics").await.body;
+    for (wish, packed) in [
+        ("gzip", true),
+        ("deflate, GZIP;q=0.5", true),
+        ("gzip;q=0", false),
+        ("gzip; q=0.0", false),
+        ("br", false),
+    ] {
+        let request = Request::get("/metrics").header(header::ACCEPT_ENCODING, wish);
+        let response = router
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        let coding = response.headers().get(header::CONTENT_ENCODING).cloned();
+        assert_eq!(coding.is_some_and(|coding| coding == "gzip"), packed, "{wish}");
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let mut text = String::new();
+        if packed {
+            flate2::read::GzDecoder::new(&body[..])
+                .read_to_string(&mut text)
+                .unwrap();
+        } else {
+            text = String::from_utf8(body.to_vec()).unwrap();
+        }
+        // Figures of the process move on.
+        let names = |text: &str| {
+            text.lines()
+                .filter(|line| line.starts_with('#'))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(&text), names(&plain), "{wish}");
+    }
+}
 
 #[tokio::test]
 async fn metrics_are_at_every_path_that_is_nothing_else() {
