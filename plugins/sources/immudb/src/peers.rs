@@ -8,6 +8,7 @@
 //! | `message` | what goes to and fro |
 //! | `hub` | what is told, and what is left to look at |
 //! | `route`, `caller` | the exchange, as the one that is asked and as the one that asks |
+//! | `silence` | when a peer that doesn't answer is told |
 //! | `compare` | whether a peer's state is in the history that is trusted here |
 //! | `meet` | what a server's task makes of it |
 //! | `metrics` | what `/metrics` shows of it |
@@ -23,6 +24,7 @@ mod meet;
 mod message;
 mod metrics;
 pub(crate) mod route;
+mod silence;
 
 pub use config::PeerConfig;
 

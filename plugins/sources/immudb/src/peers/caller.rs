@@ -17,6 +17,7 @@ use super::config::PeerConfig;
 use super::hub::Hub;
 use super::identity;
 use super::message::Message;
+use super::silence::Silence;
 use super::{CHECKPOINT, MAX_BODY, PATH};
 
 /// For one exchange, from connecting to the end of the answer.
@@ -29,7 +30,7 @@ const IDLE: Duration = Duration::from_secs(4);
 /// The way to a peer.
 pub(crate) struct Caller {
     http: reqwest::Client,
-    url: Url,
+    pub(crate) url: Url,
 }
 
 impl Caller {
@@ -100,11 +101,17 @@ pub(crate) async fn run(hub: Arc<Hub>, peer: usize, interval: Duration, stop: Ca
         let name = hub.peers[peer].identity.name();
         let mut tick = tokio::time::interval(interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut failed = None;
+        let (mut failed, mut silence) = (None, Silence::default());
         loop {
             tick.tick().await;
+            let asks = hub.checkpoint().is_some();
             let said = hub.ask(peer).await;
-            hub.metrics.asked(name, said.is_ok(), time::now() as f64 / 1e9);
+            let now = time::now();
+            hub.metrics.asked(name, said.is_ok(), now as f64 / 1e9);
+            // Without a checkpoint of this journal nobody was asked.
+            if let Some(news) = silence.take(said.is_ok(), now).filter(|_| asks) {
+                silence.tell(&hub, peer, news, said.as_ref().err()).await;
+            }
             match said {
                 Ok(()) => {
                     if failed.take().is_some() {

@@ -60,7 +60,7 @@ pub(crate) struct Hub {
     pub(crate) origin: Arc<str>,
     /// Where what proves that a server shows two histories is put.
     pub(crate) evidence: PathBuf,
-    emitter: Emitter,
+    pub(crate) emitter: Emitter,
     /// By name.
     servers: Mutex<BTreeMap<String, Known>>,
     /// How many states were told of late, so that all have their turn.

@@ -1,29 +1,59 @@
 //! Two agents that audit one server, or what says to be one: each tells the other what it has seen.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use auditmon_source_immudb::verify_evidence;
 use auditmon_testkit::{TestAgent, eventually};
+use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::fake::{Fake, UUID};
 use crate::lies::fork;
+use crate::tls::Authority;
 use crate::trial::{Trial, section};
 
 /// Two agents, each with its own way to the server.
 struct Pair {
     trials: [Trial; 2],
     _dirs: [tempfile::TempDir; 2],
-    _served: JoinSet<()>,
+    served: Vec<(SocketAddr, JoinHandle<()>)>,
+}
+
+/// Answers on a listener; who ends this ends the connections, too.
+async fn serve(listener: TcpListener, routes: Router, tls: Option<TlsAcceptor>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (routes, tls) = (TowerToHyperService::new(routes.clone()), tls.clone());
+        connections.spawn(async move {
+            let builder = auto::Builder::new(TokioExecutor::new());
+            // Who doesn't trust the certificate, or goes away, is no fault here.
+            match tls {
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        let _ = builder.serve_connection(TokioIo::new(stream), routes).await;
+                    }
+                }
+                None => drop(builder.serve_connection(TokioIo::new(stream), routes).await),
+            }
+        });
+    }
 }
 
 fn key(byte: u8) -> SigningKey {
@@ -46,6 +76,11 @@ async fn server(transactions: usize) -> Fake {
 
 impl Pair {
     async fn start(fakes: [&Fake; 2]) -> Self {
+        Self::start_over(fakes, None).await
+    }
+
+    /// Over TLS: the authority of the certificates, and the one that is trusted.
+    async fn start_over(fakes: [&Fake; 2], tls: Option<[&Authority; 2]>) -> Self {
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let agents = dirs.each_ref().map(|dir| {
             TestAgent::open(dir.path(), |options| {
@@ -59,19 +94,27 @@ impl Pair {
             .map(|dir| std::fs::read_to_string(dir.path().join("keys/log.vkey")).unwrap());
         let mut listeners = Vec::new();
         for _ in 0..2 {
-            listeners.push(tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap());
+            listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
         }
         let addresses: Vec<_> = listeners
             .iter()
             .map(|listener| listener.local_addr().unwrap())
             .collect();
-        let (mut trials, mut served) = (Vec::new(), JoinSet::new());
+        let (mut trials, mut served) = (Vec::new(), Vec::new());
         for (at, (agent, listener)) in agents.into_iter().zip(listeners).enumerate() {
             let mut all = section(fakes[at]);
-            all["peers"] = json!([{"address": format!("http://{}", addresses[1 - at]), "log_key": keys[1 - at]}]);
+            let mut peer = json!({"address": format!("http://{}", addresses[1 - at]), "log_key": keys[1 - at]});
+            let acceptor = tls.map(|[authority, trusted]| {
+                let file = dirs[at].path().join("ca.pem");
+                std::fs::write(&file, &trusted.pem).unwrap();
+                peer["address"] = json!(format!("https://{}", addresses[1 - at]));
+                peer["ca_file"] = json!(file);
+                TlsAcceptor::from(Arc::new(authority.listener("127.0.0.1")))
+            });
+            all["peers"] = json!([peer]);
             let trial = Trial::go_on(agent, all).await;
-            let routes = trial.shared.clone();
-            served.spawn(async move { axum::serve(listener, routes).await.unwrap() });
+            let task = tokio::spawn(serve(listener, trial.shared.clone(), acceptor));
+            served.push((addresses[at], task));
             trials.push(trial);
         }
         let Ok(trials) = <[Trial; 2]>::try_from(trials) else {
@@ -80,8 +123,23 @@ impl Pair {
         Self {
             trials,
             _dirs: dirs,
-            _served: served,
+            served,
         }
+    }
+
+    /// Ends an agent's listener and all connections to it; gives its address.
+    async fn hang_up(&mut self, at: usize) -> SocketAddr {
+        let (address, task) = self.served.remove(at);
+        task.abort();
+        let _ = task.await;
+        address
+    }
+
+    /// Listens for an agent again.
+    async fn answer(&mut self, at: usize, address: SocketAddr) {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let task = tokio::spawn(serve(listener, self.trials[at].shared.clone(), None));
+        self.served.insert(at, (address, task));
     }
 
     /// Waits until both have asked each other some times more.
@@ -96,6 +154,7 @@ impl Pair {
     }
 
     async fn stop(self) {
+        self.served.iter().for_each(|(_, task)| task.abort());
         for trial in self.trials {
             trial.stop().await;
         }
@@ -118,7 +177,6 @@ async fn one_history_of_two_sizes_is_in_order_and_looked_at_once() {
     // At first contact, and for what the other one has seen.
     let proofs = || more.change(|world| world.count("VerifiableTxById"));
     eventually("the smaller one is looked at", || (proofs() >= 2).then_some(())).await;
-    // What was told meanwhile may be looked at, too.
     pair.exchanged().await;
     assert_eq!(proofs(), 2);
     // What it has seen itself it needs no server for.
@@ -289,5 +347,65 @@ async fn only_peers_are_answered_and_told_what_they_name() {
     );
     assert_eq!(states.as_array().unwrap().len(), 1, "{states}");
     assert_eq!(answered[1]["servers"], json!([]));
+    pair.stop().await;
+}
+
+fn named(name: &str) -> impl Fn(&Value) -> bool {
+    move |event| event["event_name"] == name
+}
+
+#[tokio::test]
+async fn over_tls_the_authority_that_is_named_counts() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    for (trusted, works) in [(&ours, true), (&other, false)] {
+        let (one, two) = (server(9).await, server(9).await);
+        let mut pair = Pair::start_over([&one, &two], Some([&ours, trusted])).await;
+        if works {
+            pair.exchanged().await;
+        } else {
+            let event = pair.trials[0].ever("it is told", named("immudb.peer.silent")).await;
+            let text = event["event_data"]["text"].as_str().unwrap();
+            assert!(text.to_lowercase().contains("certificate"), "{event:#}");
+            assert_eq!(event["event_data"]["last_answer"], Value::Null);
+            let last = pair.trials[0].agent.metric("auditmon_immudb_peer_timestamp_seconds");
+            assert_eq!(last, 0.0);
+        }
+        pair.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_is_silent_is_told_once_and_when_it_is_back() {
+    let (one, two) = (server(9).await, server(9).await);
+    let mut pair = Pair::start([&one, &two]).await;
+    pair.exchanged().await;
+    let count = |pair: &Pair, name: &str| pair.trials[0].events.iter().filter(|event| named(name)(event)).count();
+    // It may not have had a checkpoint to show at first.
+    pair.trials[0].verdict("orders", "ok", "").await;
+    while count(&pair, "immudb.peer.silent") > count(&pair, "immudb.peer.back") {
+        pair.trials[0].next("it answers", named("immudb.peer.back")).await;
+    }
+    let before = count(&pair, "immudb.peer.silent");
+
+    let address = pair.hang_up(1).await;
+    let event = pair.trials[0].next("it is told", named("immudb.peer.silent")).await;
+    let data = &event["event_data"];
+    assert_eq!(event["severity"], "warning");
+    assert!(data["last_answer"].is_string() && data["text"].is_string(), "{event:#}");
+    assert_eq!(data["address"], format!("http://{address}/api/v1/immudb/states"));
+    let failed = |pair: &Pair| {
+        let agent = &pair.trials[0].agent;
+        agent.metric_of("auditmon_immudb_peer_exchanges_total", &[("result", "error")])
+    };
+    let so_far = failed(&pair);
+    eventually("it is asked on", || (failed(&pair) > so_far + 10.0).then_some(())).await;
+    pair.answer(1, address).await;
+    let event = pair.trials[0].next("it is back", named("immudb.peer.back")).await;
+    assert_eq!(event["severity"], "info");
+    pair.exchanged().await;
+    pair.trials[0].verdict("orders", "ok", "").await;
+    for name in ["immudb.peer.silent", "immudb.peer.back"] {
+        assert_eq!(count(&pair, name), before + 1, "{name}");
+    }
     pair.stop().await;
 }

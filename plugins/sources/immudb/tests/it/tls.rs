@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 use crate::fake::Fake;
 use crate::trial::{Trial, section};
 
-struct Authority {
+/// Signs certificates.
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub pem: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -32,6 +33,19 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// A server that asks for no certificate.
+    pub fn listener(&self, name: &str) -> rustls::ServerConfig {
+        let (cert, key) = self.sign(name);
+        let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert], PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
+            .unwrap()
     }
 
     /// A server that asks for a certificate of this authority.
