@@ -61,12 +61,45 @@ struct Watched {
     located: Option<(State, Located)>,
 }
 
+impl Watched {
+    /// How far headers from before the first contact were looked at; nothing where none is left.
+    fn past(&self) -> Past {
+        let record = match &self.remembered {
+            Some(Remembered::Record(record)) => Some(record),
+            _ => None,
+        };
+        let past = record.and_then(|record| record.past).filter(|past| past.left() > 0);
+        past.map_or_else(Past::default, |past| Past {
+            databases: 1,
+            all: past.from.tx.0.saturating_sub(past.floor),
+            left: past.left(),
+        })
+    }
+}
+
 /// Numbers for the plugin's state.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Summary {
     pub(crate) all: usize,
     pub(crate) tampered: Vec<String>,
     pub(crate) unchecked: Vec<String>,
+    pub(crate) past: Past,
+}
+
+/// How far headers from before the first contact were looked at, over databases of which some are left.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Past {
+    pub(crate) databases: u64,
+    pub(crate) all: u64,
+    pub(crate) left: u64,
+}
+
+impl Past {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.databases = self.databases.saturating_add(other.databases);
+        self.all = self.all.saturating_add(other.all);
+        self.left = self.left.saturating_add(other.left);
+    }
 }
 
 impl Ledger {
@@ -181,6 +214,7 @@ impl Ledger {
         for (name, watched) in &self.databases {
             let Some((result, code)) = watched.kind else { continue };
             summary.all += 1;
+            summary.past.add(watched.past());
             let text = match name.as_str() {
                 "" => format!("{} ({code})", self.label),
                 name => format!("{}/{name} ({code})", self.label),

@@ -20,7 +20,7 @@ use crate::client::{Fault, Listed};
 use crate::compat::{Known, known};
 use crate::config::Accept;
 use crate::desk::{Orders, Request};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Past};
 use crate::link::{IDLE, Job, Link};
 use crate::note::Note;
 use crate::peers::Meeting;
@@ -147,7 +147,12 @@ impl Server {
             face.end(time::now());
         }
         self.meet();
-        self.board.show(&self.ledger.label, self.ledger.summary(), &self.health);
+        let mut summary = self.ledger.summary();
+        if self.link.budget.past == 0 {
+            // Nothing is fetched, so nothing goes on.
+            summary.past = Past::default();
+        }
+        self.board.show(&self.ledger.label, summary, &self.health);
     }
 
     /// Begins the next work beside the audits; the last one is left alone while it is at it.

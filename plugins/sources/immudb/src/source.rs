@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use auditmon_core::Emitter;
-use auditmon_core::health::HealthReporter;
+use auditmon_core::health::{HealthReporter, State};
 use auditmon_core::plugin::{PluginError, RunContext, Source};
 use auditmon_core::privileged::Control;
 use axum::Router;
@@ -23,7 +23,7 @@ use crate::compat::{Compat, Face, Probe, Routes};
 use crate::config::{ImmudbConfig, ServerConfig};
 use crate::desk::{Desk, Orders};
 use crate::history::Histories;
-use crate::ledger::{Ledger, Summary};
+use crate::ledger::{Ledger, Past, Summary};
 use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::peers::{self, Hub, Meeting};
@@ -62,12 +62,28 @@ impl Board {
             list("could not check", |summary| &summary.unchecked),
         ];
         let text: Vec<String> = parts.into_iter().flatten().collect();
-        if text.is_empty() {
-            health.ok();
-        } else {
-            health.degraded(text.join("; "));
+        if !text.is_empty() {
+            return health.degraded(text.join("; "));
         }
+        let mut past = Past::default();
+        all.values().for_each(|summary| past.add(summary.past));
+        health.set(State::Ok, progress(past));
     }
+}
+
+/// How far it has come with what was there before the first contact; `None` where nothing is left.
+fn progress(past: Past) -> Option<String> {
+    let Past { databases, all, left } = past;
+    (left > 0).then(|| {
+        let seen = all.saturating_sub(left);
+        let percent = u128::from(seen) * 100 / u128::from(all.max(1));
+        let of = if databases == 1 {
+            "1 database"
+        } else {
+            &format!("{databases} databases")
+        };
+        format!("looked at {seen} of {all} transactions from before the first contact ({percent} %), in {of}")
+    })
 }
 
 /// `sources.immudb`, ready to run.

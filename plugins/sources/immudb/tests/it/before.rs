@@ -1,12 +1,16 @@
 //! What was there before the first contact: named, fetched beside the audits, and held to what is trusted.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use auditmon_core::health::State;
 use auditmon_testkit::eventually;
 use serde_json::{Value, json};
 
 use crate::fake::{Fake, Reply};
 use crate::lies::{answer, fork};
 use crate::proto;
-use crate::trial::{Trial, section};
+use crate::trial::{PLUGIN, Trial, section};
 
 const WORDS: &str = "server=db1&database=orders&by=jane&reason=a%20bad%20disk";
 
@@ -76,6 +80,36 @@ async fn it_is_fetched_so_many_calls_an_interval() {
         (&json!(1), &json!(3), &json!({"from": 4, "to": 4})),
         "{event:#}"
     );
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn how_far_it_has_come_is_part_of_the_state() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 60, 0));
+    let (pages, open) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+    let opened = open.clone();
+    fake.lie("orders", move |call, reply| match call {
+        // What it gives at a time, one page of that, and no other until it is let on.
+        "TxScan" if opened.load(Ordering::Relaxed) || pages.fetch_add(1, Ordering::Relaxed) < 2 => {
+            answer(reply, |list: &mut proto::TxList| list.txs.truncate(15))
+        }
+        "TxScan" => Reply::Refused(14, "not now".to_owned()),
+        _ => reply,
+    });
+    let mut all = section(&fake);
+    all["past_calls"] = json!(1);
+    let trial = Trial::start(all).await;
+    let health = || trial.agent.health(PLUGIN).unwrap();
+    let text = "looked at 15 of 60 transactions from before the first contact (25 %), in 1 database";
+    eventually("it is told", || {
+        (health().reason.as_deref() == Some(text)).then_some(())
+    })
+    .await;
+    assert_eq!(health().state, State::Ok);
+    open.store(true, Ordering::Relaxed);
+    eventually("all is seen", || health().reason.is_none().then_some(())).await;
+    assert_eq!(trial.agent.metric("auditmon_immudb_unseen_transactions"), 0.0);
     trial.stop().await;
 }
 
