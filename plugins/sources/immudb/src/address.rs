@@ -1,7 +1,7 @@
 //! Where a server is.
 
-use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::{fmt, fs};
 
 /// immudb's port.
 const PORT: u16 = 3322;
@@ -55,10 +55,37 @@ impl Endpoint {
         &self.host
     }
 
-    /// Whether it is this host, as far as the name tells.
+    /// Whether every host means itself by it.
     pub(crate) fn is_local(&self) -> bool {
         self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
+
+    /// Whether it is this host: by a name or an address that every host has for itself, by this host's name, or by an
+    /// address of its interfaces. Other names are not looked up.
+    pub(crate) fn is_here(&self) -> bool {
+        self.is_local()
+            || self
+                .host
+                .parse()
+                .map_or_else(|_| is_name_here(&self.host), is_address_here)
+    }
+}
+
+/// Whether it is this host's name, as the kernel knows it.
+fn is_name_here(host: &str) -> bool {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname");
+    name.is_ok_and(|name| name.trim().eq_ignore_ascii_case(host.trim_end_matches('.')))
+}
+
+/// Whether an interface of this host has the address: only then a socket gets it. Nothing is sent.
+fn is_address_here(ip: IpAddr) -> bool {
+    let has = |ip: IpAddr| UdpSocket::bind((ip, 0)).is_ok();
+    // Kept for documentation, so nobody has them: where sockets get these, they get any.
+    let nobody: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    };
+    !ip.is_multicast() && has(ip) && !has(nobody)
 }
 
 impl fmt::Display for Endpoint {
@@ -102,6 +129,31 @@ mod tests {
             ("db1", false),
         ] {
             assert_eq!(Endpoint::parse(text).unwrap().is_local(), local, "{text}");
+            assert_eq!(Endpoint::parse(text).unwrap().is_here(), local, "{text}");
+        }
+    }
+
+    #[test]
+    fn this_host_is_known_by_its_name_and_addresses() {
+        let here = |text: &str| {
+            let endpoint = Endpoint::parse(text).unwrap();
+            assert!(!endpoint.is_local() || text == "0.0.0.0", "{text}");
+            endpoint.is_here()
+        };
+        let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        if name.trim() != "localhost" {
+            assert!(here(name.trim()), "{name}");
+            assert!(here(&format!("{}:3322", name.trim().to_uppercase())), "{name}");
+        }
+        assert!(here("0.0.0.0"), "who connects to it gets this host");
+        for text in ["192.0.2.7", "[2001:db8::7]", "224.0.0.1", "db1.example.com"] {
+            assert!(!here(text), "{text}");
+        }
+        // The address that this host would call another one from; none without a way there.
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        if socket.connect("192.0.2.7:9").is_ok() {
+            let own = socket.local_addr().unwrap().ip();
+            assert!(own.is_loopback() || here(&own.to_string()), "{own}");
         }
     }
 }

@@ -404,7 +404,7 @@ impl PluginConfig for ImmudbConfig {
             peer.warn(&format!("peers[{number}]"), warnings);
         }
         for (number, server) in self.servers.iter().enumerate() {
-            let local = Endpoint::parse(&server.address).is_ok_and(|endpoint| endpoint.is_local());
+            let local = Endpoint::parse(&server.address).is_ok_and(|endpoint| endpoint.is_here());
             if server.tls.is_none() && server.password.is_some() && !local {
                 warnings.add(
                     format!("servers[{number}].tls"),
