@@ -230,7 +230,7 @@ fn check_warns_of_what_may_surprise() {
     fs::write(
         &file,
         "http: {insecure: true, max_connections: 1000000}\nsources:\n  immudb:\n    enabled: true\n    servers:\n      \
-         - {address: \"127.0.0.1:3322\"}\n      - {address: \"db.example.com\"}\n",
+         - {address: \"127.0.0.1:3322\"}\n      - {address: \"db.example.com\"}\n      - {address: \"0.0.0.0\"}\n",
     )
     .unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
@@ -242,6 +242,7 @@ fn check_warns_of_what_may_surprise() {
         "auditmon.yaml: others may write to it",
         "http.max_connections: 1000000 connections need",
         "auditmon.yaml:6:10: sources.immudb.servers[0].address: is this host: who can change the server's data here",
+        "servers[2].address: is this host",
     ] {
         let found = lines
             .iter()
