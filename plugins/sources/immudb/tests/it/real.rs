@@ -6,6 +6,7 @@ mod disk;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use auditmon_proto::immudb as proto;
 use auditmon_testkit::eventually;
@@ -148,6 +149,15 @@ impl Real {
     fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+        let until = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < until {
+            if child.try_wait().unwrap().is_some() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // 1.0.5 sometimes forgets to end.
+        let _ = child.kill();
         let _ = child.wait();
     }
 
