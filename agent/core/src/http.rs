@@ -21,7 +21,7 @@ impl IntoResponse for NoAnswer {
 /// Whether a request came over TLS, here or at the proxy that `http.root_url` tells of; an extension of
 /// those requests that did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Secure(pub bool);
+pub struct Secure;
 
 /// The path under which people reach the routes, without a slash at its end; an extension of each
 /// request if `http.root_url` has one; links, forms, redirects and cookies begin with it.

@@ -1,7 +1,7 @@
 //! Memory for what is large and gone soon, such as a request's body.
 
 /// From this size on a buffer is mapped. Bodies of 1 MiB that 64 clients send were kept by the heaps of several threads
-/// after they were gone. Mapping costs a fault for each page: a tenth of what is done with a thousand usual events, which
+/// after they were gone. Mapping costs a fault for each page: a seventh of what is done with a thousand usual events, which
 /// therefore stay below.
 const LARGE: usize = 1 << 20;
 /// glibc's allocator maps what is larger than this, and nothing smaller for sure.

@@ -208,7 +208,7 @@ async fn connection<S>(
         requests.prefix.strip(request.uri_mut());
         request.extensions_mut().insert(Peer(requests.peer));
         if requests.secure {
-            request.extensions_mut().insert(Secure(true));
+            request.extensions_mut().insert(Secure);
         }
         if let Some(base) = requests.prefix.base() {
             request.extensions_mut().insert(base);

@@ -230,6 +230,18 @@ fn log(note: &AgentNote) {
                 "journal: has reached journal.max_size; events are refused until a sink or retention makes room"
             );
         }
+        AgentNote::Paused(PauseReason::SyncFailed) => {
+            tracing::error!("journal: writes to the disk fail; events are refused until one succeeds");
+        }
+        AgentNote::Resumed(PauseReason::Reserve) => {
+            tracing::warn!("journal: the disk has room again; events are accepted");
+        }
+        AgentNote::Resumed(PauseReason::SizeLimit) => {
+            tracing::warn!("journal: is below journal.max_size again; events are accepted");
+        }
+        AgentNote::Resumed(PauseReason::SyncFailed) => {
+            tracing::warn!("journal: writes to the disk succeed again; events are accepted");
+        }
         other => tracing::warn!("journal: {other:?}"),
     }
 }

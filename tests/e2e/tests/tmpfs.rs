@@ -144,6 +144,7 @@ fn a_full_disk_costs_no_event_and_no_hand() {
     eventually("ready again", Duration::from_secs(30), || {
         (agent.get("/readyz").status == 200).then_some(())
     });
+    let _ = agent.await_log("the disk has room again; events are accepted");
     let before = fill.accepted.len();
     fill.until_full(&agent);
     assert!(fill.accepted.len() > before + 1_000);

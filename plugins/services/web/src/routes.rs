@@ -43,7 +43,7 @@ impl<S: Sync> FromRequestParts<S> for Place {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let BasePath(base) = parts.extensions.get().cloned().unwrap_or_default();
-        let secure = parts.extensions.get() == Some(&Secure(true));
+        let secure = parts.extensions.get() == Some(&Secure);
         Ok(Self { base, secure })
     }
 }

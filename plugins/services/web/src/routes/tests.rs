@@ -247,7 +247,7 @@ async fn below_a_path_nothing_leads_out_of_it() {
     let event = stored(&[("resource", "\"r\""), ("request_id", "\"q\"")]);
     let listener = |app: Router| {
         app.layer(axum::Extension(BasePath(Arc::from("/a/b"))))
-            .layer(axum::Extension(Secure(true)))
+            .layer(axum::Extension(Secure))
     };
     let full = listener(app(Some(with(vec![event], Some("next")))));
     let empty = listener(app(Some(with(Vec::new(), None))));
