@@ -2,8 +2,11 @@
 //! one after the other, on its databases in turn. What it finds is told once an audit says that the server still shows
 //! what is trusted: else that tells more.
 
+use std::time::Instant;
+
 use immudb_verify::{Reason, State};
 
+use crate::behind::Behind;
 use crate::checked::Values;
 use crate::client::{Answer, Client, Fault, Seat};
 use crate::descent::Descent;
@@ -75,11 +78,31 @@ pub(crate) struct Line<'a> {
     pub(crate) seat: &'a Seat,
     /// The name that the server is trusted under.
     uuid: Option<&'a str>,
+    /// Where keys are asked for: who is to be left alone, and the database's name.
+    behind: Option<(&'a Behind, &'a str)>,
 }
 
 impl<'a> Line<'a> {
     pub(crate) fn new(client: &'a Client, seat: &'a Seat, uuid: Option<&'a str>) -> Self {
-        Self { client, seat, uuid }
+        Self {
+            client,
+            seat,
+            uuid,
+            behind: None,
+        }
+    }
+
+    /// Whether the database may be asked for a key.
+    pub(crate) fn asks(&self) -> bool {
+        self.behind
+            .is_some_and(|(behind, name)| behind.is_due(name, Instant::now()))
+    }
+
+    /// Takes whether it gave an answer to that.
+    pub(crate) fn asked(&self, answered: bool) {
+        if let Some((behind, name)) = self.behind {
+            behind.asked(name, answered, Instant::now());
+        }
     }
 
     /// What an answer says, if it is from the server that is trusted.
@@ -153,7 +176,10 @@ impl Link {
     }
 
     async fn work(&self, seat: &Seat, task: &Task, done: &mut Done, budget: &mut Budget) -> Result<(), Stop> {
-        let line = Line::new(&self.client, seat, task.record.uuid.as_deref());
+        let line = Line {
+            behind: Some((&self.behind, &task.database)),
+            ..Line::new(&self.client, seat, task.record.uuid.as_deref())
+        };
         let (before, mut found) = (done.past, Vec::new());
         let low = task.low(&before);
         let ended = line.past(&mut done.past, low, &mut budget.past, &mut found).await;

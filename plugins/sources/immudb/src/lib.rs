@@ -14,6 +14,7 @@
 //! | `descent`, `earlier` | what lies before the first contact, and its hashes |
 //! | `checked` | which values were checked |
 //! | `chore`, `past`, `values` | work beside the audits, so many calls an interval: headers from before the first contact, values |
+//! | `behind` | databases whose index doesn't catch up |
 //! | `key` | stored keys, for people |
 //! | `link` | the way to one server: logins, list, one audit and what is kept of it |
 //! | `server` | one server: all its databases at once, every interval |
@@ -26,6 +27,7 @@
 
 mod address;
 mod audit;
+mod behind;
 mod check;
 mod checked;
 mod chore;

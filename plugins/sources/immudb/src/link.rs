@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::audit::{Asked, audit};
+use crate::behind::Behind;
 use crate::chore::{Budget, Line};
 use crate::client::seat::ONLY;
 use crate::client::{Client, Fault, Listed, MAX_DATABASES, Seat};
@@ -47,6 +48,7 @@ pub(crate) struct Link {
     pub(crate) limit: Arc<Semaphore>,
     pub(crate) seats: Mutex<Vec<Seat>>,
     pub(crate) histories: Histories,
+    pub(crate) behind: Behind,
     pub(crate) metrics: Metrics,
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::address::Endpoint;
+use crate::behind::Behind;
 use crate::chore::Budget;
 use crate::client::{Client, connect};
 use crate::compat::{Compat, Face, Probe, Routes};
@@ -209,6 +210,7 @@ pub(crate) fn link(
         deadline: config.deadline.0,
         limit: limit.clone(),
         seats: Mutex::default(),
+        behind: Behind::default(),
         histories: histories.clone(),
         metrics: metrics.clone(),
     })

@@ -135,10 +135,13 @@ impl Line<'_> {
                 && way == Way::Round
                 && !asked
                 && *calls > 0
+                && self.asks()
             {
                 asked = true;
                 *calls -= 1;
-                *proven += u64::from(self.key(&key, tx, &record.state).await?);
+                let known = self.key(&key, tx, &record.state).await;
+                self.asked(!matches!(known, Err(Stop::Fault(Fault::Timeout(_)))));
+                *proven += u64::from(known?);
             }
             if way == Way::Round && values.round.is_none() {
                 // One round is enough for now.

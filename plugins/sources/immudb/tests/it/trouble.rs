@@ -135,6 +135,11 @@ async fn an_index_that_never_catches_up_holds_nothing_up() {
         data["database"] == "orders" && data["values"]["unchecked"] == 0 && data["unseen"]["left"] == 0
     };
     trial.ever("values and headers are checked", all_seen).await;
+    // Rounds go on, and it is left alone with that question for a minute.
+    let scans = || fake.change(|world| world.count("TxScan"));
+    let before = scans();
+    auditmon_testkit::eventually("rounds go on", || (scans() > before + 5).then_some(())).await;
+    assert_eq!(fake.change(|world| world.count("VerifiableGet")), 1);
     let held_up = |event: &&Value| event["event_data"]["result"] != "ok";
     let held_up: Vec<_> = trial.events.iter().filter(held_up).collect();
     assert!(held_up.is_empty(), "{held_up:#?}");
