@@ -142,11 +142,29 @@ impl Core {
             records,
             done,
             since_ns,
+            own,
         } = submission;
+        let len = (FRAME_HEAD + records.bytes()) as u64;
+        if own {
+            // Alone: what follows has no right to its room.
+            self.flush();
+            match self.admissible(&records) {
+                Ok(()) | Err(Refused::Reserve | Refused::SizeLimit) => {}
+                Err(refused) => return done(Err(refused)),
+            }
+            if let Err(refused) = self.make_room_for_own(len) {
+                return done(Err(refused));
+            }
+            if self.remember(&records).is_err() {
+                return done(Err(Refused::TooLarge));
+            }
+            self.stage(records, Some((done, since_ns)));
+            self.flush();
+            return;
+        }
         if let Err(refused) = self.admissible(&records) {
             return done(Err(refused));
         }
-        let len = (FRAME_HEAD + records.bytes()) as u64;
         if !self.fits(len, 0) {
             if self.faults.is(Fault::RenameEarly) {
                 self.change_before_sync();
@@ -408,17 +426,23 @@ impl Core {
             return false;
         }
         let len = (FRAME_HEAD + records.bytes()) as u64;
-        if records.is_empty() || !self.staged.is_empty() {
-            return false;
-        }
-        if !self.fits(len, self.headroom()) && self.change_segment(len, true).is_err() {
-            return false;
-        }
-        if !self.has_space_for(len) {
+        if records.is_empty() || !self.staged.is_empty() || self.make_room_for_own(len).is_err() {
             return false;
         }
         self.stage(records, None);
         self.flush()
+    }
+
+    /// Sees to it that one of the journal's own frames of `len` bytes can be staged, where nothing is.
+    fn make_room_for_own(&mut self, len: u64) -> Result<(), Refused> {
+        if !self.fits(len, self.headroom()) {
+            self.change_segment(len, true)?;
+        }
+        if self.has_space_for(len) {
+            Ok(())
+        } else {
+            Err(Refused::Reserve)
+        }
     }
 
     /// Appends a mark: everything before it is on disk.

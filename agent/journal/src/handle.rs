@@ -124,7 +124,13 @@ impl Handle {
     /// after the sync, or at once on this one if the journal is being closed.
     /// It must not wait.
     pub fn submit(&self, records: Records, linger: Linger, done: Done) {
-        self.queue.submit(records, linger, done);
+        self.queue.submit(records, linger, false, done);
+    }
+
+    /// The same at once, and for what must not wait until a sink has made room: like the journal's own frames these
+    /// records may pass `max_size` and take the reserve. For few and small ones: nothing else bounds them.
+    pub fn submit_own(&self, records: Records, done: Done) {
+        self.queue.submit(records, Linger::NONE, true, done);
     }
 
     /// What a source remembers ([`source_hash`](crate::format::source_hash) of

@@ -152,7 +152,7 @@ impl Queue {
         crate::core::duration_ns(self.base.elapsed())
     }
 
-    pub(crate) fn submit(&self, records: Records, linger: Linger, done: Done) {
+    pub(crate) fn submit(&self, records: Records, linger: Linger, own: bool, done: Done) {
         let since_ns = self.now_ns();
         let due = since_ns.saturating_add(crate::core::duration_ns(linger.max_wait));
         let mut state = self.state.lock();
@@ -173,6 +173,7 @@ impl Queue {
             records,
             done,
             since_ns,
+            own,
         });
         // A writer that works looks at the queue anyway before it sleeps.
         if state.sleeps_until.is_some_and(|until| earliest < until) {

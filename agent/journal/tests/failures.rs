@@ -9,11 +9,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use auditmon_journal::format::Kind;
 use auditmon_journal::{Fs, FsFile, PauseReason, RealFs, Refused, fsck, open};
-use common::{Journal, event, files, image, options, state, wait_for};
+use common::{Journal, WAIT, event, files, image, options, state, wait_for};
 
 /// The real file system with two switches.
 #[derive(Clone, Default)]
@@ -252,6 +253,10 @@ fn a_full_disk_pauses_and_resumes_by_itself() {
     assert_eq!(journal.texts().len(), accepted);
     assert_eq!(journal.opened.paused, Some(PauseReason::Reserve));
     assert_eq!(journal.submit(event(&text)), Err(Refused::Reserve));
+    let (done, fate) = channel();
+    let done = Box::new(move |answer| done.send(answer).unwrap());
+    journal.handle.submit_own(event("it can't wait"), done);
+    fate.recv_timeout(WAIT).unwrap().unwrap();
     std::fs::remove_file(&balloon).unwrap();
     std::fs::remove_file(&stuffing).unwrap();
     wait_for("room again", || journal.submit(event(&text)).is_ok());

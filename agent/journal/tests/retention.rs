@@ -219,6 +219,7 @@ fn at_its_limit(dir: &Path) -> (Core, Time) {
             records: event(&text),
             done: Box::new(|_| {}),
             since_ns: now.mono_ns,
+            own: false,
         };
         core.commit([submission], now);
         core.seal_all(now);
@@ -245,6 +246,29 @@ fn at_the_size_limit_too_nothing_goes_before_it_is_signed() {
     let oldest = files(dir.path(), ".seg")[0];
     assert!(oldest > 0 && oldest < signed, "{oldest} of {signed}");
     assert_eq!(core.paused(), None);
+    core.close(now);
+}
+
+#[test]
+fn what_must_not_wait_for_room_is_stored_at_the_size_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut core, now) = at_its_limit(dir.path());
+    let submit = |core: &mut Core, own, text: &str| {
+        let (done, fate) = std::sync::mpsc::channel();
+        let submission = Submission {
+            records: event(text),
+            done: Box::new(move |answer| done.send(answer).unwrap()),
+            since_ns: now.mono_ns,
+            own,
+        };
+        core.commit([submission], now);
+        fate.recv().unwrap()
+    };
+    // More than is left of any segment.
+    for _ in 0..20 {
+        submit(&mut core, true, &"y".repeat(900)).unwrap();
+        assert_eq!(submit(&mut core, false, "z"), Err(Refused::SizeLimit));
+    }
     core.close(now);
 }
 

@@ -106,6 +106,7 @@ fn unsealed() -> tempfile::TempDir {
             records,
             done: Box::new(|fate| assert!(fate.is_ok())),
             since_ns: 0,
+            own: false,
         };
         core.commit([submission], now);
     }

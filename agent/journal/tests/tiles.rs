@@ -76,6 +76,7 @@ fn commit(core: &mut Core, now: Time) {
         records: frame(10_000),
         done: Box::new(|fate| assert!(fate.is_ok())),
         since_ns: 0,
+        own: false,
     };
     core.commit([submission], now);
 }

@@ -75,6 +75,8 @@ pub(crate) struct Driver {
     pub(crate) state: Arc<SinkState>,
     /// For events about the sink.
     pub(crate) emitter: Emitter,
+    /// The same, for those that the journal takes without one.
+    pub(crate) host: Arc<str>,
     pub(crate) data_dir: PathBuf,
     /// A gauge of the sink's own.
     pub(crate) lag: Option<IntGauge>,

@@ -276,6 +276,7 @@ impl Keeper {
                     telemetry: parts.telemetry.clone(),
                     state: parts.telemetry.sinks.state(self.name),
                     emitter: parts.emitter(self.name, Kind::Agent, parts.refuse.clone()),
+                    host: parts.host.clone(),
                     data_dir: parts.data_dir.clone(),
                     lag: built.lag,
                 };

@@ -440,6 +440,7 @@ impl History {
         Submission {
             records,
             since_ns: self.now.mono_ns,
+            own: false,
             // What is said after the power went is heard by nobody.
             done: Box::new(move |answer| {
                 if !fs.crashed() && answer != Err(Refused::Unknown) {

@@ -76,6 +76,7 @@ impl Life {
                 records,
                 done: Box::new(|answer| assert!(answer.is_ok(), "{answer:?}")),
                 since_ns: self.now.mono_ns,
+                own: false,
             };
             self.core.commit([submission], self.now);
             self.look();

@@ -60,6 +60,7 @@ fn filled(seed: u64) -> (SimFs, Core) {
             records,
             done,
             since_ns: 0,
+            own: false,
         };
         core.commit([submission], time(2));
     }

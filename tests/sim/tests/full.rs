@@ -49,6 +49,7 @@ fn commit(core: &mut Core, text: &str, now: Time) -> Result<(), Refused> {
         records,
         done: Box::new(move |answer| tell.send(answer.map(|_| ())).unwrap()),
         since_ns: now.mono_ns,
+        own: false,
     };
     core.commit([submission], now);
     told.recv().unwrap()
@@ -136,6 +137,7 @@ fn what_only_the_page_cache_has_is_written_again_with_what_the_reserve_has() {
             records,
             done: Box::new(|_| ()),
             since_ns: now(2).mono_ns,
+            own: false,
         };
         core.commit([submission], now(2));
         fs.kill();

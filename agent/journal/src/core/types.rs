@@ -48,6 +48,8 @@ pub struct Submission {
     pub done: Done,
     /// When it was handed in, on the clock of [`Time::mono_ns`].
     pub since_ns: u64,
+    /// Whether it may pass `max_size` and take the reserve, as the journal's own frames do.
+    pub own: bool,
 }
 
 /// The time, as the writer is told it.

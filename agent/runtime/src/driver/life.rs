@@ -286,13 +286,15 @@ impl Life {
         if keeper == Keeper::Sink {
             match self.tell_gaps().await {
                 Ok(()) => {}
-                // The next start finds the same gap.
-                Err(Refused::Draining) => {
-                    let reason = "the journal takes no event about what is missing any more";
+                // It never will be.
+                Err(refused @ Refused::TooLarge) => {
+                    tracing::warn!(sink = self.driver.name, %refused, "no event says what the sink lacks");
+                }
+                // The next start finds the same gap. It waits for the disk alone: a journal at its limits takes this.
+                Err(refused) => {
+                    let reason = format!("the event about what is missing can't be stored: {refused}");
                     return Err(PluginError::transient(reason).into());
                 }
-                // A journal without room gets some by what sinks confirm; it is tried again with what comes next.
-                Err(refused) => tracing::debug!(sink = self.driver.name, %refused, "a gap is not told yet"),
             }
         }
         let erased = self.driver.hot.erased.without(&events);
@@ -339,7 +341,7 @@ impl Life {
     async fn tell_gaps(&self) -> Result<(), Refused> {
         let driver = &self.driver;
         tokio::select! {
-            told = driver.state.notes.tell_gaps(&driver.emitter) => told,
+            told = driver.state.notes.tell_gaps(&driver.journal, &driver.host) => told,
             () = driver.abort.cancelled() => Err(Refused::Draining),
         }
     }

@@ -9,12 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use auditmon_core::batch::Batch;
+use auditmon_core::batch::{Batch, push_agent_event};
 use auditmon_core::emitter::{Emitter, Refused};
 use auditmon_core::event::{Data, Draft, Outcome, Severity, cut};
-use auditmon_journal::{Gap, GapReason, Linger};
+use auditmon_journal::{Gap, GapReason, Handle, Linger, Records};
 use parking_lot::Mutex;
 use serde_json::json;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::missing::Missing;
@@ -104,6 +105,18 @@ struct Told {
     severity: Severity,
     outcome: Outcome,
     data: serde_json::Value,
+}
+
+impl Told {
+    /// `data` is its data as text.
+    fn draft<'d>(&self, data: &'d str) -> Draft<'d> {
+        Draft {
+            severity: self.severity,
+            outcome: self.outcome,
+            data: Data::Raw(data),
+            ..Draft::new(self.name, "auditmon")
+        }
+    }
 }
 
 impl Notes {
@@ -235,24 +248,35 @@ impl Notes {
         self.inner.lock().gaps_first = first;
     }
 
-    /// Tells of all gaps now, and waits until that is on disk.
+    /// Tells of all gaps now, and waits until that is on disk. The journal takes it at its size limit and from the
+    /// reserve too: a sink that holds up the journal could not wait for room that only itself can make.
     ///
     /// # Errors
     /// The journal doesn't take it, or nobody knows: they are still to be told.
-    pub(crate) async fn tell_gaps(&self, emitter: &Emitter) -> Result<(), Refused> {
-        let (told, batch) = {
+    pub(crate) async fn tell_gaps(&self, journal: &Handle, host: &str) -> Result<(), Refused> {
+        let (told, records) = {
             let inner = self.inner.lock();
             if inner.gaps.is_empty() {
                 return Ok(());
             }
-            let mut batch = emitter.agent_batch();
+            let mut records = Records::new();
             for told in gap_events(self.sink, &inner.gaps) {
-                push(&mut batch, &told);
+                let data = told.data.to_string();
+                push_agent_event(&mut records, host, told.draft(&data)).map_err(|_| Refused::TooLarge)?;
             }
             let told: Vec<(Lacked, u64)> = inner.gaps.iter().map(|(of, gaps)| (of.clone(), gaps.records)).collect();
-            (told, batch)
+            (told, records)
         };
-        emitter.emit(batch, Linger::NONE).await?;
+        let (tell, answer) = oneshot::channel();
+        let done = Box::new(move |fate: Result<_, _>| {
+            // Nobody waits any more where the agent ends at once.
+            let _ = tell.send(fate);
+        });
+        journal.submit_own(records, done);
+        match answer.await {
+            Ok(fate) => fate.map_err(Refused::from)?,
+            Err(_) => return Err(Refused::Unknown),
+        };
         let mut inner = self.inner.lock();
         for (of, records) in told {
             // What was added meanwhile is told once more, with it.
@@ -404,11 +428,5 @@ fn emit(emitter: &Emitter, told: &Told) {
 /// Whether the batch could take it.
 fn push(batch: &mut Batch, told: &Told) -> bool {
     let data = told.data.to_string();
-    let draft = Draft {
-        severity: told.severity,
-        outcome: told.outcome,
-        data: Data::Raw(&data),
-        ..Draft::new(told.name, "auditmon")
-    };
-    batch.push(draft).is_ok()
+    batch.push(told.draft(&data)).is_ok()
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use auditmon_core::delivery::{Begin, Delivery};
+use auditmon_core::emitter::Refused;
 use auditmon_core::subscription::Events;
-use auditmon_journal::{Gap, GapReason};
+use auditmon_journal::{Gap, GapReason, Options};
 use serde_json::json;
 
 use super::harness::{Agent, Fake, Keeps, Log, Running, delivery, eventually, healthy, options, told_in};
@@ -359,6 +360,36 @@ async fn a_position_of_its_own_goes_past_no_gap_before_the_journal_tells_it() {
     ];
     let given: Vec<_> = given.into_iter().map(|(_, first, ranges)| (first, ranges)).collect();
     assert_eq!(given, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_at_its_limit_takes_what_a_sink_lacks_before_the_sink_goes_past_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeps = stopped(dir.path(), 6, 3).await;
+    spoil(dir.path(), &[4]);
+    let agent = Agent::with(Options {
+        segment_size: 32 << 10,
+        max_size: 256 << 10,
+        ..options(dir.path())
+    });
+    while let Ok(seq) = agent.try_emit(10).await {
+        assert!(seq < 10_000, "the limit was never reached");
+    }
+    let journal = agent.journal.clone();
+    let (tell, given) = std::sync::mpsc::channel();
+    let sink = Fake::new(keeps, move |events| {
+        let told = told_in(&journal).into_iter().any(|(event, _)| event == "sink.gap");
+        let first = events.iter().next().map(|event| event.seq);
+        tell.send((first, told)).unwrap();
+        super::harness::Act::Take
+    });
+    let log = sink.log.clone();
+    let running = Running::one(agent.driver("own", delivery()), sink);
+    log.await_delivered(2).await;
+    assert_eq!(agent.try_emit(1).await, Err(Refused::SizeLimit), "others wait");
+    end(&agent, running, &["own"]).await;
+    let given: Vec<_> = given.try_iter().take(2).collect();
+    assert_eq!(given, [(Some(3), false), (Some(5), true)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

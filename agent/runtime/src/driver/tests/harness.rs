@@ -120,6 +120,7 @@ impl Agent {
             state: self.telemetry.sinks.state(name),
             telemetry: self.telemetry.clone(),
             emitter: self.emitter.clone(),
+            host: "h".into(),
             data_dir: self.dir.clone(),
             lag: None,
         }
