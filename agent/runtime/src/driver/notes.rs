@@ -194,10 +194,11 @@ impl Notes {
         let records = gap.last.saturating_sub(gap.first) + 1;
         gaps.records += records;
         let full = gaps.ranges.len() >= MAX_RANGES;
+        // One found later may be lower: what retention took behind the position of a new life.
         match gaps.ranges.last_mut() {
-            Some(last) if full || last.1 + 1 == gap.first => {
-                gaps.merged |= last.1 + 1 != gap.first;
-                last.1 = gap.last;
+            Some(last) if full || last.1.checked_add(1) == Some(gap.first) => {
+                gaps.merged |= last.1.checked_add(1) != Some(gap.first);
+                *last = (last.0.min(gap.first), last.1.max(gap.last));
             }
             _ => gaps.ranges.push((gap.first, gap.last)),
         }
@@ -397,8 +398,8 @@ fn gap_events(sink: &str, gaps: &BTreeMap<Lacked, Gaps>) -> Vec<Told> {
     let event = |((reason, former), gaps): (&Lacked, &Gaps)| {
         let mut data = json!({
             "sink": sink,
-            "first_seq": gaps.ranges.first().map(|range| range.0),
-            "last_seq": gaps.ranges.last().map(|range| range.1),
+            "first_seq": gaps.ranges.iter().map(|range| range.0).min(),
+            "last_seq": gaps.ranges.iter().map(|range| range.1).max(),
             "ranges": gaps.ranges,
             "merged": gaps.merged,
             "entries": gaps.records,
@@ -429,4 +430,37 @@ fn emit(emitter: &Emitter, told: &Told) {
 fn push(batch: &mut Batch, told: &Told) -> bool {
     let data = told.data.to_string();
     batch.push(told.draft(&data)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_that_is_found_later_may_be_lower() {
+        let notes = Notes::new("store");
+        let lost = |first, last| {
+            let reason = GapReason::Expired;
+            assert!(notes.gap(&Gap { first, last, reason }, None) > 0);
+        };
+        let told = || gap_events("store", &notes.inner.lock().gaps).remove(0).data;
+        lost(5000, 5100);
+        lost(4000, 4099);
+        let data = told();
+        assert_eq!(data["ranges"], json!([[5000, 5100], [4000, 4099]]));
+        assert_eq!((&data["first_seq"], &data["last_seq"]), (&json!(4000), &json!(5100)));
+        // As many as an event names: the last one then takes in what follows.
+        for n in 2..MAX_RANGES as u64 {
+            lost(10_000 + 10 * n, 10_000 + 10 * n);
+        }
+        assert_eq!(told()["merged"], false);
+        lost(100, 100);
+        let data = told();
+        assert_eq!(data["merged"], true);
+        assert_eq!(
+            data["ranges"][MAX_RANGES - 1],
+            json!([100, 10_000 + 10 * (MAX_RANGES - 1)])
+        );
+        assert_eq!((&data["first_seq"], &data["last_seq"]), (&json!(100), &json!(10_990)));
+    }
 }
