@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auditmon_config::{ConfigErrors, Loaded, Logging};
-use auditmon_core::emitter::Emitter;
+use auditmon_core::emitter::{Emitter, Refused};
 use auditmon_core::event::{Data, Draft, Outcome, Severity};
 use auditmon_core::plugin::Entry;
 use auditmon_core::time::Nanos;
@@ -191,15 +191,42 @@ pub(crate) async fn tell(emitter: &Emitter, what: About<'_>, data: &serde_json::
     }
 }
 
+/// Why an event of the agent about itself can't be called stored, as a sentence.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotStored {
+    /// It is not on disk, and never will be.
+    #[error("{0}")]
+    Refused(String),
+    /// The journal has it and has not said: it may come to be on disk.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+impl NotStored {
+    /// The journal has not answered for so long.
+    pub(crate) fn late(waited: Duration) -> Self {
+        Self::Unknown(format!("the journal has not answered for {} s", waited.as_secs()))
+    }
+}
+
+impl From<Refused> for NotStored {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unknown => Self::Unknown(refused.to_string()),
+            _ => Self::Refused(refused.to_string()),
+        }
+    }
+}
+
 /// One event of the agent about itself; it is on disk when this returns.
 ///
 /// # Errors
-/// A sentence: it isn't, or that is not known.
+/// It isn't, or that is not known.
 pub(crate) async fn store(
     emitter: &Emitter,
     (name, outcome, severity): About<'_>,
     data: &serde_json::Value,
-) -> Result<(), String> {
+) -> Result<(), NotStored> {
     let mut batch = emitter.agent_batch();
     {
         let data = data.to_string();
@@ -209,11 +236,13 @@ pub(crate) async fn store(
             data: Data::Raw(&data),
             ..Draft::new(name, "auditmon")
         };
-        batch.push(draft).map_err(|error| error.to_string())?;
+        batch
+            .push(draft)
+            .map_err(|error| NotStored::Refused(error.to_string()))?;
     }
     match tokio::time::timeout(STORED, emitter.emit(batch, Linger::NONE)).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(refused)) => Err(refused.to_string()),
-        Err(_) => Err(format!("the journal has not answered for {} s", STORED.as_secs())),
+        Ok(Err(refused)) => Err(refused.into()),
+        Err(_) => Err(NotStored::late(STORED)),
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use auditmon_config::Loaded;
 use auditmon_core::batch::push_agent_event;
+use auditmon_core::emitter::Refused;
 use auditmon_core::event::{Data, Draft};
 use auditmon_journal::{Handle, Linger, RealFs, Records};
 
-use crate::agent::{About, StartError};
+use crate::agent::{About, NotStored, StartError};
 use crate::remembered::Remembered;
 use crate::start::{journal_options, lock, make_data_dir, other};
 
@@ -58,8 +59,16 @@ impl Offline {
     /// Stores an event of the agent about itself.
     ///
     /// # Errors
-    /// It is not on disk.
+    /// It is not on disk, or nobody knows.
     pub fn tell(&self, what: About<'_>, data: &serde_json::Value) -> Result<(), StartError> {
+        self.store(what, data).map_err(|error| other(error.to_string()))
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// As [`tell`](Self::tell), told apart.
+    pub fn store(&self, what: About<'_>, data: &serde_json::Value) -> Result<(), NotStored> {
         let (name, outcome, severity) = what;
         let data = data.to_string();
         let draft = Draft {
@@ -69,7 +78,8 @@ impl Offline {
             ..Draft::new(name, "auditmon")
         };
         let mut records = Records::new();
-        push_agent_event(&mut records, &self.host, draft).map_err(|_| other("the event could not be made"))?;
+        push_agent_event(&mut records, &self.host, draft)
+            .map_err(|_| NotStored::Refused("the event could not be made".to_owned()))?;
         let (done, stored) = mpsc::channel();
         let done = Box::new(move |fate| {
             // Who asked may have given up.
@@ -78,8 +88,8 @@ impl Offline {
         self.journal.submit(records, Linger::NONE, done);
         match stored.recv_timeout(DEADLINE) {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(refused)) => Err(other(format!("the journal takes no event: {refused:?}"))),
-            Err(_) => Err(other("the journal did not store the event in time")),
+            Ok(Err(refused)) => Err(Refused::from(refused).into()),
+            Err(_) => Err(NotStored::late(DEADLINE)),
         }
     }
 }

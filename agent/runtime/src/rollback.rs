@@ -4,7 +4,7 @@
 use auditmon_core::event::{Outcome, Severity};
 use auditmon_journal::Handle;
 
-use crate::agent::About;
+use crate::agent::{About, NotStored};
 
 /// Longest reason, in bytes.
 const MAX_REASON: usize = 1024;
@@ -27,11 +27,11 @@ pub fn check(reason: &str) -> Result<(), String> {
 /// without anybody having said so in the journal. Waits for the disk.
 ///
 /// # Errors
-/// A sentence: there is nothing to accept, the event is not on disk, or what sinks go by can't be written.
+/// A sentence: there is nothing to accept, the event is not on disk or nobody knows, or what sinks go by can't be written.
 pub fn accept(
     journal: &Handle,
     reason: &str,
-    store: impl FnOnce(About<'static>, &serde_json::Value) -> Result<(), String>,
+    store: impl FnOnce(About<'static>, &serde_json::Value) -> Result<(), NotStored>,
 ) -> Result<(), String> {
     check(reason)?;
     let nothing = || {
@@ -46,8 +46,13 @@ pub fn accept(
     }
     let data = serde_json::json!({"origin": journal.origin(), "reason": reason});
     let event = ACCEPTED.0;
-    store(ACCEPTED, &data)
-        .map_err(|why| format!("nothing is accepted, because the event {event} can't be stored: {why}"))?;
+    store(ACCEPTED, &data).map_err(|error| match error {
+        NotStored::Refused(why) => format!("nothing is accepted, because the event {event} can't be stored: {why}"),
+        // Whoever verifies goes by the event.
+        NotStored::Unknown(why) => format!(
+            "sinks still wait, and whether the event {event} is stored, which accepts it, isn't known: {why}; repeat the command"
+        ),
+    })?;
     match journal.accept_rollback(reason) {
         Ok(true) => Ok(()),
         Ok(false) => Err(nothing()),
@@ -65,6 +70,7 @@ mod tests {
     use std::time::Duration;
 
     use auditmon_core::batch::push_agent_event;
+    use auditmon_core::emitter::Refused;
     use auditmon_core::event::{Draft, cut};
     use auditmon_journal::format::Position;
     use auditmon_journal::{Linger, Options, RealFs, Records};
@@ -114,10 +120,20 @@ mod tests {
     fn nobody_goes_on_before_the_journal_says_why() {
         let dir = tempfile::tempdir().unwrap();
         let journal = second(dir.path());
-        let refused = accept(&journal, "a drill", |_, _| Err("the disk is full".to_owned())).unwrap_err();
+        let full = || NotStored::Refused("the disk is full".to_owned());
+        let refused = accept(&journal, "a drill", |_, _| Err(full())).unwrap_err();
         let says = "nothing is accepted, because the event journal.rollback_accepted can't be stored: the disk is full";
         assert_eq!(refused, says);
         assert!(!journal.is_accepted());
+
+        // It may be stored all the same: then that is what whoever verifies goes by.
+        for unknown in [NotStored::late(WAIT), Refused::Unknown.into()] {
+            let said = accept(&journal, "a drill", |_, _| Err(unknown)).unwrap_err();
+            assert!(!said.contains("nothing is accepted"), "{said}");
+            assert!(said.contains("isn't known: "), "{said}");
+            assert!(said.ends_with("; repeat the command"), "{said}");
+            assert!(!journal.is_accepted());
+        }
 
         // Where the file would be written first.
         let beside = dir.path().join("journal/2/accepted.new");

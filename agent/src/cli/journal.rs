@@ -89,10 +89,8 @@ fn accept_rollback(context: &Context, reason: &str) -> Result<ExitCode, Failure>
     })?;
     if asked.is_none() {
         let offline = open_offline(context, &runtime)?;
-        rollback::accept(offline.journal(), reason, |about, data| {
-            offline.tell(about, data).map_err(|error| error.to_string())
-        })
-        .map_err(Failure::plain)?;
+        rollback::accept(offline.journal(), reason, |about, data| offline.store(about, data))
+            .map_err(Failure::plain)?;
     }
     eprintln!(
         "auditmon: accepted; sinks that waited are given what is left of the former generation, then this one from its front"
