@@ -184,3 +184,10 @@ pub(crate) fn generation_origin(origin: &str, generation: u32) -> String {
         format!("{origin}{GENERATION}{generation}")
     }
 }
+
+/// Origins that the generations before the one with this origin have, whether there are any files of them or not; the
+/// newest first.
+pub fn origins_before(origin: &str) -> impl Iterator<Item = String> {
+    let (base, number) = generation_of(origin).unwrap_or((origin, 1));
+    (1..number).rev().map(move |number| generation_origin(base, number))
+}

@@ -53,6 +53,7 @@ pub use crate::format::Position;
 pub use crate::fs::{Fs, FsFile, RealFs};
 pub use crate::handle::{Handle, PositionVerdict, Status};
 pub use crate::keys::KeyFault;
+pub use crate::layout::origins_before;
 pub use crate::lock::{DirLock, LockError, holder};
 pub use crate::options::{
     AgentEvent, AgentNote, Entropy, Finding, OpenError, Opened, Options, PauseReason, SourceStates, StateMap,

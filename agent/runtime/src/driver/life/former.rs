@@ -4,12 +4,15 @@
 use std::sync::Arc;
 
 use auditmon_core::plugin::{PluginError, Start};
-use auditmon_journal::{Gap, GapReason, Handle, Position, PositionVerdict};
+use auditmon_journal::{Gap, GapReason, Handle, Position, PositionVerdict, origins_before};
 
 use super::{Halt, Life};
 use crate::driver::batching::Feed;
 use crate::driver::place::{Found, Keeper};
 use crate::hot::Hot;
+
+/// Generations before one whose files are gone for which a sink is asked: each is a question to its other side.
+const MOST_OLDER: usize = 1000;
 
 impl Life {
     /// Finds the generation, and the place there, where a sink goes on that has answered so for the one that is
@@ -135,7 +138,7 @@ impl Life {
                 sink = self.driver.name,
                 origin,
                 seq,
-                "the files of a former generation are gone, and how many records from there on the sink never gets isn't known"
+                "a former generation can't be reached any more, and how many records from there on the sink never gets isn't known"
             );
         }
         if first < end {
@@ -159,7 +162,7 @@ impl Life {
         Ok(path)
     }
 
-    /// Down to the newest generation in which a sink that keeps its position itself has one.
+    /// Down to the newest generation in which a sink that keeps its position itself has one, or to where its files are gone.
     async fn ask_for_formers(&mut self) -> Result<Option<Path>, Halt> {
         let mut path = vec![self.driver.journal.clone()];
         while let Some(former) = former(path.last())? {
@@ -168,11 +171,16 @@ impl Life {
                 return Ok(Some(Path::There(path)));
             }
         }
-        if let Some(gone) = gone(path.last())?
-            && let Some(position) = self.position_in(&gone.0).await?
-        {
-            self.tell_gone(Some(gone), &position);
-            return Ok(Some(Path::Gone(path)));
+        if let Some(gone) = gone(path.last())? {
+            // It may have been off since a generation before that one; what leads there has gone with that one.
+            let older = origins_before(&gone.0).take(MOST_OLDER);
+            let asked: Vec<String> = std::iter::once(gone.0.clone()).chain(older).collect();
+            for origin in asked {
+                if let Some(position) = self.position_in(&origin).await? {
+                    self.tell_gone(Some(gone), &position);
+                    return Ok(Some(Path::Gone(path)));
+                }
+            }
         }
         // It is new.
         let path = self.places().begins_at_the_oldest().then(|| self.oldest_path());

@@ -37,9 +37,9 @@ async fn stopped(dir: &Path, events: u64, seen: u64) -> Keeps {
     keeps
 }
 
-/// Offsets of the frames of the first generation's segment.
-fn frames(dir: &Path) -> Vec<usize> {
-    let bytes = std::fs::read(segment(dir)).unwrap();
+/// Offsets of the frames of a generation's first segment.
+fn frames(dir: &Path, generation: u32) -> Vec<usize> {
+    let bytes = std::fs::read(segment(dir, generation)).unwrap();
     let mut at = 64;
     let mut found = Vec::new();
     while let Ok((head, _)) = auditmon_journal::format::parse_frame(&bytes[at..]) {
@@ -51,18 +51,24 @@ fn frames(dir: &Path) -> Vec<usize> {
     found
 }
 
-fn segment(dir: &Path) -> std::path::PathBuf {
-    dir.join("journal/1/seg/00000000000000000000.seg")
+fn segment(dir: &Path, generation: u32) -> std::path::PathBuf {
+    dir.join(format!("journal/{generation}/seg/00000000000000000000.seg"))
 }
 
 /// These records can't be read any more.
 fn spoil(dir: &Path, seqs: &[usize]) {
-    let mut bytes = std::fs::read(segment(dir)).unwrap();
-    let frames = frames(dir);
+    spoil_in(dir, 1, seqs);
+}
+
+/// The same of another generation, by their frames.
+fn spoil_in(dir: &Path, generation: u32, seqs: &[usize]) {
+    let path = segment(dir, generation);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let frames = frames(dir, generation);
     for seq in seqs {
         bytes[frames[*seq] + 60] ^= 1;
     }
-    std::fs::write(segment(dir), bytes).unwrap();
+    std::fs::write(path, bytes).unwrap();
 }
 
 fn all(log: &Log) -> Vec<(u64, u64)> {
@@ -328,6 +334,42 @@ async fn what_it_lacks_of_a_generation_without_files_is_counted_and_told_once() 
         assert_eq!(told()[0].1["ranges"], json!([[3, 8]]), "{name}");
     }
     end(&agent, running, &["cursor", "own"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_was_off_for_a_generation_that_is_gone_is_not_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let keeps = stopped(dir.path(), 9, 3).await;
+    spoil(dir.path(), &[5]);
+    let agent = Agent::with(options(dir.path()));
+    let between = agent.journal.origin().to_owned();
+    for _ in 0..4 {
+        agent.emit(1).await;
+    }
+    let lost = agent.journal.durable();
+    assert!(agent.journal.close(std::time::Duration::from_secs(20)));
+    spoil_in(dir.path(), 2, &[2]);
+    let agent = Agent::with(options(dir.path()));
+    assert!(agent.journal.origin().ends_with("/gen/3"), "{}", agent.journal.origin());
+    std::fs::remove_dir_all(dir.path().join("journal/2")).unwrap();
+    agent.emit(2).await;
+    let own = agent.journal.durable();
+    let sink = Fake::new(keeps, |_| super::harness::Act::Take);
+    let log = sink.log.clone();
+    let running = Running::one(agent.driver("own", delivery()), sink);
+    log.await_delivered(own as usize).await;
+    assert_eq!(all(&log)[0], (3, 0));
+    let counted = agent.telemetry.sink_gaps.with_label_values(&["own", "damaged"]).get();
+    assert_eq!(counted, lost);
+    let told = agent
+        .told()
+        .into_iter()
+        .find(|(event, _)| event == "sink.gap")
+        .unwrap()
+        .1;
+    assert_eq!(told["former_origin"], between);
+    assert_eq!(told["ranges"], json!([[0, lost - 1]]));
+    end(&agent, running, &["own"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
