@@ -37,6 +37,8 @@ pub(crate) struct Segment {
     offset: u64,
     /// Where the frame is whose records are asked for.
     at: u64,
+    /// That frame's head, once one was found.
+    passed: Option<FrameHead>,
     /// The last record is before this one; `None` for the newest segment.
     end: Option<u64>,
     marked: bool,
@@ -48,16 +50,33 @@ impl Segment {
             file: SegmentFile::open(path)?,
             offset: FIRST_FRAME,
             at: FIRST_FRAME,
+            passed: None,
             end,
             marked: false,
         })
     }
 
-    /// Reads on in a file that grew.
+    /// Reads on in a file that grew. Where it was written anew meanwhile, because an event was erased, frames lie
+    /// elsewhere: the place is then looked for.
     pub(crate) fn reopen(&mut self, path: &Path, end: Option<u64>) -> io::Result<()> {
         self.file = SegmentFile::open(path)?;
         self.end = end;
-        Ok(())
+        let Some(passed) = self.passed else { return Ok(()) };
+        if matches!(self.file.look(self.at)?, Look::Frame(head) if head == passed) {
+            return Ok(());
+        }
+        let (mut at, mut seq, until) = (FIRST_FRAME, 0, passed.next_seq());
+        loop {
+            let found = match self.file.look(at)? {
+                Look::Frame(head) => Some((at, head)),
+                _ => self.file.find(at + 1, seq..until)?,
+            };
+            let Some((found, head)) = found.filter(|(_, head)| head.next_seq() <= until) else {
+                return Ok(());
+            };
+            self.pass(found, &head);
+            (at, seq) = (self.offset, head.next_seq());
+        }
     }
 
     /// What is wrong with the head, if anything is.
@@ -135,6 +154,7 @@ impl Segment {
         self.at = at;
         self.offset = at + head.len() as u64;
         self.marked = head.count == 0;
+        self.passed = Some(*head);
     }
 
     /// The records of the frame that was found last.
@@ -184,5 +204,70 @@ impl Segment {
             marked: self.marked,
             torn,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use auditmon_journal::Records;
+    use auditmon_journal::format::{Kind, Prefix, frame_head, mark};
+
+    use super::*;
+
+    /// A frame with one record.
+    fn frame(seq: u64, text: &str) -> Vec<u8> {
+        let prefix = Prefix {
+            event_id: [7; 16],
+            received_ns: 1,
+            kind: Kind::Application,
+            source: [0; 8],
+        };
+        let mut records = Records::new();
+        records.push(&prefix, [1; 16], |out| out.extend(text.bytes())).unwrap();
+        let mut frame = frame_head(seq, seq, 1, records.as_bytes()).to_vec();
+        frame.extend_from_slice(records.as_bytes());
+        frame
+    }
+
+    fn write(path: &Path, frames: &[Vec<u8>]) {
+        let origin = origin_hash("o");
+        let mut bytes = SegmentHead { first_seq: 0, origin }.encode().to_vec();
+        bytes.extend(frames.concat());
+        // Beside it: who has it open goes on with what was there.
+        let beside = path.with_extension("new");
+        std::fs::write(&beside, bytes).unwrap();
+        std::fs::rename(beside, path).unwrap();
+    }
+
+    #[test]
+    fn a_segment_that_was_written_anew_is_read_on_where_its_frames_are_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.seg");
+        let rest = || [frame(3, "three"), frame(4, "four")].concat();
+        let before = [frame(0, "a long text"), frame(1, "one as long"), frame(2, "two")];
+        let mut bad = frame(0, "a long text");
+        *bad.last_mut().unwrap() ^= 1;
+        for now in [
+            [frame(0, "a long text"), frame(1, "one as long"), frame(2, "two")],
+            [frame(0, ""), frame(1, "one as long"), frame(2, "two")],
+            [frame(0, "a long text"), frame(1, ""), frame(2, "two")],
+            [frame(0, "a long text"), frame(1, "one as long"), frame(2, "")],
+            [[mark(0).to_vec(), frame(0, "")].concat(), frame(1, ""), frame(2, "")],
+            [bad.clone(), frame(1, ""), frame(2, "two")],
+        ] {
+            write(&path, &before);
+            let mut segment = Segment::open(&path, None).unwrap();
+            for seq in 0..3 {
+                assert!(matches!(segment.next(seq, |_| true).unwrap(), Next::Frame(_)));
+            }
+            write(&path, &[now.concat(), rest()]);
+            segment.reopen(&path, None).unwrap();
+            let mut heard = Vec::new();
+            segment.rest(|seq, _| heard.push(seq)).unwrap();
+            assert_eq!(heard, [2, 3, 4]);
+            for seq in 3..5 {
+                assert!(matches!(segment.next(seq, |_| true).unwrap(), Next::Frame(head) if head.first_seq == seq));
+            }
+        }
     }
 }
