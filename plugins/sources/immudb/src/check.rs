@@ -20,6 +20,7 @@ use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::note::Note;
+use crate::room::Room;
 use crate::server::SEATS;
 use crate::source::{HISTORIES, link};
 use crate::trusted;
@@ -148,7 +149,14 @@ pub async fn check(
         }
     }
     let remembered = !trusted::of_server(&memory, &names.0).is_empty();
-    let mut ledger = Ledger::new(names, &memory, metrics, config.interval.0, Duration::ZERO, true);
+    let mut ledger = Ledger::new(
+        names,
+        (&memory, Room::new(&memory)),
+        metrics,
+        config.interval.0,
+        Duration::ZERO,
+        true,
+    );
     let listed = match link.list().await {
         Ok(listed) => listed,
         // From 1.9.3 to 1.11.0 one unloaded database hides the list.

@@ -9,7 +9,6 @@ use immudb_verify::{PublicKey, State};
 use serde_json::{Value, json};
 
 use crate::address::Endpoint;
-use crate::checked::Values;
 use crate::chore::{Budget, Done, Task};
 use crate::compat::Face;
 use crate::compat::known::Import;
@@ -20,8 +19,10 @@ use crate::locate::Located;
 use crate::metrics::Metrics;
 use crate::note::{Note, Told, log, shown};
 use crate::peers::{Claim, Published};
-use crate::trusted::{self, Latched, Record, Remembered};
-use crate::verdict::{Code, Finding, Good, How, NOT_ACCEPTED, Unchecked, Verdict};
+use crate::room::Room;
+use crate::trusted::{self, Record, Remembered};
+use crate::verdict::{Code, Finding, How, Unchecked, Verdict};
+use crate::weigh::weigh;
 use crate::word::{Order, Word};
 
 /// After so long an unchanged verdict is told again.
@@ -38,6 +39,10 @@ pub(crate) struct Ledger {
     interval: Duration,
     missing_after: Duration,
     every: bool,
+    /// For databases that are new.
+    room: Room,
+    /// Whether the journal refused to remember something because all there is has no room.
+    pub(crate) full: bool,
     /// What the replaced auditor would show.
     pub(crate) face: Option<Face>,
 }
@@ -84,6 +89,8 @@ pub(crate) struct Summary {
     pub(crate) tampered: Vec<String>,
     pub(crate) unchecked: Vec<String>,
     pub(crate) past: Past,
+    /// Whether something could not be remembered.
+    pub(crate) full: bool,
 }
 
 /// How far headers from before the first contact were looked at, over databases of which some are left.
@@ -105,7 +112,7 @@ impl Past {
 impl Ledger {
     pub(crate) fn new(
         (endpoint, label): (Endpoint, String),
-        memory: &Memory,
+        (memory, room): (&Memory, Room),
         metrics: Metrics,
         interval: Duration,
         missing_after: Duration,
@@ -129,6 +136,8 @@ impl Ledger {
             interval,
             missing_after,
             every,
+            room,
+            full: false,
             face: None,
         }
     }
@@ -210,7 +219,10 @@ impl Ledger {
     }
 
     pub(crate) fn summary(&self) -> Summary {
-        let mut summary = Summary::default();
+        let mut summary = Summary {
+            full: self.full,
+            ..Summary::default()
+        };
         for (name, watched) in &self.databases {
             let Some((result, code)) = watched.kind else { continue };
             summary.all += 1;
@@ -294,10 +306,26 @@ impl Ledger {
         Word::new(order, (&self.endpoint, &self.label), remembered, shown, now)
     }
 
+    /// Whether what is remembered under a key says that something was found.
+    pub(crate) fn is_found(&self, key: &[u8]) -> bool {
+        let prefix = trusted::key(&self.endpoint, "");
+        let name = key
+            .strip_prefix(&prefix[..])
+            .and_then(|name| std::str::from_utf8(name).ok());
+        let record = name.and_then(|name| self.record(name));
+        record.is_some_and(|record| record.finding.is_some())
+    }
+
     /// Whether something is remembered of a database.
     pub(crate) fn remembers(&self, database: &str) -> bool {
         let watched = self.databases.get(database);
         watched.is_some_and(|watched| watched.remembered.is_some())
+    }
+
+    /// Whether there is room for what another auditor trusted.
+    pub(crate) fn has_room(&self, import: &Import) -> bool {
+        self.room
+            .take(&trusted::key(&self.endpoint, &import.database), &import.record)
     }
 
     /// Trusts what another auditor trusted, which is in the journal by now.
@@ -329,10 +357,16 @@ impl Ledger {
             Some(Remembered::Record(record)) => Some((**record).clone()),
             _ => None,
         };
-        let (verdict, record) = weigh(watched.remembered.as_ref(), verdict, now);
+        let (mut verdict, mut record) = weigh(watched.remembered.as_ref(), verdict, now);
+        let key = trusted::key(&self.endpoint, database);
+        if let (None, Some(new)) = (&watched.remembered, &record)
+            && !self.room.take(&key, new)
+        {
+            let text = "there is no room to remember one more database: all servers share 8 MiB; select fewer";
+            (verdict, record) = (Verdict::Unchecked(Unchecked::new("too-many", text)), None);
+        }
         if let Some(record) = record {
-            note.states
-                .push((trusted::key(&self.endpoint, database), record.encode()));
+            note.states.push((key, record.encode()));
             watched.remembered = Some(Remembered::Record(Box::new(record)));
         }
         let beside = match &watched.remembered {
@@ -468,19 +502,6 @@ fn checked_values(record: &Record) -> Value {
     })
 }
 
-/// What lies before the first contact, after an audit that is in order.
-fn past(record: Option<&Record>, good: &Good) -> Option<Descent> {
-    match record {
-        _ if good.how == How::First => (!good.state.is_empty()).then(|| Descent::new(good.state, 0)),
-        None => None,
-        Some(record) if record.past.is_some() => record.past,
-        // It was empty, and was walked from the first transaction on.
-        Some(record) if record.state.is_empty() => (!good.state.is_empty()).then(Descent::nothing),
-        // Nobody remembers how far back it was seen: an earlier version, or an operator's word.
-        Some(record) => Some(Descent::new(record.state, 0)),
-    }
-}
-
 /// A database that is gone becomes a finding once it is gone for long enough and there was something to lose.
 fn missing(watched: &mut Watched, verdict: Verdict, after: Duration, now: Nanos) -> Verdict {
     let had = match &watched.remembered {
@@ -506,77 +527,5 @@ fn missing(watched: &mut Watched, verdict: Verdict, after: Duration, now: Nanos)
             watched.gone = None;
             other
         }
-    }
-}
-
-/// What is trusted after a verdict, if that changes, and what the verdict is beside an earlier finding.
-fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nanos) -> (Verdict, Option<Record>) {
-    let record = match remembered {
-        Some(Remembered::Broken) => {
-            let text = "what was remembered of this database can't be read";
-            return (
-                Verdict::Tampered(Finding::new(Code::StateLost, "state-lost", text)),
-                None,
-            );
-        }
-        Some(Remembered::Record(record)) => Some(record),
-        None => None,
-    };
-    match (verdict, record) {
-        (Verdict::Ok(good), Some(record)) => {
-            if let Some(latched) = &record.finding {
-                let text = format!(
-                    "what the server shows now follows from the trusted state; the finding of {} stands until an \
-                     operator accepts a state",
-                    time::format(latched.at)
-                );
-                let mut finding = Finding::new(Code::parse(&latched.code), NOT_ACCEPTED, text);
-                finding.shown = Some(good.state);
-                finding.signature = good.signature;
-                finding.uuid = good.uuid;
-                return (Verdict::Tampered(finding), None);
-            }
-            let past = past(Some(&**record), &good);
-            let same = record.state == good.state && record.uuid == good.uuid && record.key == good.key;
-            let next = (!same || record.past != past).then(|| Record {
-                state: good.state,
-                signature: good.signature.as_ref().map(|signature| signature.bytes.clone()),
-                uuid: good.uuid.clone(),
-                key: good.key,
-                taken: if same { record.taken } else { now },
-                past,
-                ..(**record).clone()
-            });
-            (Verdict::Ok(good), next)
-        }
-        (Verdict::Ok(good), None) => {
-            let record = Record {
-                state: good.state,
-                signature: good.signature.as_ref().map(|signature| signature.bytes.clone()),
-                uuid: good.uuid.clone(),
-                key: good.key,
-                first: now,
-                taken: now,
-                finding: None,
-                accepted: Vec::new(),
-                past: past(None, &good),
-                values: Values::default(),
-                damaged: Vec::new(),
-            };
-            (Verdict::Ok(good), Some(record))
-        }
-        (Verdict::Tampered(finding), Some(record)) => {
-            let latched = Latched {
-                code: finding.code.as_str().to_owned(),
-                at: record.finding.as_ref().map_or(now, |latched| latched.at),
-                tx: finding.tx.filter(|_| finding.located.is_none()),
-            };
-            let next = (record.finding.as_ref() != Some(&latched)).then(|| Record {
-                finding: Some(latched),
-                ..(**record).clone()
-            });
-            (Verdict::Tampered(finding), next)
-        }
-        (verdict, _) => (verdict, None),
     }
 }

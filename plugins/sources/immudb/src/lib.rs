@@ -47,6 +47,7 @@ mod metrics;
 mod note;
 mod past;
 mod peers;
+mod room;
 mod secret;
 mod select;
 mod server;
@@ -54,6 +55,8 @@ mod source;
 mod trusted;
 mod values;
 mod verdict;
+mod voice;
+mod weigh;
 mod word;
 
 pub use check::{Checked, Outcome, Report, Unreached, check, reach};

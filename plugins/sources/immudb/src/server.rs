@@ -5,9 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use auditmon_core::Emitter;
 use auditmon_core::health::HealthReporter;
-use auditmon_core::time;
+use auditmon_core::{Emitter, Refused, time};
 use auditmon_journal::Linger;
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::Value;
@@ -26,6 +25,7 @@ use crate::note::Note;
 use crate::peers::Meeting;
 use crate::source::Board;
 use crate::verdict::{Finding, Unchecked, Verdict};
+use crate::voice::Voice;
 use crate::word::Order;
 
 /// Most databases of one server at a time: a server has 100 sessions for all its clients.
@@ -186,7 +186,7 @@ impl Server {
             self.found.extend(self.ledger.absorb(done, &mut note));
         }
         let voice = Voice { emitter: &self.emitter };
-        voice.write(&self.ledger, &note).await;
+        voice.write(&mut self.ledger, &note).await;
     }
 
     /// Nothing can be said of any database.
@@ -262,6 +262,16 @@ impl Server {
             tracing::warn!(server = self.ledger.label, "immudb: {why}");
         }
         imports.retain(|import| !self.ledger.remembers(&import.database));
+        let room = imports.iter().take_while(|import| self.ledger.has_room(import)).count();
+        if room < imports.len() {
+            let left = imports.len() - room;
+            tracing::error!(
+                server = self.ledger.label,
+                "immudb: no room to remember {left} of the states that another auditor trusted"
+            );
+            self.ledger.full = true;
+            imports.truncate(room);
+        }
         for imports in imports.chunks(GROUP) {
             loop {
                 let mut batch = self.emitter.batch();
@@ -273,6 +283,14 @@ impl Server {
                 }
                 match self.emitter.emit(batch, Linger::NONE).await {
                     Ok(_) => break,
+                    Err(Refused::TooLarge) => {
+                        tracing::error!(
+                            server = self.ledger.label,
+                            "immudb: states that another auditor trusted are not remembered: the journal has no room"
+                        );
+                        self.ledger.full = true;
+                        break;
+                    }
                     // Nothing is audited before it is stored: it would be taken on trust.
                     Err(refused) => tokio::time::sleep(refused.retry_after()).await,
                 }
@@ -342,41 +360,5 @@ async fn next(orders: &mut Option<Orders>) -> Option<Request> {
     match orders {
         Some(orders) => orders.recv().await,
         None => None,
-    }
-}
-
-/// The way into the journal.
-struct Voice<'a> {
-    emitter: &'a Emitter,
-}
-
-impl Voice<'_> {
-    /// Takes verdicts, and hands over what they come to.
-    async fn say(&self, ledger: &mut Ledger, verdicts: Vec<(String, Verdict)>) {
-        let (mut note, now) = (Note::default(), time::now());
-        for (name, verdict) in verdicts {
-            ledger.settle(&name, verdict, &mut note, now);
-        }
-        self.write(ledger, &note).await;
-    }
-
-    /// Hands it over, and waits for as long as the journal takes nothing.
-    async fn write(&self, ledger: &Ledger, note: &Note) {
-        if note.is_empty() {
-            return;
-        }
-        loop {
-            let mut batch = self.emitter.batch();
-            if !note.write(&ledger.endpoint, &mut batch) {
-                tracing::error!(
-                    server = ledger.label,
-                    "immudb: verdicts do not fit a batch; some are not told"
-                );
-            }
-            match self.emitter.emit(batch, Linger::NONE).await {
-                Ok(_) => return,
-                Err(refused) => tokio::time::sleep(refused.retry_after()).await,
-            }
-        }
     }
 }

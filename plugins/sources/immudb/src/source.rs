@@ -28,6 +28,7 @@ use crate::ledger::{Ledger, Past, Summary};
 use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::peers::{self, Hub, Meeting};
+use crate::room::Room;
 use crate::secret::Credentials;
 use crate::select::Selection;
 use crate::server::Server;
@@ -62,7 +63,10 @@ impl Board {
             list("TAMPERED", |summary| &summary.tampered),
             list("could not check", |summary| &summary.unchecked),
         ];
-        let text: Vec<String> = parts.into_iter().flatten().collect();
+        let mut text: Vec<String> = parts.into_iter().flatten().collect();
+        if all.values().any(|summary| summary.full) {
+            text.push("not all that was seen is remembered: the journal takes 8 MiB for all servers".to_owned());
+        }
         if !text.is_empty() {
             return health.degraded(text.join("; "));
         }
@@ -232,11 +236,12 @@ impl Source for Auditor {
         if let Some(compat) = &self.compat {
             compat.start();
         }
+        let room = Room::new(&cx.memory);
         for (mut link, orders) in self.servers {
             let (accept, known) = (std::mem::take(&mut link.accept), std::mem::take(&mut link.known));
             let mut ledger = Ledger::new(
                 (link.client.endpoint.clone(), link.label.clone()),
-                &cx.memory,
+                (&cx.memory, room.clone()),
                 self.metrics.clone(),
                 self.config.interval.0,
                 self.config.missing_after.0,

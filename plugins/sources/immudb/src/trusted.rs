@@ -121,6 +121,39 @@ impl Record {
         serde_json::to_vec(&stored).unwrap_or_default()
     }
 
+    /// The same with all that it may come to by itself, for its length.
+    pub(crate) fn grown(&self) -> Self {
+        // More than a server has.
+        let tx = 1 << 40;
+        let most = State {
+            tx: TxId(tx),
+            alh: self.state.alh,
+        };
+        let way = Some(Descent::new(most, tx));
+        Self {
+            state: most,
+            taken: Nanos::MAX,
+            finding: Some(Latched {
+                code: "server-identity".to_owned(),
+                at: Nanos::MAX,
+                tx: Some(tx),
+            }),
+            past: way,
+            values: Values {
+                new_to: tx,
+                new: way,
+                round: way,
+                began: Nanos::MAX,
+                took: Some(Nanos::MAX),
+                truncated: tx,
+                gone: Some(tx),
+                not_given: tx,
+                not_given_before: tx,
+            },
+            ..self.clone()
+        }
+    }
+
     fn decode(bytes: &[u8]) -> Option<Self> {
         let stored: Stored = serde_json::from_slice(bytes).ok()?;
         if stored.v != VERSION {
@@ -146,6 +179,11 @@ impl Record {
     }
 }
 
+/// What a remembered value is.
+pub(crate) fn decode(value: &[u8]) -> Remembered {
+    Record::decode(value).map_or(Remembered::Broken, |record| Remembered::Record(Box::new(record)))
+}
+
 /// The key that a database's record is remembered under.
 pub(crate) fn key(endpoint: &Endpoint, database: &str) -> Vec<u8> {
     format!("{PREFIX}{endpoint}/{database}").into_bytes()
@@ -159,11 +197,7 @@ pub(crate) fn of_server(memory: &Memory, endpoint: &Endpoint) -> BTreeMap<String
     mine.filter(|(_, (value, _))| !value.is_empty())
         .filter_map(|(key, (value, _))| {
             let database = std::str::from_utf8(&key[prefix.len()..]).ok()?;
-            let record = Record::decode(value).map(Box::new);
-            Some((
-                database.to_owned(),
-                record.map_or(Remembered::Broken, Remembered::Record),
-            ))
+            Some((database.to_owned(), decode(value)))
         })
         .collect()
 }

@@ -18,6 +18,7 @@ mod located;
 mod peers;
 mod real;
 mod recorded;
+mod room;
 mod tls;
 mod trial;
 mod trouble;

@@ -1,0 +1,93 @@
+//! What a verdict makes of what is trusted.
+
+use auditmon_core::time::{self, Nanos};
+
+use crate::checked::Values;
+use crate::descent::Descent;
+use crate::trusted::{Latched, Record, Remembered};
+use crate::verdict::{Code, Finding, Good, How, NOT_ACCEPTED, Verdict};
+
+/// What lies before the first contact, after an audit that is in order.
+fn past(record: Option<&Record>, good: &Good) -> Option<Descent> {
+    match record {
+        _ if good.how == How::First => (!good.state.is_empty()).then(|| Descent::new(good.state, 0)),
+        None => None,
+        Some(record) if record.past.is_some() => record.past,
+        // It was empty, and was walked from the first transaction on.
+        Some(record) if record.state.is_empty() => (!good.state.is_empty()).then(Descent::nothing),
+        // Nobody remembers how far back it was seen: an earlier version, or an operator's word.
+        Some(record) => Some(Descent::new(record.state, 0)),
+    }
+}
+
+/// What is trusted after a verdict, if that changes, and what the verdict is beside an earlier finding.
+pub(crate) fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nanos) -> (Verdict, Option<Record>) {
+    let record = match remembered {
+        Some(Remembered::Broken) => {
+            let text = "what was remembered of this database can't be read";
+            return (
+                Verdict::Tampered(Finding::new(Code::StateLost, "state-lost", text)),
+                None,
+            );
+        }
+        Some(Remembered::Record(record)) => Some(record),
+        None => None,
+    };
+    match (verdict, record) {
+        (Verdict::Ok(good), Some(record)) => {
+            if let Some(latched) = &record.finding {
+                let text = format!(
+                    "what the server shows now follows from the trusted state; the finding of {} stands until an \
+                     operator accepts a state",
+                    time::format(latched.at)
+                );
+                let mut finding = Finding::new(Code::parse(&latched.code), NOT_ACCEPTED, text);
+                finding.shown = Some(good.state);
+                finding.signature = good.signature;
+                finding.uuid = good.uuid;
+                return (Verdict::Tampered(finding), None);
+            }
+            let past = past(Some(&**record), &good);
+            let same = record.state == good.state && record.uuid == good.uuid && record.key == good.key;
+            let next = (!same || record.past != past).then(|| Record {
+                state: good.state,
+                signature: good.signature.as_ref().map(|signature| signature.bytes.clone()),
+                uuid: good.uuid.clone(),
+                key: good.key,
+                taken: if same { record.taken } else { now },
+                past,
+                ..(**record).clone()
+            });
+            (Verdict::Ok(good), next)
+        }
+        (Verdict::Ok(good), None) => {
+            let record = Record {
+                state: good.state,
+                signature: good.signature.as_ref().map(|signature| signature.bytes.clone()),
+                uuid: good.uuid.clone(),
+                key: good.key,
+                first: now,
+                taken: now,
+                finding: None,
+                accepted: Vec::new(),
+                past: past(None, &good),
+                values: Values::default(),
+                damaged: Vec::new(),
+            };
+            (Verdict::Ok(good), Some(record))
+        }
+        (Verdict::Tampered(finding), Some(record)) => {
+            let latched = Latched {
+                code: finding.code.as_str().to_owned(),
+                at: record.finding.as_ref().map_or(now, |latched| latched.at),
+                tx: finding.tx.filter(|_| finding.located.is_none()),
+            };
+            let next = (record.finding.as_ref() != Some(&latched)).then(|| Record {
+                finding: Some(latched),
+                ..(**record).clone()
+            });
+            (Verdict::Tampered(finding), next)
+        }
+        (verdict, _) => (verdict, None),
+    }
+}

@@ -1,0 +1,84 @@
+//! More than the journal remembers for one source.
+
+use auditmon_core::event::Kind;
+use auditmon_core::health::State;
+use auditmon_journal::Linger;
+use auditmon_testkit::{TestAgent, eventually};
+use serde_json::{Value, json};
+
+use crate::fake::{Fake, UUID};
+use crate::lies::fork;
+use crate::trial::{PLUGIN, Trial, section};
+
+/// Remembers so much else that no byte more has room; of another server, which is gone.
+async fn fill(agent: &TestAgent) {
+    let emitter = agent.journal.emitter(PLUGIN, Kind::Immudb);
+    let remember = async |number: usize, size: usize| {
+        let mut batch = emitter.batch();
+        let key = format!("state/gone:1/{number:04}");
+        batch.remember(key.as_bytes(), None, &vec![b'x'; size]).unwrap();
+        emitter.emit(batch, Linger::NONE).await.is_ok()
+    };
+    let mut number = 0;
+    for size in [60_000, 1_000, 50] {
+        while remember(number, size).await {
+            number += 1;
+        }
+    }
+    // The last one takes what is left.
+    let mut size = 50;
+    while remember(number - 1, size + 1).await {
+        size += 1;
+    }
+}
+
+#[tokio::test]
+async fn a_database_without_room_is_told_and_not_taken() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 9, 0));
+    let agent = TestAgent::new();
+    fill(&agent).await;
+    let mut trial = Trial::go_on(agent, section(&fake)).await;
+    for _ in 0..2 {
+        trial.verdict("orders", "error", "too-many").await;
+    }
+    assert_eq!(trial.trusted("orders"), None);
+    assert_eq!(trial.agent.health(PLUGIN).unwrap().state, State::Degraded);
+    trial.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_memory_ends_neither_audits_nor_findings() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 9, 0));
+    let mut trial = Trial::start(section(&fake)).await;
+    trial.first("orders").await;
+    trial.verdict("orders", "ok", "").await;
+    let before = trial.trusted("orders").unwrap()["tx"].clone();
+    assert_eq!(before, 9);
+    fill(&trial.agent).await;
+    // One digit more.
+    fake.change(|world| world.grow("orders", 100, 0));
+    trial.walked("orders").await;
+    let full = |event: &Value| event["event_name"] == "immudb.memory.full";
+    let event = trial.ever("it is told", full).await;
+    assert_eq!(
+        (&event["severity"], &event["event_data"]["databases"]),
+        (&json!("critical"), &json!(1))
+    );
+    eventually("the state says so", || {
+        let health = trial.agent.health(PLUGIN).unwrap();
+        (health.state == State::Degraded && health.reason.unwrap().contains("not all")).then_some(())
+    })
+    .await;
+    assert_eq!(trial.trusted("orders").unwrap()["tx"], before);
+    fake.change(|world| world.uuid = Some("another".to_owned()));
+    trial.verdict("orders", "tampered", "identity").await;
+    fake.change(|world| world.uuid = Some(UUID.to_owned()));
+    fake.db("orders", |db| fork(db, 3, 200));
+    for _ in 0..2 {
+        trial.verdict("orders", "tampered", "").await;
+    }
+    assert_eq!(trial.events.iter().filter(|event| full(event)).count(), 1);
+    trial.stop().await;
+}
