@@ -280,6 +280,16 @@ impl Ledger {
         done.finding.map(|finding| (done.database, finding))
     }
 
+    /// A finding that needs no audit to be told, with what the server showed last.
+    pub(crate) fn standing(&self, database: &str, finding: Finding) -> Verdict {
+        let shown = self.databases.get(database).and_then(|watched| watched.shown);
+        Verdict::Tampered(Finding {
+            shown,
+            uuid: self.record(database).and_then(|record| record.uuid.clone()),
+            ..finding
+        })
+    }
+
     /// What peers are told.
     pub(crate) fn published(&self) -> Published {
         let states = self

@@ -180,13 +180,21 @@ impl Server {
                 Err(_) => return,
             },
         };
-        let mut note = Note::default();
+        let (mut note, mut standing) = (Note::default(), Vec::new());
         for done in done {
             self.worked.clone_from(&done.database);
-            self.found.extend(self.ledger.absorb(done, &mut note));
+            match self.ledger.absorb(done, &mut note) {
+                Some((name, finding)) if finding.stands() => {
+                    let verdict = self.ledger.standing(&name, finding);
+                    standing.push((name, verdict));
+                }
+                found => self.found.extend(found),
+            }
         }
         let voice = Voice { emitter: &self.emitter };
         voice.write(&mut self.ledger, &note).await;
+        // The server may not answer again, or the agent end before.
+        voice.say(&mut self.ledger, standing).await;
     }
 
     /// Nothing can be said of any database.
@@ -349,7 +357,7 @@ impl Server {
         }
     }
 
-    async fn say(&mut self, verdicts: Vec<(String, Verdict)>) {
+    pub(crate) async fn say(&mut self, verdicts: Vec<(String, Verdict)>) {
         let voice = Voice { emitter: &self.emitter };
         voice.say(&mut self.ledger, verdicts).await;
     }

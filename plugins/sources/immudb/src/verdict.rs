@@ -231,6 +231,12 @@ impl Code {
 }
 
 impl Finding {
+    /// Whether it stands by itself, whatever an audit says next: the server has signed two histories, or gave a value that
+    /// isn't the one that was set.
+    pub(crate) fn stands(&self) -> bool {
+        self.code == Code::SplitView || self.reason == "value-hash"
+    }
+
     pub(crate) fn new(code: Code, reason: &'static str, text: impl Into<String>) -> Self {
         Self {
             code,

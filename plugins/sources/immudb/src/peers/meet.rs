@@ -24,6 +24,8 @@ pub(crate) struct Compared {
     peer: usize,
     database: String,
     state: State,
+    /// What the history here began with when it was looked at.
+    from: Option<State>,
     met: Met,
 }
 
@@ -84,10 +86,12 @@ impl Server {
             for (peer, database, claim, record) in tasks {
                 let met = link.compare(&hub, (peer, &database), &claim, &record).await;
                 let state = claim.state;
+                let from = record.past.map(|past| past.from);
                 all.push(Compared {
                     peer,
                     database,
                     state,
+                    from,
                     met,
                 });
             }
@@ -106,7 +110,7 @@ impl Server {
             },
         };
         let Some(meeting) = &mut self.meeting else { return };
-        let mut differences = Vec::new();
+        let (mut differences, mut standing) = (Vec::new(), Vec::new());
         for compared in done {
             let name = meeting.hub.peers[compared.peer].identity.name();
             let key = (compared.peer, compared.database);
@@ -117,8 +121,14 @@ impl Server {
                     "same"
                 }
                 Met::Split(finding) => {
-                    // Told by the next audit that finds nothing else.
-                    self.found.insert(key.1, *finding);
+                    let record = self.ledger.record(&key.1);
+                    // Unless something was found or an operator's word taken meanwhile: then it comes again.
+                    if record.is_some_and(|record| {
+                        record.finding.is_none() && record.past.map(|past| past.from) == compared.from
+                    }) {
+                        let verdict = self.ledger.standing(&key.1, *finding);
+                        standing.push((key.1, verdict));
+                    }
                     "split"
                 }
                 Met::Differs(text, data) => {
@@ -138,6 +148,8 @@ impl Server {
             };
             meeting.hub.metrics.state(name, result);
         }
+        // The server may not answer again, or the agent end before.
+        self.say(standing).await;
         for (key, text, data) in differences {
             self.differs(key, &text, &data).await;
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auditmon_proto::immudb::VerifiableTxRequest;
 use auditmon_source_immudb::verify_evidence;
 use auditmon_testkit::{TestAgent, eventually};
 use axum::Router;
@@ -17,13 +18,14 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};
+use prost::Message as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::fake::{Fake, UUID};
+use crate::fake::{Fake, Reply, UUID, last};
 use crate::lies::fork;
 use crate::tls::Authority;
 use crate::trial::{Trial, section};
@@ -54,6 +56,16 @@ async fn serve(listener: TcpListener, routes: Router, tls: Option<TlsAcceptor>) 
             }
         });
     }
+}
+
+/// Whether it is asked what leads from one transaction to another; an audit that finds nothing new doesn't.
+fn is_between(call: &str, body: &[u8]) -> bool {
+    let between = |asked: VerifiableTxRequest| asked.tx != asked.prove_since_tx;
+    call == "VerifiableTxById" && between(VerifiableTxRequest::decode(body).unwrap())
+}
+
+fn busy() -> Reply {
+    Reply::Refused(2, "read tx pool exhausted".to_owned())
 }
 
 fn key(byte: u8) -> SigningKey {
@@ -256,6 +268,29 @@ async fn two_histories_that_are_signed_are_a_finding_with_evidence() {
         );
         pair.stop().await;
     }
+}
+
+/// A server that is found out and answers nothing from then on.
+#[tokio::test]
+async fn a_finding_needs_no_further_answer() {
+    let (one, two) = (server(0).await, server(9).await);
+    one.db("orders", |db| fork(db, 3, 9));
+    let hash = one.db("orders", |db| last(&db.data));
+    let mut asked = false;
+    one.db("orders", |db| {
+        db.made = Some(Box::new(move |call, body| {
+            let now = is_between(call, body);
+            asked |= now;
+            (asked && !now).then(busy)
+        }));
+    });
+    let mut pair = Pair::start([&one, &two]).await;
+    let found = |event: &Value| event["event_data"]["reason"] == "split-view";
+    let event = pair.trials[0].ever("it is told", found).await;
+    assert_eq!(event["event_data"]["current"]["hash"], hex::encode(hash), "{event:#}");
+    let trusted = pair.trials[0].trusted("orders").unwrap();
+    assert_eq!(trusted["finding"]["code"], "split-view");
+    pair.stop().await;
 }
 
 /// Without the server's signature it is one agent's word against another's server.
