@@ -37,22 +37,17 @@ impl Link {
         claim: &Claim,
         record: &Record,
     ) -> Met {
-        let (ours, theirs) = (record.state, claim.state);
-        if self.held(database, record, theirs.tx).await == Some(theirs) {
+        let theirs = claim.state;
+        let held = self.held(database, record, theirs.tx).await;
+        if held == Some(theirs) {
             return Met::Same;
         }
-        let between = if theirs.tx == ours.tx {
-            Between::default()
-        } else {
-            match self.between(database, record, theirs.tx).await {
-                Ok(between) => between,
-                Err(fault) => return Met::Unknown(fault.to_string()),
-            }
-        };
-        let here = match between.older(&ours) {
-            Ok(here) if here.tx == theirs.tx => here,
-            Ok(here) => return Met::Unknown(format!("the server proves transaction {}, not {}", here.tx, theirs.tx)),
-            Err(why) => return Met::Unknown(why),
+        let answered = self.shown(database, record, theirs.tx).await;
+        let (here, between) = match (answered, held) {
+            (Ok((here, between)), _) => (here, Ok(between)),
+            // It is the accused that would not answer; what was verified here before needs no word of it.
+            (Err(why), Some(held)) => (held, Err(why)),
+            (Err(why), None) => return Met::Unknown(why),
         };
         if here == theirs {
             return Met::Same;
@@ -77,10 +72,16 @@ impl Link {
             return Met::Differs(text, data);
         };
         let text = format!("{what}; the server has signed both histories");
-        let text = match self
-            .proven(hub, (name, database, &text), (claim, record), &between, &key)
-            .await
-        {
+        let proven = match &between {
+            Ok(between) => {
+                let proven = self.proven(hub, (name, database, &text), (claim, record), between, &key);
+                let late = || "the server gave no signature in time".to_owned();
+                let proven = tokio::time::timeout(self.deadline, proven).await;
+                proven.unwrap_or_else(|_| Err(late()))
+            }
+            Err(why) => Err(why.clone()),
+        };
+        let text = match proven {
             Ok(path) => format!("{text}: {path} proves it (`auditmon immudb evidence FILE`)"),
             Err(why) => format!("{text}; no file could be made that proves it: {why}"),
         };
@@ -103,6 +104,22 @@ impl Link {
         });
         // The file is a help; the server is asked all the same.
         found.await.ok()?.ok()?
+    }
+
+    /// The state of a transaction as the server proves it now, in one deadline, and that proof.
+    async fn shown(&self, database: &str, record: &Record, tx: TxId) -> Result<(State, Between), String> {
+        let ours = record.state;
+        if ours.tx == tx {
+            return Ok((ours, Between::default()));
+        }
+        let between = tokio::time::timeout(self.deadline, self.between(database, record, tx)).await;
+        let between = between.unwrap_or(Err(Fault::Timeout(self.deadline)));
+        let between = between.map_err(|fault| fault.to_string())?;
+        let here = between.older(&ours)?;
+        if here.tx != tx {
+            return Err(format!("the server proves transaction {}, not {tx}", here.tx));
+        }
+        Ok((here, between))
     }
 
     /// The server's proof that leads from a transaction to the trusted one.

@@ -93,6 +93,11 @@ impl Pair {
 
     /// Over TLS: the authority of the certificates, and the one that is trusted.
     async fn start_over(fakes: [&Fake; 2], tls: Option<[&Authority; 2]>) -> Self {
+        Self::start_with(fakes, tls, |_| {}).await
+    }
+
+    /// With other settings.
+    async fn start_with(fakes: [&Fake; 2], tls: Option<[&Authority; 2]>, change: impl Fn(&mut Value)) -> Self {
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let agents = dirs.each_ref().map(|dir| {
             TestAgent::open(dir.path(), |options| {
@@ -124,6 +129,7 @@ impl Pair {
                 TlsAcceptor::from(Arc::new(authority.listener("127.0.0.1")))
             });
             all["peers"] = json!([peer]);
+            change(&mut all);
             let trial = Trial::go_on(agent, all).await;
             let task = tokio::spawn(serve(listener, trial.shared.clone(), acceptor));
             served.push((addresses[at], task));
@@ -266,6 +272,36 @@ async fn two_histories_that_are_signed_are_a_finding_with_evidence() {
             pair.trials[0].trusted("orders").unwrap()["finding"]["code"],
             "split-view"
         );
+        pair.stop().await;
+    }
+}
+
+/// Who has seen both needs no answer of the server that is accused.
+#[tokio::test]
+async fn a_server_that_gives_no_proof_is_found_out_by_what_was_seen() {
+    for deadline in [None, Some("50ms")] {
+        let (one, two) = (server(0).await, server(9).await);
+        // What it never says it can't be held to.
+        let refuse = move |call: &str, body: &[u8]| match deadline {
+            None => is_between(call, body).then(busy),
+            Some(_) => is_between(call, body).then_some(Reply::Silence),
+        };
+        one.db("orders", |db| db.made = Some(Box::new(refuse)));
+        let mut pair = Pair::start_with([&one, &two], None, |section| {
+            section["walk"] = json!(1_000);
+            if let Some(deadline) = deadline {
+                section["deadline"] = json!(deadline);
+            }
+        })
+        .await;
+        pair.trials[0].first("orders").await;
+        one.db("orders", |db| fork(db, 3, 9));
+        pair.trials[0].walked("orders").await;
+        let found = |event: &Value| event["event_data"]["reason"] == "split-view";
+        let event = pair.trials[0].ever("it is found", found).await;
+        let text = event["event_data"]["text"].as_str().unwrap();
+        assert!(text.contains("no file could be made"), "{event:#}");
+        assert!(evidence(&pair.trials[0]).is_empty());
         pair.stop().await;
     }
 }
