@@ -4,6 +4,7 @@
 //! can ask its server for the proof.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,9 +23,6 @@ use super::identity::{self, Identity};
 use super::message::{Claim, Message, Seen};
 use super::metrics::Metrics;
 use crate::address::Endpoint;
-
-/// Most states of one server that wait to be looked at; further ones come again with the next exchange.
-const WAITING: usize = 1_000;
 
 /// A peer.
 pub(crate) struct Peer {
@@ -46,8 +44,10 @@ pub(crate) struct Published {
 struct Known {
     endpoint: Endpoint,
     published: Published,
-    /// By peer and database.
+    /// By peer and database; only of those that are known here.
     waiting: BTreeMap<(usize, String), Claim>,
+    /// The last one that was looked at: the next one is next.
+    looked: (usize, String),
     /// What was found to be in the same history.
     agreed: BTreeMap<(usize, String), State>,
 }
@@ -123,6 +123,7 @@ impl Hub {
                     endpoint: endpoint.clone(),
                     published,
                     waiting: BTreeMap::new(),
+                    looked: Default::default(),
                     agreed: BTreeMap::new(),
                 };
                 servers.insert(label.to_owned(), known);
@@ -195,17 +196,23 @@ impl Hub {
         }
     }
 
-    /// States of a server to look at, with who says so; at most so many.
+    /// States of a server to look at, with who says so; at most so many, so that all have their turn.
     pub(crate) fn waiting(&self, label: &str, most: usize) -> Vec<(usize, String, Claim)> {
         let mut servers = self.servers.lock();
         let Some(known) = servers.get_mut(label) else {
             return Vec::new();
         };
         let mut waiting = Vec::new();
-        while waiting.len() < most
-            && let Some(((peer, database), claim)) = known.waiting.pop_first()
-        {
-            waiting.push((peer, database, claim));
+        while waiting.len() < most {
+            let behind = (Bound::Excluded(&known.looked), Bound::Unbounded);
+            let next = known.waiting.range(behind).next().or(known.waiting.first_key_value());
+            let Some(key) = next.map(|(key, _)| key.clone()) else {
+                break;
+            };
+            if let Some(claim) = known.waiting.remove(&key) {
+                waiting.push((key.0, key.1.clone(), claim));
+            }
+            known.looked = key;
         }
         waiting
     }
@@ -245,9 +252,7 @@ impl Known {
             self.agreed.insert(key, claim.state);
             return Some("same");
         }
-        if self.waiting.len() < WAITING || self.waiting.contains_key(&key) {
-            self.waiting.insert(key, claim);
-        }
+        self.waiting.insert(key, claim);
         None
     }
 }

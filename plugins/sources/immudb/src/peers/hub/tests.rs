@@ -115,13 +115,27 @@ fn what_has_fewer_transactions_is_looked_at_here_and_only_once() {
 #[test]
 fn a_peer_that_says_very_much_fills_no_memory() {
     let (_journal, hub) = hub();
-    let names: Vec<String> = (0..3 * WAITING).map(|number| format!("db{number}")).collect();
-    let ours: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 9)).collect();
-    publish(&hub, "db1", "u1", &ours);
+    publish(&hub, "db1", "u1", &[("db0", 9), ("db1", 9)]);
+    let names: Vec<String> = (0..3_000).map(|number| format!("db{number}")).collect();
     let theirs: Vec<(&str, u64, u8)> = names.iter().map(|name| (name.as_str(), 5, 1)).collect();
     hub.take(0, &says("db1:3322", "u1", &theirs));
-    assert_eq!(hub.waiting("db1", 7).len(), 7);
-    assert_eq!(waiting(&hub).len(), WAITING - 7);
+    assert_eq!(waiting(&hub).len(), 2);
+}
+
+/// Also those behind others that have something new each time.
+#[test]
+fn all_have_their_turn() {
+    let (_journal, hub) = hub();
+    let names: Vec<String> = (0..1_500).map(|number| format!("db{number:04}")).collect();
+    let ours: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 99)).collect();
+    publish(&hub, "db1", "u1", &ours);
+    let mut looked = std::collections::BTreeSet::new();
+    for round in 0..15 {
+        let theirs: Vec<(&str, u64, u8)> = names.iter().map(|name| (name.as_str(), 5 + round, 1)).collect();
+        hub.take(0, &says("db1:3322", "u1", &theirs));
+        looked.extend(hub.waiting("db1", 100).into_iter().map(|(_, database, _)| database));
+    }
+    assert_eq!(looked.len(), names.len());
 }
 
 #[test]
