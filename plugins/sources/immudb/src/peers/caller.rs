@@ -160,8 +160,7 @@ impl Hub {
             return Err("what answers there has no checkpoint of this peer's `log_key`".to_owned());
         }
         let body = read(&mut answer).await?;
-        let message: Message =
-            serde_json::from_slice(&body).map_err(|error| format!("its answer can't be read: {error}"))?;
+        let message = Message::read(&body).map_err(|error| format!("its answer can't be read: {error}"))?;
         self.take(peer, &message);
         Ok(())
     }

@@ -13,6 +13,19 @@ pub(crate) struct Message {
     pub(crate) servers: Vec<Seen>,
 }
 
+impl Message {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// Where it is wrong; nothing of what it says, which may be long.
+    pub(crate) fn read(body: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            format!("expected servers with their states; line {line}, column {column} is something else")
+        })
+    }
+}
+
 /// One server, as its auditor knows it.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Seen {
@@ -98,6 +111,21 @@ mod tests {
             let text = serde_json::to_string(&claim.stated("db")).unwrap();
             let stated: Stated = serde_json::from_str(&text).unwrap();
             assert_eq!(stated.claim(), Some(claim));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_message_repeats_nothing_of_it() {
+        for body in [
+            format!("{{\"servers\":\"{}\"}}", "A".repeat(1 << 20)),
+            format!(
+                "{{\"servers\":[{{\"address\":\"a\",\"uuid\":null,\"states\":\"{}\"}}]}}",
+                "A".repeat(1 << 20)
+            ),
+        ] {
+            let error = Message::read(body.as_bytes()).unwrap_err();
+            assert!(error.len() < 200 && !error.contains("AA"), "{}", error.len());
+            assert!(error.contains("line 1"), "{error}");
         }
     }
 

@@ -59,9 +59,9 @@ async fn exchange(State(hub): State<Arc<Hub>>, request: Request) -> Response {
             );
         }
     };
-    let message: Message = match serde_json::from_slice(&body) {
+    let message = match Message::read(&body) {
         Ok(message) => message,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, "invalid", &error.to_string()),
+        Err(error) => return problem(StatusCode::BAD_REQUEST, "invalid", &error),
     };
     let answer = hub.about(&message);
     hub.take(peer, &message);
