@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::config::PeerConfig;
-use super::hub::Hub;
+use super::hub::{Hub, Way};
 use super::identity;
 use super::message::Message;
 use super::silence::Silence;
@@ -161,7 +161,7 @@ impl Hub {
         }
         let body = read(&mut answer).await?;
         let message = Message::read(&body).map_err(|error| format!("its answer can't be read: {error}"))?;
-        self.take(peer, &message);
+        self.take((peer, Way::Answer), &message);
         Ok(())
     }
 }

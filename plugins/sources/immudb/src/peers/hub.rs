@@ -40,14 +40,27 @@ pub(crate) struct Published {
     pub(crate) states: BTreeMap<String, Claim>,
 }
 
+/// How a peer's state came here.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Way {
+    /// In its answer at its address.
+    #[default]
+    Answer,
+    /// From somebody who shows its checkpoint, which anybody may have.
+    Request,
+}
+
+/// Whose state it is: peer, how it came, database. What one way brings takes nothing from the other.
+pub(crate) type Of = (usize, Way, String);
+
 /// One server, and what peers say of it.
 struct Known {
     endpoint: Endpoint,
     published: Published,
-    /// By peer and database; only of those that are known here.
-    waiting: BTreeMap<(usize, String), Claim>,
+    /// Only of databases that are known here.
+    waiting: BTreeMap<Of, Claim>,
     /// The last one that was looked at: the next one is next.
-    looked: (usize, String),
+    looked: Of,
     /// What was found to be in the same history.
     agreed: BTreeMap<(usize, String), State>,
 }
@@ -182,12 +195,12 @@ impl Hub {
     }
 
     /// Takes what a peer says.
-    pub(crate) fn take(&self, peer: usize, message: &Message) {
+    pub(crate) fn take(&self, (peer, way): (usize, Way), message: &Message) {
         let mut servers = self.servers.lock();
         for seen in &message.servers {
             for known in servers.values_mut().filter(|known| known.is(seen)) {
                 for stated in seen.states.iter().take(MAX_STATES) {
-                    let result = known.take(peer, &stated.database, stated.claim());
+                    let result = known.take((peer, way, stated.database.clone()), stated.claim());
                     if let Some(result) = result {
                         self.metrics.state(self.peers[peer].identity.name(), result);
                     }
@@ -197,7 +210,7 @@ impl Hub {
     }
 
     /// States of a server to look at, with who says so; at most so many, so that all have their turn.
-    pub(crate) fn waiting(&self, label: &str, most: usize) -> Vec<(usize, String, Claim)> {
+    pub(crate) fn waiting(&self, label: &str, most: usize) -> Vec<(Of, Claim)> {
         let mut servers = self.servers.lock();
         let Some(known) = servers.get_mut(label) else {
             return Vec::new();
@@ -210,7 +223,7 @@ impl Hub {
                 break;
             };
             if let Some(claim) = known.waiting.remove(&key) {
-                waiting.push((key.0, key.1.clone(), claim));
+                waiting.push((key.clone(), claim));
             }
             known.looked = key;
         }
@@ -218,14 +231,16 @@ impl Hub {
     }
 
     /// A peer's state is in the history that is trusted here.
-    pub(crate) fn agree(&self, label: &str, peer: usize, database: &str, state: State) {
+    pub(crate) fn agree(&self, label: &str, (peer, _, database): Of, state: State) {
         if let Some(known) = self.servers.lock().get_mut(label) {
-            let key = (peer, database.to_owned());
             // It may have been told again while it was looked at.
-            if known.waiting.get(&key).is_some_and(|claim| claim.state == state) {
-                known.waiting.remove(&key);
+            for way in [Way::Answer, Way::Request] {
+                let key = (peer, way, database.clone());
+                if known.waiting.get(&key).is_some_and(|claim| claim.state == state) {
+                    known.waiting.remove(&key);
+                }
             }
-            known.agreed.insert(key, state);
+            known.agreed.insert((peer, database), state);
         }
     }
 }
@@ -238,8 +253,8 @@ impl Known {
     }
 
     /// Takes a peer's state of a database that is known here; gives what can be said of it at once.
-    fn take(&mut self, peer: usize, database: &str, claim: Option<Claim>) -> Option<&'static str> {
-        let ours = self.published.states.get(database)?;
+    fn take(&mut self, key: Of, claim: Option<Claim>) -> Option<&'static str> {
+        let ours = self.published.states.get(&key.2)?;
         let Some(claim) = claim else {
             return Some("malformed");
         };
@@ -247,12 +262,28 @@ impl Known {
             // The peer looks at what it is told from here.
             return Some("ahead");
         }
-        let key = (peer, database.to_owned());
-        if ours.state == claim.state || self.agreed.get(&key) == Some(&claim.state) {
-            self.agreed.insert(key, claim.state);
+        let (peer, way, database) = key.clone();
+        let by = (peer, database.clone());
+        if ours.state == claim.state || self.agreed.get(&by) == Some(&claim.state) {
+            self.agreed.insert(by, claim.state);
             return Some("same");
         }
-        self.waiting.insert(key, claim);
+        // Once is enough, as an answer if it is one.
+        let other = match way {
+            Way::Answer => (peer, Way::Request, database),
+            Way::Request => (peer, Way::Answer, database),
+        };
+        if self.waiting.get(&other) == Some(&claim) {
+            if way == Way::Request {
+                return None;
+            }
+            self.waiting.remove(&other);
+        }
+        // What is signed can prove something.
+        let signed = |claim: &Claim| claim.signature.is_some();
+        if signed(&claim) || !self.waiting.get(&key).is_some_and(signed) {
+            self.waiting.insert(key, claim);
+        }
         None
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::task::{JoinError, JoinSet};
 
 use super::compare::Met;
-use super::hub::Hub;
+use super::hub::{Hub, Of};
 use crate::server::Server;
 
 /// Most states that are looked at in one go.
@@ -21,8 +21,7 @@ const AGAIN: Nanos = 3_600_000_000_000;
 
 /// A peer's state, and what looking at it came to.
 pub(crate) struct Compared {
-    peer: usize,
-    database: String,
+    of: Of,
     state: State,
     /// What the history here began with when it was looked at.
     from: Option<State>,
@@ -70,11 +69,11 @@ impl Server {
             return;
         }
         let waiting = hub.waiting(label, MOST).into_iter();
-        let tasks = waiting.filter_map(|(peer, database, claim)| {
-            let record = self.ledger.record(&database)?;
+        let tasks = waiting.filter_map(|(of, claim)| {
+            let record = self.ledger.record(&of.2)?;
             // A finding stands by itself; what has fewer transactions by now comes again.
             let due = record.finding.is_none() && record.state.tx >= claim.state.tx;
-            due.then(|| (peer, database, claim, record.clone()))
+            due.then(|| (of, claim, record.clone()))
         });
         let tasks: Vec<_> = tasks.collect();
         if tasks.is_empty() {
@@ -83,17 +82,11 @@ impl Server {
         let (link, hub) = (self.link.clone(), hub.clone());
         meeting.work.spawn(async move {
             let mut all = Vec::new();
-            for (peer, database, claim, record) in tasks {
-                let met = link.compare(&hub, (peer, &database), &claim, &record).await;
+            for (of, claim, record) in tasks {
+                let met = link.compare(&hub, (of.0, &of.2), &claim, &record).await;
                 let state = claim.state;
                 let from = record.past.map(|past| past.from);
-                all.push(Compared {
-                    peer,
-                    database,
-                    state,
-                    from,
-                    met,
-                });
+                all.push(Compared { of, state, from, met });
             }
             all
         });
@@ -112,12 +105,12 @@ impl Server {
         let Some(meeting) = &mut self.meeting else { return };
         let (mut differences, mut standing) = (Vec::new(), Vec::new());
         for compared in done {
-            let name = meeting.hub.peers[compared.peer].identity.name();
-            let key = (compared.peer, compared.database);
+            let name = meeting.hub.peers[compared.of.0].identity.name();
+            let key = (compared.of.0, compared.of.2.clone());
             let result = match compared.met {
                 Met::Same => {
                     meeting.told.remove(&key);
-                    meeting.hub.agree(&self.ledger.label, key.0, &key.1, compared.state);
+                    meeting.hub.agree(&self.ledger.label, compared.of, compared.state);
                     "same"
                 }
                 Met::Split(finding) => {

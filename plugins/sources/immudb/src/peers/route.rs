@@ -13,7 +13,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 
-use super::hub::Hub;
+use super::hub::{Hub, Way};
 use super::message::Message;
 use super::{CHECKPOINT, MAX_BODY, PATH, identity};
 
@@ -64,7 +64,7 @@ async fn exchange(State(hub): State<Arc<Hub>>, request: Request) -> Response {
         Err(error) => return problem(StatusCode::BAD_REQUEST, "invalid", &error),
     };
     let answer = hub.about(&message);
-    hub.take(peer, &message);
+    hub.take((peer, Way::Request), &message);
     // Numbers and texts: nothing that can't be written.
     let body = serde_json::to_vec(&answer).unwrap_or_default();
     let mut response = Response::new(Body::from(body));

@@ -4,6 +4,7 @@ use auditmon_testkit::TestJournal;
 use immudb_verify::{Alh, Hash, TxId};
 
 use super::*;
+use crate::verdict::Signature;
 
 const HASH: u8 = 7;
 
@@ -53,7 +54,7 @@ fn says(address: &str, uuid: &str, states: &[(&str, u64, u8)]) -> Message {
 fn waiting(hub: &Hub) -> Vec<(String, u64)> {
     let waiting = hub.waiting("db1", 10_000).into_iter();
     waiting
-        .map(|(_, database, claim)| (database, claim.state.tx.0))
+        .map(|((_, _, database), claim)| (database, claim.state.tx.0))
         .collect()
 }
 
@@ -71,7 +72,7 @@ fn a_server_is_known_by_its_identity_or_by_an_address_that_is_the_same_everywher
         publish(&hub, ours, "u1", &[("orders", 9)]);
         let message = says(theirs, uuid, &[("orders", 5, 1)]);
         assert_eq!(hub.about(&message).servers.len(), usize::from(same), "{theirs} {uuid}");
-        hub.take(0, &message);
+        hub.take((0, Way::Answer), &message);
         assert_eq!(waiting(&hub).len(), usize::from(same), "{theirs} {uuid}");
     }
 }
@@ -100,15 +101,15 @@ fn what_has_fewer_transactions_is_looked_at_here_and_only_once() {
         .map(|stated| stated.database.as_str())
         .collect();
     assert_eq!(told, ["a"]);
-    hub.take(0, &message);
-    hub.take(0, &message);
+    hub.take((0, Way::Answer), &message);
+    hub.take((0, Way::Answer), &message);
     assert_eq!(waiting(&hub), [("b".to_owned(), 9), ("c".to_owned(), 8)]);
     assert!(waiting(&hub).is_empty());
     // The same again is looked at again, until it was found to be in order.
-    hub.take(0, &message);
+    hub.take((0, Way::Answer), &message);
     assert_eq!(waiting(&hub).len(), 2);
-    hub.agree("db1", 0, "c", claim(8, 1).state);
-    hub.take(0, &message);
+    hub.agree("db1", (0, Way::Answer, "c".to_owned()), claim(8, 1).state);
+    hub.take((0, Way::Answer), &message);
     assert_eq!(waiting(&hub), [("b".to_owned(), 9)]);
 }
 
@@ -118,7 +119,7 @@ fn a_peer_that_says_very_much_fills_no_memory() {
     publish(&hub, "db1", "u1", &[("db0", 9), ("db1", 9)]);
     let names: Vec<String> = (0..3_000).map(|number| format!("db{number}")).collect();
     let theirs: Vec<(&str, u64, u8)> = names.iter().map(|name| (name.as_str(), 5, 1)).collect();
-    hub.take(0, &says("db1:3322", "u1", &theirs));
+    hub.take((0, Way::Answer), &says("db1:3322", "u1", &theirs));
     assert_eq!(waiting(&hub).len(), 2);
 }
 
@@ -132,10 +133,41 @@ fn all_have_their_turn() {
     let mut looked = std::collections::BTreeSet::new();
     for round in 0..15 {
         let theirs: Vec<(&str, u64, u8)> = names.iter().map(|name| (name.as_str(), 5 + round, 1)).collect();
-        hub.take(0, &says("db1:3322", "u1", &theirs));
-        looked.extend(hub.waiting("db1", 100).into_iter().map(|(_, database, _)| database));
+        hub.take((0, Way::Answer), &says("db1:3322", "u1", &theirs));
+        looked.extend(
+            hub.waiting("db1", 100)
+                .into_iter()
+                .map(|((_, _, database), _)| database),
+        );
     }
     assert_eq!(looked.len(), names.len());
+}
+
+/// Who got hold of a peer's checkpoint says something else before that was looked at.
+#[test]
+fn what_anybody_says_takes_nothing_from_what_the_peer_said() {
+    let (_journal, hub) = hub();
+    publish(&hub, "db1", "u1", &[("a", 9)]);
+    let mut signed = says("db1:3322", "u1", &[("a", 5, 1)]);
+    let claim = Claim {
+        signature: Signature::new(&[1], &[4; 65]),
+        ..claim(5, 1)
+    };
+    signed.servers[0].states[0] = claim.stated("a");
+    hub.take((0, Way::Answer), &signed);
+    hub.take((0, Way::Request), &signed);
+    hub.take((0, Way::Request), &says("db1:3322", "u1", &[("a", 3, HASH)]));
+    hub.take((0, Way::Answer), &says("db1:3322", "u1", &[("a", 4, HASH)]));
+    let mut other = signed;
+    other.servers[0].states[0] = Claim {
+        signature: Signature::new(&[2], &[4; 65]),
+        ..claim.clone()
+    }
+    .stated("a");
+    hub.take((0, Way::Request), &other);
+    let waiting = hub.waiting("db1", 10);
+    assert_eq!(waiting[0], ((0, Way::Answer, "a".to_owned()), claim));
+    assert_eq!(waiting.len(), 2);
 }
 
 #[test]
