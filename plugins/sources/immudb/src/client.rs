@@ -263,7 +263,7 @@ impl Client {
     }
 }
 
-fn named(uuid: &str) -> String {
+pub(crate) fn named(uuid: &str) -> String {
     auditmon_core::event::cut(uuid, MAX_UUID).to_owned()
 }
 

@@ -10,6 +10,7 @@ use crate::client::{Fault, Seat};
 use crate::evidence::{Between, Evidence};
 use crate::link::Link;
 use crate::note::shown;
+use crate::secret::excerpt;
 use crate::trusted::Record;
 use crate::verdict::{Code, Finding, Signature};
 
@@ -57,10 +58,21 @@ impl Link {
             "{name} has seen transaction {} with the hash {}, and here it has {}",
             theirs.tx, theirs.alh, here.alh
         );
-        let Some(key) = self.signer(database, claim, record) else {
-            let text = format!(
-                "{what}; what the peer has seen is not signed by the server's key: one of both says what is not so"
-            );
+        // A key proves something of one server only, and that says that it is another one there.
+        let servers = claim.uuid.as_ref().zip(record.uuid.as_ref());
+        let other = servers.filter(|(theirs, ours)| theirs != ours);
+        let Some(key) = self.signer(database, claim, record).filter(|_| other.is_none()) else {
+            let text = match other {
+                None => format!(
+                    "{what}; what the peer has seen is not signed by the server's key: one of both says what is not so"
+                ),
+                Some((theirs, ours)) => format!(
+                    "{what}; the peer's server says that it is {}, and this one {}: two servers under one address, or \
+                     one that changes its name",
+                    excerpt(theirs, None),
+                    excerpt(ours, None)
+                ),
+            };
             let data = json!({
                 "server": {"name": self.label, "address": self.client.endpoint.to_string()},
                 "database": database,

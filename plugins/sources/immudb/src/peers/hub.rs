@@ -200,7 +200,7 @@ impl Hub {
         for seen in &message.servers {
             for known in servers.values_mut().filter(|known| known.is(seen)) {
                 for stated in seen.states.iter().take(MAX_STATES) {
-                    let result = known.take((peer, way, stated.database.clone()), stated.claim());
+                    let result = known.take((peer, way, stated.database.clone()), stated.claim(seen.uuid.as_ref()));
                     if let Some(result) = result {
                         self.metrics.state(self.peers[peer].identity.name(), result);
                     }

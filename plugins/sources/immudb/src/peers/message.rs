@@ -3,7 +3,7 @@
 use immudb_verify::State;
 use serde::{Deserialize, Serialize};
 
-use crate::client::is_name;
+use crate::client::{is_name, named};
 use crate::trusted::{self, Record};
 use crate::verdict::Signature;
 
@@ -53,6 +53,8 @@ pub(crate) struct Stated {
 pub(crate) struct Claim {
     pub(crate) state: State,
     pub(crate) signature: Option<Signature>,
+    /// Who that server says it is.
+    pub(crate) uuid: Option<String>,
 }
 
 impl Claim {
@@ -62,6 +64,7 @@ impl Claim {
         Self {
             state: record.state,
             signature: signature.and_then(|(bytes, key)| Signature::new(bytes, &key.to_point())),
+            uuid: record.uuid.clone(),
         }
     }
 
@@ -80,7 +83,7 @@ impl Claim {
 
 impl Stated {
     /// What is said; `None` if it is no state of a database.
-    pub(crate) fn claim(&self) -> Option<Claim> {
+    pub(crate) fn claim(&self, uuid: Option<&String>) -> Option<Claim> {
         let state = trusted::state(self.tx, &self.hash).filter(|state| !state.is_empty())?;
         if !is_name(&self.database) {
             return None;
@@ -90,7 +93,8 @@ impl Stated {
             let (bytes, key) = (hex::decode(bytes).ok()?, hex::decode(key).ok()?);
             Signature::new(&bytes, &key)
         });
-        Some(Claim { state, signature })
+        let uuid = uuid.map(|uuid| named(uuid));
+        Some(Claim { state, signature, uuid })
     }
 }
 
@@ -107,10 +111,11 @@ mod tests {
             alh: Alh(Hash::from([7; 32])),
         };
         for signature in [None, Signature::new(&[1, 2], &[4; 65])] {
-            let claim = Claim { state, signature };
+            let uuid = Some("u".to_owned());
+            let claim = Claim { state, signature, uuid };
             let text = serde_json::to_string(&claim.stated("db")).unwrap();
             let stated: Stated = serde_json::from_str(&text).unwrap();
-            assert_eq!(stated.claim(), Some(claim));
+            assert_eq!(stated.claim(Some(&"u".to_owned())), Some(claim));
         }
     }
 
@@ -134,13 +139,13 @@ mod tests {
         let good = "\"database\":\"db\",\"tx\":7,\"hash\":\"HASH\"".replace("HASH", &"07".repeat(32));
         for (from, to) in [("\"db\"", "\"a/b\""), ("7,", "0,"), ("0707", "zz"), ("\"07", "\"0707")] {
             let stated: Stated = serde_json::from_str(&format!("{{{}}}", good.replacen(from, to, 1))).unwrap();
-            assert_eq!(stated.claim(), None, "{to}");
+            assert_eq!(stated.claim(None), None, "{to}");
         }
         // A signature that is none: as if there were none.
         for signature in ["zz", "00"] {
             let text = format!("{{{good},\"signature\":\"{signature}\",\"signed_by\":\"\"}}");
             let stated: Stated = serde_json::from_str(&text).unwrap();
-            assert_eq!(stated.claim().unwrap().signature, None);
+            assert_eq!(stated.claim(None).unwrap().signature, None);
         }
     }
 }

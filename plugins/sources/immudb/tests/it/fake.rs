@@ -500,7 +500,7 @@ pub fn verifiable(data: &Database, name: &str, key: Option<&SigningKey>, body: &
     Reply::Answer(answer.encode_to_vec())
 }
 
-fn sign(key: &SigningKey, db: &str, tx: u64, hash: &Bytes32) -> proto::Signature {
+pub fn sign(key: &SigningKey, db: &str, tx: u64, hash: &Bytes32) -> proto::Signature {
     let length = (db.len() as u32).to_be_bytes();
     let bytes = [&length[..], db.as_bytes(), &tx.to_be_bytes(), hash].concat();
     let signature: Signature = key.sign(&bytes);

@@ -25,7 +25,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::fake::{Fake, Reply, UUID, last};
+use crate::fake::{Fake, Reply, UUID, last, sign};
 use crate::lies::fork;
 use crate::tls::Authority;
 use crate::trial::{Trial, section};
@@ -419,6 +419,56 @@ async fn only_peers_are_answered_and_told_what_they_name() {
     assert_eq!(states.as_array().unwrap().len(), 1, "{states}");
     assert_eq!(answered[1]["servers"], json!([]));
     pair.stop().await;
+}
+
+/// Posts until no other exchange is under way.
+async fn told(trial: &Trial, checkpoint: &str, body: &str) -> Value {
+    loop {
+        let (status, _, answer) = post(trial, Some(checkpoint), body.to_owned()).await;
+        if status != 429 {
+            assert_eq!(status, 200, "{answer}");
+            return answer;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Two servers may have one key, such as one that was copied: they are not held to each other's history.
+#[tokio::test]
+async fn a_server_with_another_identity_is_another_one() {
+    for (uuid, name, code) in [
+        (Some("another"), "immudb.peer.differs", Value::Null),
+        (None, "immudb.audit.tampered", json!("split-view")),
+    ] {
+        let one = server(9).await;
+        // Not one that every host means itself by.
+        let address = format!("0.0.0.0:{}", one.address.port());
+        let mut pair = Pair::start_with([&one, &one], None, |section| {
+            section["servers"][0]["address"] = json!(address);
+        })
+        .await;
+        pair.trials[0].first("orders").await;
+        pair.exchanged().await;
+        let hash = [7; 32];
+        let signed = sign(&key(1), "orders", 5, &hash);
+        let state = json!({
+            "database": "orders", "tx": 5, "hash": hex::encode(hash),
+            "signature": hex::encode(signed.signature), "signed_by": hex::encode(signed.public_key),
+        });
+        let body = json!({"servers": [{"address": address, "uuid": uuid, "states": [state]}]}).to_string();
+        let note = pair.trials[1].agent.journal.handle.checkpoint().unwrap().note.clone();
+        told(&pair.trials[0], &note, &body).await;
+        let about = |event: &Value| event["event_name"] == name;
+        let event = pair.trials[0].ever("it is told", about).await;
+        assert_eq!(event["event_data"]["code"], code, "{event:#}");
+        let text = event["event_data"]["text"].as_str().unwrap();
+        assert!(
+            uuid.is_none_or(|uuid| text.contains(uuid) && text.contains(UUID)),
+            "{text}"
+        );
+        assert_eq!(evidence(&pair.trials[0]).len(), usize::from(uuid.is_none()));
+        pair.stop().await;
+    }
 }
 
 fn named(name: &str) -> impl Fn(&Value) -> bool {

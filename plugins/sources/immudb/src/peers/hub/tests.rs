@@ -26,7 +26,11 @@ fn hub() -> (TestJournal, Hub) {
 fn claim(tx: u64, byte: u8) -> Claim {
     let alh = Alh(Hash::from([byte; 32]));
     let state = State { tx: TxId(tx), alh };
-    Claim { state, signature: None }
+    Claim {
+        state,
+        signature: None,
+        uuid: Some("u1".to_owned()),
+    }
 }
 
 /// A server with databases at these transactions.
