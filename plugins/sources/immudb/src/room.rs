@@ -63,6 +63,7 @@ mod tests {
             past: None,
             values: Values::default(),
             damaged: Vec::new(),
+            given_up: 0,
         }
     }
 

@@ -114,6 +114,7 @@ impl Server {
         stored.map_err(|error| format!("the word is not stored, so nothing has changed: {error}"))?;
         let data = word.data.clone();
         self.found.remove(&order.database);
+        Meeting::forget(self.meeting.as_ref(), &self.ledger.label, &order.database);
         self.ledger.take(word);
         Ok(data)
     }

@@ -41,6 +41,8 @@ pub(crate) struct Record {
     pub(crate) values: Values,
     /// Transactions that an operator accepted although something is wrong with them; they are passed over.
     pub(crate) damaged: Vec<u64>,
+    /// Operators gave up a history that had so many transactions; 0 if none did. What peers saw of it accuses nobody.
+    pub(crate) given_up: u64,
 }
 
 /// A finding that waits for an operator.
@@ -83,6 +85,13 @@ struct Stored {
     damaged: Vec<u64>,
     #[serde(default)]
     signature: Option<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    given_up: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// 64 hexadecimal digits.
@@ -116,6 +125,7 @@ impl Record {
             values: self.values.clone(),
             damaged: self.damaged.clone(),
             signature: self.signature.as_ref().map(hex::encode),
+            given_up: self.given_up,
         };
         // Numbers and texts: nothing that can't be written.
         serde_json::to_vec(&stored).unwrap_or_default()
@@ -139,6 +149,7 @@ impl Record {
                 tx: Some(tx),
             }),
             past: way,
+            given_up: tx,
             values: Values {
                 new_to: tx,
                 new: way,
@@ -174,6 +185,7 @@ impl Record {
             past: stored.past,
             values: stored.values,
             damaged: stored.damaged,
+            given_up: stored.given_up,
             signature: stored.signature.and_then(|signature| hex::decode(signature).ok()),
         })
     }
@@ -230,6 +242,7 @@ mod tests {
                 ..Values::default()
             },
             damaged: vec![4],
+            given_up: 0,
             signature: Some(vec![1, 2]),
         }
     }
@@ -246,6 +259,7 @@ mod tests {
             past: None,
             values: Values::default(),
             damaged: Vec::new(),
+            given_up: 0,
             signature: None,
             ..record()
         };

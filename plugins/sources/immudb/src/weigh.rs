@@ -73,6 +73,7 @@ pub(crate) fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nano
                 past: past(None, &good),
                 values: Values::default(),
                 damaged: Vec::new(),
+                given_up: 0,
             };
             (Verdict::Ok(good), Some(record))
         }

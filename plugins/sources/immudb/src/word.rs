@@ -71,6 +71,19 @@ fn damaged(old: Option<&Record>) -> Vec<u64> {
     damaged
 }
 
+/// How many transactions a history had that is given up now or was before.
+fn given_up(old: &Record) -> u64 {
+    let Some(finding) = &old.finding else {
+        return old.given_up;
+    };
+    match (Code::parse(&finding.code), finding.tx) {
+        (Code::Proof, None) | (Code::Rollback | Code::Emptied | Code::Fork | Code::Missing | Code::SplitView, _) => {
+            old.given_up.max(old.state.tx.0)
+        }
+        _ => old.given_up,
+    }
+}
+
 /// What an order comes to: an event and what is trusted from then on, for one frame of the journal.
 #[derive(Clone, Debug)]
 pub(crate) struct Word {
@@ -132,6 +145,7 @@ impl Word {
             past: None,
             values: Values::default(),
             damaged: damaged(old),
+            given_up: old.map_or(0, given_up),
         };
         let data = json!({
             "server": {"name": label, "address": endpoint.to_string()},

@@ -163,6 +163,7 @@ pub(crate) fn of_server(
             past: None,
             values: Values::default(),
             damaged: Vec::new(),
+            given_up: 0,
         };
         let mut new = shown(&state);
         new["signed_by"] = key.map(|key| hex::encode(key.to_point())).into();

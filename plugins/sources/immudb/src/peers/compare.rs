@@ -61,8 +61,13 @@ impl Link {
         // A key proves something of one server only, and that says that it is another one there.
         let servers = claim.uuid.as_ref().zip(record.uuid.as_ref());
         let other = servers.filter(|(theirs, ours)| theirs != ours);
-        let Some(key) = self.signer(database, claim, record).filter(|_| other.is_none()) else {
+        let given_up = theirs.tx.0 <= record.given_up;
+        let Some(key) = self
+            .signer(database, claim, record)
+            .filter(|_| other.is_none() && !given_up)
+        else {
             let text = match other {
+                None if given_up => format!("{what}; an operator has given up a history with as many transactions"),
                 None => format!(
                     "{what}; what the peer has seen is not signed by the server's key: one of both says what is not so"
                 ),

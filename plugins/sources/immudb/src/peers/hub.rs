@@ -230,6 +230,14 @@ impl Hub {
         waiting
     }
 
+    /// Forgets what was told and found of a database, whose history is another one from now on.
+    pub(crate) fn forget(&self, label: &str, database: &str) {
+        if let Some(known) = self.servers.lock().get_mut(label) {
+            known.waiting.retain(|key, _| key.2 != database);
+            known.agreed.retain(|key, _| key.1 != database);
+        }
+    }
+
     /// A peer's state is in the history that is trusted here.
     pub(crate) fn agree(&self, label: &str, (peer, _, database): Of, state: State) {
         if let Some(known) = self.servers.lock().get_mut(label) {

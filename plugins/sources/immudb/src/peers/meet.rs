@@ -46,6 +46,13 @@ impl Meeting {
         }
     }
 
+    /// An operator trusts another state of a database.
+    pub(crate) fn forget(meeting: Option<&Self>, label: &str, database: &str) {
+        if let Some(meeting) = meeting {
+            meeting.hub.forget(label, database);
+        }
+    }
+
     /// What was looked at; `None` if nothing is.
     pub(crate) async fn next(meeting: &mut Option<Self>) -> Option<Result<Vec<Compared>, JoinError>> {
         meeting.as_mut()?.work.join_next().await

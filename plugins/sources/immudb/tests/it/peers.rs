@@ -329,6 +329,30 @@ async fn a_finding_needs_no_further_answer() {
     pair.stop().await;
 }
 
+/// A peer may tell of a history for as long as nobody there has accepted the other one.
+#[tokio::test]
+async fn a_history_that_was_given_up_is_no_new_finding() {
+    let (one, two) = (server(0).await, server(9).await);
+    one.db("orders", |db| fork(db, 3, 9));
+    let mut pair = Pair::start([&one, &two]).await;
+    let found = |event: &Value| event["event_data"]["reason"] == "split-view";
+    pair.trials[0].ever("it is found", found).await;
+    pair.trials[0].verdict("orders", "tampered", "not-accepted").await;
+    let (status, answer) = pair.trials[0]
+        .trust("server=db1&database=orders&by=jane&reason=restored")
+        .await;
+    assert_eq!(status, 200, "{answer}");
+    let event = pair.trials[0].ever("it is told", named("immudb.peer.differs")).await;
+    assert!(
+        event["event_data"]["text"].as_str().unwrap().contains("given up"),
+        "{event:#}"
+    );
+    pair.exchanged().await;
+    pair.trials[0].verdict("orders", "ok", "").await;
+    assert_eq!(pair.trials[0].events.iter().filter(|event| found(event)).count(), 1);
+    pair.stop().await;
+}
+
 /// Without the server's signature it is one agent's word against another's server.
 #[tokio::test]
 async fn a_peer_frames_nobody() {
