@@ -5,6 +5,7 @@ use immudb_verify::State;
 use serde::{Deserialize, Serialize};
 
 use crate::descent::Descent;
+use crate::trusted::is_zero;
 
 /// What is remembered of the checks of one database's values.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -28,6 +29,9 @@ pub(crate) struct Values {
     pub(crate) not_given: u64,
     /// The same of the last whole round.
     pub(crate) not_given_before: u64,
+    /// Nothing up to this transaction can be held to anything, because the one behind it is damaged; 0 if none is.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) lost_to: u64,
 }
 
 /// Which of its two ways a check is on.
@@ -80,12 +84,20 @@ impl Values {
                 self.round = rest;
                 self.gone = None;
                 if ended {
+                    self.lost_to = 0;
                     self.took = Some(now.saturating_sub(self.began));
                     self.not_given_before = self.not_given;
                 }
             }
         }
         ended
+    }
+
+    /// A way ends above its end: what is below can't be checked.
+    pub(crate) fn lose(&mut self, way: Way, descent: Descent, now: Nanos) {
+        let to = descent.next.tx.0.saturating_sub(1);
+        self.reach(way, descent.ended(), now);
+        self.lost_to = self.lost_to.max(to);
     }
 
     /// How many transactions were never checked, and the oldest of them; zeros if there is none.
@@ -95,6 +107,7 @@ impl Values {
             (None, Some(round)) => round.next.tx.0.min(past),
             (None, None) => past,
         };
+        let old = old.max(self.lost_to.min(past));
         let floor = self.new_to.max(past);
         let done = self.new.map_or(0, |new| new.from.tx.0.saturating_sub(new.next.tx.0));
         let new = trusted.saturating_sub(floor).saturating_sub(done);
@@ -160,6 +173,21 @@ mod tests {
         // And again.
         let (way, round) = values.way(state(21), 10, 400).unwrap();
         assert_eq!((way, round.left()), (Way::Round, 21));
+    }
+
+    /// Not even by a round that ends where it can't go on; until one does.
+    #[test]
+    fn what_is_below_damage_was_not_checked() {
+        let mut values = Values::default();
+        let (way, round) = values.way(state(15), 15, 100).unwrap();
+        values.lose(way, down(round, 8), 200);
+        assert_eq!(values.unchecked(15, 15), (7, 1));
+        let (way, round) = values.way(state(15), 15, 300).unwrap();
+        values.lose(way, down(round, 8), 400);
+        assert_eq!(values.unchecked(15, 15), (7, 1));
+        let (way, round) = values.way(state(15), 15, 500).unwrap();
+        values.reach(way, down(round, 0), 600);
+        assert_eq!(values.unchecked(15, 15), (0, 0));
     }
 
     #[test]

@@ -90,7 +90,7 @@ struct Stored {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's")]
-fn is_zero(number: &u64) -> bool {
+pub(crate) fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
@@ -160,6 +160,7 @@ impl Record {
                 gone: Some(tx),
                 not_given: tx,
                 not_given_before: tx,
+                lost_to: tx,
             },
             ..self.clone()
         }

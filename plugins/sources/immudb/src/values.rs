@@ -116,7 +116,7 @@ impl Line<'_> {
             let sound = match page.and_then(|page| check(&down, &page, what, now)) {
                 // Its header isn't what it was, so nothing below can be held to anything.
                 Err(Stop::Found(_)) if accepted => {
-                    values.reach(way, down.ended(), now);
+                    values.lose(way, down, now);
                     if way == Way::Round {
                         break;
                     }
