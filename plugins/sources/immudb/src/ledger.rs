@@ -1,6 +1,6 @@
 //! From verdicts to events, memory and metrics: what is known of each database of one server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use auditmon_core::plugin::Memory;
@@ -202,6 +202,18 @@ impl Ledger {
     pub(crate) fn server_answers(&mut self) {
         self.databases.remove("");
         self.metrics.up(&self.label, true);
+    }
+
+    /// Forgets databases that are audited no more and of which nothing is remembered: a server may list others each time.
+    pub(crate) fn keep(&mut self, names: &BTreeSet<&str>) {
+        let (label, metrics) = (&self.label, &self.metrics);
+        self.databases.retain(|name, watched| {
+            let keep = name.is_empty() || watched.remembered.is_some() || names.contains(name.as_str());
+            if !keep {
+                metrics.forget(label, name);
+            }
+            keep
+        });
     }
 
     /// There is nothing to audit on the server: it can't be asked, or has nothing that is selected.

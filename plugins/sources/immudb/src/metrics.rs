@@ -113,6 +113,24 @@ impl Metrics {
         }
     }
 
+    /// A database that is audited no more.
+    pub(crate) fn forget(&self, server: &str, db: &str) {
+        let each = &[server, db];
+        let gauges = [&self.result, &self.previous, &self.current, &self.before];
+        let more = [&self.unseen, &self.unchecked, &self.oldest];
+        // What was never set isn't there.
+        for gauge in gauges.into_iter().chain(more) {
+            let _ = gauge.remove_label_values(each);
+        }
+        for gauge in [&self.run, &self.checked, &self.round] {
+            let _ = gauge.remove_label_values(each);
+        }
+        let _ = self.keys.remove_label_values(each);
+        for result in ["ok", "tampered", "error"] {
+            let _ = self.runs.remove_label_values(&[server, db, result]);
+        }
+    }
+
     pub(crate) fn end(&self, server: &str, db: &str, verdict: &Verdict, trusted: u64, now: Nanos) {
         let each = &[server, db];
         let seconds = now as f64 / 1e9;

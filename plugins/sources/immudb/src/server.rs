@@ -136,6 +136,7 @@ impl Server {
             }
             Ok(mut jobs) => {
                 self.ledger.server_answers();
+                self.ledger.keep(&jobs.iter().map(|job| job.name.as_str()).collect());
                 for job in &mut jobs {
                     job.found = self.found.get(&job.name).cloned();
                 }

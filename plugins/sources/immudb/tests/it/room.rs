@@ -44,6 +44,13 @@ async fn a_database_without_room_is_told_and_not_taken() {
     }
     assert_eq!(trial.trusted("orders"), None);
     assert_eq!(trial.agent.health(PLUGIN).unwrap().state, State::Degraded);
+    // One that is gone is spoken of no more: others may come in its place for ever.
+    fake.change(|world| world.databases.remove("orders"));
+    eventually("it is forgotten", || {
+        let reason = trial.agent.health(PLUGIN).unwrap().reason.unwrap();
+        reason.contains("of 1 databases").then_some(())
+    })
+    .await;
     trial.stop().await;
 }
 
