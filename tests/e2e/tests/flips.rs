@@ -90,6 +90,8 @@ fn files(dir: &Path) -> Vec<PathBuf> {
             }
         }
     }
+    // What was still being made beside a file's place goes at the next start.
+    found.retain(|file| file.extension().is_none_or(|extension| extension != "new"));
     found.retain(|file| {
         !NO_EVIDENCE
             .iter()
