@@ -80,6 +80,12 @@ impl Batch {
         self.next_seq = next.next_seq;
     }
 
+    /// Bytes of memory, those not used among them.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Records as if they had been read, the first of them with this seq.
     pub fn from_records(first_seq: u64, records: &Records) -> Self {
         Self::of(

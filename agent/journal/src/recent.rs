@@ -49,9 +49,14 @@ impl Recent {
     }
 
     /// Keeps a frame's records, those behind the last that were kept.
-    pub(crate) fn push(&mut self, first_seq: u64, next_seq: u64, records: Vec<u8>) {
+    pub(crate) fn push(&mut self, first_seq: u64, next_seq: u64, mut records: Vec<u8>) {
         if !self.following {
             return;
+        }
+        // Sinks may hold it for long: no room that is not used.
+        let used = records.len() + records.len() / 4;
+        if (used + 1..ADDRESSES).contains(&records.capacity()) {
+            records.shrink_to_fit();
         }
         let frame = Frame {
             first_seq,
@@ -188,8 +193,19 @@ mod tests {
         records.extend_from_slice(&[0; 100]);
         recent.push(0, 1, records);
         assert!(recent.is_following() && recent.bytes < 1000, "{}", recent.bytes);
-        recent.push(1, 2, Vec::with_capacity(1 << 20));
-        assert!(!recent.is_following());
+    }
+
+    #[test]
+    fn room_that_is_not_used_is_not_held() {
+        let mut recent = following(0);
+        for seq in 0..100 {
+            let mut records = Vec::with_capacity(1 << 16);
+            records.extend_from_slice(&[0; 1000]);
+            recent.push(seq, seq + 1, records);
+        }
+        assert!(recent.bytes <= 100 * (1000 + FRAME), "{}", recent.bytes);
+        let batch = recent.next(0, 1).unwrap();
+        assert!(batch.room() < 1100, "{}", batch.room());
     }
 
     #[test]
