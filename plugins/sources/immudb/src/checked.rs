@@ -5,7 +5,7 @@ use immudb_verify::State;
 use serde::{Deserialize, Serialize};
 
 use crate::descent::Descent;
-use crate::trusted::is_zero;
+use crate::trusted::{is_false, is_zero};
 
 /// What is remembered of the checks of one database's values.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -32,6 +32,10 @@ pub(crate) struct Values {
     /// Nothing up to this transaction can be held to anything, because the one behind it is damaged; 0 if none is.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) lost_to: u64,
+    /// The server has given a value. One that is empty and wasn't set so is damaged from then on, and not what servers
+    /// before 1.2.3 give.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) gives: bool,
 }
 
 /// Which of its two ways a check is on.

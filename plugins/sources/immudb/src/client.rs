@@ -106,13 +106,14 @@ impl Client {
         }
     }
 
-    /// The same server on a connection of its own, without a login.
+    /// The same server on a connection of its own, for calls without a login. It knows the password so that no text of
+    /// the server's that repeats it is shown.
     pub(crate) fn sibling(&self) -> Self {
         Self {
             channel: Mutex::default(),
             endpoint: self.endpoint.clone(),
             target: self.target.clone(),
-            credentials: None,
+            credentials: self.credentials.clone(),
             login: self.login,
             timeout: self.timeout,
             max_message: self.max_message,

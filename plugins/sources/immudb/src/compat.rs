@@ -44,7 +44,7 @@ pub(crate) struct Compat {
     interval: Duration,
     log: Log,
     gauges: Gauges,
-    /// When a tick ended last; at first, when it began to run.
+    /// When a tick, or an audit in it, ended last; at first, when it began to run.
     ended: AtomicU64,
     last: Mutex<LastAudit>,
 }
@@ -80,6 +80,10 @@ impl Compat {
             let text = format!("auditor monitoring HTTP server starting on {address} ...");
             self.log.line(Level::Info, &text);
         }
+    }
+
+    fn audit_ended(&self, now: Nanos) {
+        self.ended.store(now, Ordering::Relaxed);
     }
 
     fn tick_ended(&self, now: Nanos) {

@@ -64,7 +64,7 @@ pub struct ImmudbConfig {
     pub missing_after: Span,
     /// An event for every audit, not only for changes and once an hour.
     pub every: bool,
-    /// For hashes of transactions of one database, which show where a history begins to differ: 40 bytes each; beyond
+    /// For hashes of transactions of one database, which show where a history begins to differ: 44 bytes each; beyond
     /// this every second one is left out. As much again for those from before the first contact. 64 KiB to 1 GiB, 0 for
     /// none.
     pub history: Size,

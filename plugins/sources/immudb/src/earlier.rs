@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use immudb_verify::State;
 
 use crate::descent::Descent;
-use crate::history::{RECORD, bytes, record};
+use crate::history::{RECORD, bytes, record, unless_damaged};
 
 /// One database's file.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl Earlier {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(&self.file)?;
-        let (mut keep, mut out) = (known(&file, past)?, Vec::new());
+        let (mut keep, mut out) = (unless_damaged(known(&file, past))?.unwrap_or(0), Vec::new());
         if keep == 0 {
             // None yet, or that of another history.
             out.extend(bytes(&past.from));
@@ -60,7 +60,7 @@ impl Earlier {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        let count = known(&file, past)?;
+        let count = unless_damaged(known(&file, past))?.unwrap_or(0);
         Ok((count > 0).then_some((file, count)))
     }
 }

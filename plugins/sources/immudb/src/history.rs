@@ -1,8 +1,9 @@
 //! Hashes of transactions that were found in order, by database: a file that shows where a history begins to differ.
 //!
 //! Derived: no verdict depends on it. It is good as far as it holds the trusted state, which is in the journal; what is
-//! behind that is cut off, and without it the file begins anew. Records have 40 bytes: transaction (big-endian), Alh. They
-//! are in order, and some may be missing: where a proof stood for many transactions, and where the file was thinned out.
+//! behind that is cut off, and without it the file begins anew. Records have 44 bytes: transaction (big-endian), Alh, and
+//! CRC-32C of both (big-endian). They are in order, and some may be missing: where a proof stood for many transactions, and
+//! where the file was thinned out. One that the disk spoilt says nothing.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,7 +17,9 @@ use crate::address::Endpoint;
 use crate::descent::Descent;
 use crate::earlier::Earlier;
 
-pub(crate) const RECORD: usize = 40;
+pub(crate) const RECORD: usize = 44;
+/// Of these, transaction and Alh.
+const STATE: usize = 40;
 
 /// Where the files of all databases are.
 #[derive(Clone, Debug)]
@@ -138,12 +141,19 @@ impl Rungs {
 }
 
 /// The record at this place of a file; waits for the disk.
+///
+/// # Errors
+/// It can't be read; `InvalidData` where it is damaged.
 pub(crate) fn record(file: &File, at: u64) -> io::Result<State> {
     let mut bytes = [0; RECORD];
     file.read_exact_at(&mut bytes, at * RECORD as u64)?;
+    if bytes[STATE..] != crc32c::crc32c(&bytes[..STATE]).to_be_bytes() {
+        let text = format!("record {at} of a file of hashes is damaged");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
     let (mut tx, mut alh) = ([0; 8], [0; 32]);
     tx.copy_from_slice(&bytes[..8]);
-    alh.copy_from_slice(&bytes[8..]);
+    alh.copy_from_slice(&bytes[8..STATE]);
     Ok(State {
         tx: TxId(u64::from_be_bytes(tx)),
         alh: Alh(Hash::from(alh)),
@@ -153,8 +163,18 @@ pub(crate) fn record(file: &File, at: u64) -> io::Result<State> {
 pub(crate) fn bytes(state: &State) -> [u8; RECORD] {
     let mut bytes = [0; RECORD];
     bytes[..8].copy_from_slice(&state.tx.0.to_be_bytes());
-    bytes[8..].copy_from_slice(state.alh.0.as_ref());
+    bytes[8..STATE].copy_from_slice(state.alh.0.as_ref());
+    let sum = crc32c::crc32c(&bytes[..STATE]);
+    bytes[STATE..].copy_from_slice(&sum.to_be_bytes());
     bytes
+}
+
+/// What was read, unless a record on the way was damaged.
+pub(crate) fn unless_damaged<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 impl History {
@@ -174,7 +194,7 @@ impl History {
         let rungs = Rungs::of(options.open(&self.file)?)?;
         let trusted = trusted.filter(|state| !state.is_empty());
         let known = match trusted {
-            Some(state) => rungs.up_to(state)?,
+            Some(state) => unless_damaged(rungs.up_to(state))?.flatten(),
             None => None,
         };
         let first = trusted.filter(|_| known.is_none());
@@ -199,7 +219,7 @@ impl History {
     fn thin(&self, rungs: &Rungs) -> io::Result<()> {
         let mut out = Vec::new();
         for at in (0..rungs.count).filter(|at| (rungs.count - 1 - at).is_multiple_of(2)) {
-            out.extend(bytes(&rungs.get(at)?));
+            out.extend(unless_damaged(rungs.get(at))?.iter().flat_map(bytes));
         }
         let new = self.file.with_extension("new");
         let mut options = File::options();
@@ -219,13 +239,16 @@ impl History {
             other => other?,
         };
         let rungs = Rungs::of(file)?;
-        let Some(count) = rungs.up_to(trusted)? else {
+        let Some(count) = unless_damaged(rungs.up_to(trusted))?.flatten() else {
             return Ok(None);
         };
         let rungs = Rungs { count, ..rungs };
         let earlier = past.map(|past| self.earlier.read(past)).transpose()?.flatten();
         match earlier {
-            Some((file, known)) => rungs.after(file, known).map(Some),
+            Some((file, known)) => {
+                let all = unless_damaged(rungs.clone().after(file, known))?;
+                Ok(Some(all.unwrap_or(rungs)))
+            }
             None => Ok(Some(rungs)),
         }
     }
@@ -348,6 +371,32 @@ mod tests {
             let known = all(&history, &state(tx, 1)).unwrap();
             assert!(known.len() <= 8 && known.is_sorted(), "{known:?}");
             assert_eq!(known.last(), Some(&tx));
+        }
+    }
+
+    /// A byte that a disk spoilt makes no other hash of a transaction.
+    #[test]
+    fn what_is_damaged_says_nothing() {
+        let (_dir, history) = history(1 << 20);
+        let found: Vec<State> = (2..=9).map(|tx| state(tx, 1)).collect();
+        history.append(Some(&state(1, 1)), &found).unwrap();
+        let good = fs::read(&history.file).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            fs::write(&history.file, &bad).unwrap();
+            let damaged = 1 + (at / RECORD) as u64;
+            if let Some(rungs) = history.rungs(&state(9, 1), None).unwrap() {
+                for tx in 1..=9 {
+                    let told = rungs.find(TxId(tx)).ok().flatten();
+                    assert!(told.is_none_or(|told| told == state(tx, 1)), "byte {at}");
+                    assert!(tx != damaged || told.is_none(), "byte {at}");
+                }
+            } else {
+                // On the way to the trusted state: it begins anew there, and goes on.
+                history.append(Some(&state(9, 1)), &[state(10, 1)]).unwrap();
+                assert_eq!(all(&history, &state(10, 1)), Some(vec![9, 10]), "byte {at}");
+            }
         }
     }
 

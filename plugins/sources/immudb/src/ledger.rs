@@ -198,6 +198,12 @@ impl Ledger {
         matches!(kind, Some(("error", "timeout" | "late")))
     }
 
+    /// Whether the last audit of a database found it in order.
+    pub(crate) fn is_in_order(&self, database: &str) -> bool {
+        let kind = self.databases.get(database).and_then(|watched| watched.kind);
+        matches!(kind, Some(("ok", _)))
+    }
+
     /// The server answers: what was said of it as a whole is over.
     pub(crate) fn server_answers(&mut self) {
         self.databases.remove("");

@@ -94,6 +94,11 @@ pub(crate) fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's")]
+pub(crate) fn is_false(is: &bool) -> bool {
+    !*is
+}
+
 /// 64 hexadecimal digits.
 fn hash(text: &str) -> Option<Hash> {
     let mut bytes = [0; 32];
@@ -161,6 +166,7 @@ impl Record {
                 not_given: tx,
                 not_given_before: tx,
                 lost_to: tx,
+                gives: true,
             },
             ..self.clone()
         }

@@ -46,8 +46,21 @@ struct Sound {
     down: Descent,
     not_given: u64,
     truncated: u64,
+    /// Whether a value was among what was given.
+    gives: bool,
     /// A stored key, and its transaction.
     key: Option<(Vec<u8>, u64)>,
+}
+
+/// What was given of a transaction's values.
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Given {
+    /// All of them.
+    all: bool,
+    /// At least one that is not empty.
+    any: bool,
+    /// Keys whose values came empty and were not set so: what servers before 1.2.3 do, which give none.
+    blank: Vec<Vec<u8>>,
 }
 
 impl Line<'_> {
@@ -113,7 +126,7 @@ impl Line<'_> {
                 most = page.txs.len() as u64;
                 continue;
             }
-            let sound = match page.and_then(|page| check(&down, &page, what, now)) {
+            let sound = match page.and_then(|page| check(&down, &page, (what, values.gives), now)) {
                 // Its header isn't what it was, so nothing below can be held to anything.
                 Err(Stop::Found(_)) if accepted => {
                     values.lose(way, down, now);
@@ -126,6 +139,7 @@ impl Line<'_> {
                 other => other?,
             };
             values.truncated = values.truncated.max(sound.truncated);
+            values.gives |= sound.gives;
             if way == Way::Round {
                 values.not_given += sound.not_given;
             }
@@ -295,10 +309,11 @@ fn entries(tx: &proto::FullTx) -> Result<Vec<proto::TxEntry>, Stop> {
     entries.map_err(|error| Stop::from(Fault::Malformed(error.to_string())))
 }
 
-/// Checks a page from its end, which is known, to its beginning.
-fn check(down: &Descent, page: &Page, what: Ask, now: Nanos) -> Result<Sound, Stop> {
+/// Checks a page from its end, which is known, to its beginning; `gives` says that the server has given a value before.
+fn check(down: &Descent, page: &Page, (what, gives): (Ask, bool), now: Nanos) -> Result<Sound, Stop> {
     let (mut down, mut walk) = (*down, down.walk());
     let (mut not_given, mut truncated, mut keys) = (0_u64, 0_u64, Vec::new());
+    let (mut gives, mut blank) = (gives, None);
     for (at, tx) in page.txs.iter().enumerate().rev() {
         let known = walk.next().tx.0;
         let whole = page.whole.as_ref().and_then(|whole| whole.get(at)).unwrap_or(tx);
@@ -311,14 +326,22 @@ fn check(down: &Descent, page: &Page, what: Ask, now: Nanos) -> Result<Sound, St
         let given = match what {
             Ask::Values => {
                 let (all, with) = (entries(whole)?, entries(tx)?);
-                let all_given = transaction(&header, &all, Some(&with), now)?;
+                let given = transaction(&header, &all, Some(&with), now)?;
                 keys.extend(with.into_iter().find(is_plain).map(|entry| (entry.key, known)));
-                all_given
+                given
             }
             Ask::Entries => transaction(&header, &entries(whole)?, None, now)?,
-            Ask::Header => false,
+            Ask::Header => Given::default(),
         };
-        not_given += u64::from(!given);
+        not_given += u64::from(!given.all);
+        gives |= given.any;
+        if !given.blank.is_empty() {
+            blank = Some((known, given.blank));
+        }
+    }
+    // One that gives values gives all that it has.
+    if let Some((tx, keys)) = blank.filter(|_| gives) {
+        return Err(wrong(tx, "value-hash", "what is stored is not what was set", keys));
     }
     down.reach(&walk);
     let any = RandomState::new().hash_one(now) as usize;
@@ -327,6 +350,7 @@ fn check(down: &Descent, page: &Page, what: Ask, now: Nanos) -> Result<Sound, St
         down,
         not_given,
         truncated,
+        gives,
         key,
     })
 }
@@ -337,60 +361,57 @@ fn is_plain(entry: &proto::TxEntry) -> bool {
     plain && entry.key.len() > 1 && entry.key[0] == 0
 }
 
-/// Checks a transaction: `all` its entries, and those `with` their values. Whether all values were given.
+/// A finding about the values of these keys.
+fn wrong(tx: u64, reason: &'static str, what: &str, mut keys: Vec<Vec<u8>>) -> Stop {
+    keys.truncate(MAX_KEYS);
+    let finding = Finding::new(Code::Value, reason, format!("transaction {tx}: {what}"));
+    let tx = Some(tx);
+    Stop::Found(Finding { tx, ..finding }.name(keys))
+}
+
+/// Checks a transaction: `all` its entries, and those `with` their values.
 fn transaction(
     header: &TxHeader,
     all: &[proto::TxEntry],
     with: Option<&[proto::TxEntry]>,
     now: Nanos,
-) -> Result<bool, Stop> {
+) -> Result<Given, Stop> {
     let tx = header.id().0;
     let entries: Vec<_> = all.iter().map(wire::tx_entry).collect();
     header
         .verify_entries(&entries)
         .map_err(|reason| Stop::at(tx, &reason))?;
+    let mut given = Given::default();
     let Some(with) = with else {
-        return Ok(all.is_empty());
+        given.all = all.is_empty();
+        return Ok(given);
     };
-    let found = |reason, what: &str, keys: Vec<Vec<u8>>| {
-        let finding = Finding::new(Code::Value, reason, format!("transaction {tx}: {what}"));
-        let tx = Some(tx);
-        Err(Stop::Found(Finding { tx, ..finding }.name(keys)))
-    };
-    let (mut with, mut given) = (with.iter().peekable(), true);
-    let (mut wrong, mut withheld) = (Vec::new(), Vec::new());
+    let (mut with, mut left_out) = (with.iter().peekable(), false);
+    let (mut other, mut withheld) = (Vec::new(), Vec::new());
     for (entry, message) in entries.iter().zip(all) {
         match with.next_if(|with| with.key == message.key) {
             Some(with) => match entry.verify_value(&with.value) {
-                Ok(()) => {}
-                // Servers before 1.2.3 give none.
-                Err(_) if with.value.is_empty() => given = false,
-                Err(_) => wrong.push(message.key.clone()),
+                Ok(()) => given.any |= !with.value.is_empty(),
+                Err(_) if with.value.is_empty() => given.blank.push(message.key.clone()),
+                Err(_) => other.push(message.key.clone()),
             },
-            None if may_lack(message, now) => given = false,
+            None if may_lack(message, now) => left_out = true,
             None => withheld.push(message.key.clone()),
         }
     }
-    if !wrong.is_empty() {
-        wrong.truncate(MAX_KEYS);
-        return found("value-hash", "what is stored is not what was set", wrong);
+    if !other.is_empty() {
+        return Err(wrong(tx, "value-hash", "what is stored is not what was set", other));
     }
     if !withheld.is_empty() {
-        withheld.truncate(MAX_KEYS);
-        return found(
-            "value-withheld",
-            "the server gives other values and leaves some out",
-            withheld,
-        );
+        let what = "the server gives other values and leaves some out";
+        return Err(wrong(tx, "value-withheld", what, withheld));
     }
-    match with.next() {
-        Some(other) => found(
-            "value-surplus",
-            "the server gives a value of another",
-            vec![other.key.clone()],
-        ),
-        None => Ok(given),
+    if let Some(surplus) = with.next() {
+        let keys = vec![surplus.key.clone()];
+        return Err(wrong(tx, "value-surplus", "the server gives a value of another", keys));
     }
+    given.all = !left_out && given.blank.is_empty();
+    Ok(given)
 }
 
 /// Whether a server leaves out this entry where values are asked for.

@@ -17,8 +17,8 @@ use crate::{Bench, Fault};
 
 /// Transactions that were seen.
 const ALL: u64 = 10_000_000;
-/// Bytes of a record in the auditor's file: transaction, Alh.
-const RECORD: u64 = 40;
+/// Bytes of a record in the auditor's file: transaction, Alh, CRC-32C.
+const RECORD: u64 = 44;
 
 /// A header; those of one history have all but the numbers and hashes in common.
 fn made(tx: u64, prev: Bytes32) -> TxHeader {
@@ -67,8 +67,10 @@ fn write(path: &Path) -> Result<(), Fault> {
     let mut alh = Alh::FIRST;
     for tx in 1..=ALL {
         alh = alh.then(TxId(tx), &inner);
-        file.write_all(&tx.to_be_bytes())?;
-        file.write_all(alh.0.as_ref())?;
+        let mut record = tx.to_be_bytes().to_vec();
+        record.extend(alh.0.as_ref());
+        record.extend(crc32c::crc32c(&record).to_be_bytes());
+        file.write_all(&record)?;
     }
     Ok(file.flush()?)
 }

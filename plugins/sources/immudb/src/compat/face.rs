@@ -165,6 +165,7 @@ impl Face {
         };
         self.seen.insert(database.to_owned(), seen);
         self.show(now);
+        self.compat.audit_ended(now);
     }
 
     fn say(&self, database: &str, verdict: &Verdict, previous: Option<State>, current: Option<State>) {

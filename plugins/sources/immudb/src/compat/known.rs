@@ -146,7 +146,7 @@ pub(crate) fn of_server(
                 continue;
             }
         };
-        let id = if chosen == slug { uuid } else { Some(chosen) };
+        let id = if is_address(chosen) { uuid } else { Some(chosen) };
         let record = Record {
             state,
             signature: known
@@ -181,6 +181,12 @@ pub(crate) fn of_server(
         });
     }
     (imports, refused)
+}
+
+/// Whether it is the name that immuclient makes of an address, perhaps in another spelling than here. Identities of
+/// servers have 20 letters and digits, and nothing else.
+fn is_address(name: &str) -> bool {
+    name.contains(['_', '-'])
 }
 
 /// How immuclient names a server that doesn't say who it is.
@@ -225,6 +231,9 @@ mod tests {
         // Another identity than that of the only server that is known: the audit will find it.
         assert_eq!(taken(&all[..1], Some("u3")), (one("a", Some("u1")), 0));
         assert_eq!(taken(&all[..2], Some("u3")), (Vec::new(), 1));
+        // The same address in another spelling says nothing of who the server is.
+        let other = [known("d", "localhost_3322")];
+        assert_eq!(taken(&other, Some("u3")), (one("d", Some("u3")), 0));
         assert_eq!(taken(&[], Some("u3")), (Vec::new(), 0));
     }
 

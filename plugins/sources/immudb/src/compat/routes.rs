@@ -57,7 +57,13 @@ impl Probe {
         let answer = match self.client.health().await {
             Ok(answer) if answer.message.status => Ok(()),
             Ok(_) => Err("unhealthy".to_owned()),
-            Err(fault) => Err(error(&fault)),
+            Err(fault) => {
+                if matches!(fault, Fault::Unreachable(_) | Fault::Timeout(_)) {
+                    // A connection that is dead without saying so would not come back by itself.
+                    self.client.reconnect();
+                }
+                Err(error(&fault))
+            }
         };
         *last = Some((Instant::now(), answer.clone()));
         answer

@@ -23,10 +23,17 @@ pub(crate) enum Met {
     Same,
     /// It is in another one, and the server has signed both.
     Split(Box<Finding>),
-    /// It is in another one, as the peer says: text, and data of the event.
-    Differs(String, Value),
+    /// It is in another one, as the peer says.
+    Differs(Word),
     /// That can't be told now.
     Unknown(String),
+}
+
+/// What is told of a peer's state that proves nothing.
+pub(crate) struct Word {
+    pub(crate) text: String,
+    /// Of the event.
+    pub(crate) data: Value,
 }
 
 impl Link {
@@ -78,15 +85,7 @@ impl Link {
                     excerpt(ours, None)
                 ),
             };
-            let data = json!({
-                "server": {"name": self.label, "address": self.client.endpoint.to_string()},
-                "database": database,
-                "peer": name,
-                "theirs": shown(&theirs),
-                "ours": shown(&here),
-                "text": text,
-            });
-            return Met::Differs(text, data);
+            return Met::Differs(self.word(text, (name, database), [Some(theirs), Some(here)]));
         };
         let text = format!("{what}; the server has signed both histories");
         let proven = match &between {
@@ -106,6 +105,20 @@ impl Link {
             tx: Some(theirs.tx.0),
             ..Finding::new(Code::SplitView, "split-view", text)
         }))
+    }
+
+    /// What is told of two states, a peer's and the one here.
+    pub(crate) fn word(&self, text: String, (peer, database): (&str, &str), states: [Option<State>; 2]) -> Word {
+        let [theirs, ours] = states.map(|state| state.map(|state| shown(&state)));
+        let data = json!({
+            "server": {"name": self.label, "address": self.client.endpoint.to_string()},
+            "database": database,
+            "peer": peer,
+            "theirs": theirs,
+            "ours": ours,
+            "text": text,
+        });
+        Word { text, data }
     }
 
     /// The state of a transaction in the trusted history, if that is remembered.

@@ -7,10 +7,9 @@ use auditmon_core::event::{Data, Draft, Outcome, Severity};
 use auditmon_core::time::{self, Nanos};
 use auditmon_journal::Linger;
 use immudb_verify::State;
-use serde_json::Value;
 use tokio::task::{JoinError, JoinSet};
 
-use super::compare::Met;
+use super::compare::{Met, Word};
 use super::hub::{Hub, Of};
 use crate::server::Server;
 
@@ -18,11 +17,19 @@ use crate::server::Server;
 const MOST: usize = 100;
 /// After so long a difference that stays is told again.
 const AGAIN: Nanos = 3_600_000_000_000;
+/// So many looks in a row at signed states that the server doesn't prove, while it answers audits, are told.
+const ENOUGH: u32 = 3;
+/// The name of what is told of a state that nobody has signed.
+const DIFFERS: &str = "immudb.peer.differs";
+/// The name of what is told of a signed state that the server doesn't prove.
+const UNPROVEN: &str = "immudb.peer.unproven";
 
 /// A peer's state, and what looking at it came to.
 pub(crate) struct Compared {
     of: Of,
     state: State,
+    /// Whether it has a signature.
+    signed: bool,
     /// What the history here began with when it was looked at.
     from: Option<State>,
     met: Met,
@@ -33,8 +40,10 @@ pub(crate) struct Meeting {
     hub: Arc<Hub>,
     /// At most one at a time.
     work: JoinSet<Vec<Compared>>,
-    /// When differences that nobody has signed were told, by peer and database.
-    told: BTreeMap<(usize, String), Nanos>,
+    /// When something that proves nothing was told, by peer, database and name.
+    told: BTreeMap<(usize, String, &'static str), Nanos>,
+    /// How many times in a row a peer's signed states of a database could not be looked at.
+    unproven: BTreeMap<(usize, String), u32>,
 }
 
 impl Meeting {
@@ -43,6 +52,7 @@ impl Meeting {
             hub,
             work: JoinSet::new(),
             told: BTreeMap::new(),
+            unproven: BTreeMap::new(),
         }
     }
 
@@ -91,9 +101,13 @@ impl Server {
             let mut all = Vec::new();
             for (of, claim, record) in tasks {
                 let met = link.compare(&hub, (of.0, &of.2), &claim, &record).await;
-                let state = claim.state;
-                let from = record.past.map(|past| past.from);
-                all.push(Compared { of, state, from, met });
+                all.push(Compared {
+                    of,
+                    state: claim.state,
+                    signed: claim.signature.is_some(),
+                    from: record.past.map(|past| past.from),
+                    met,
+                });
             }
             all
         });
@@ -110,13 +124,28 @@ impl Server {
             },
         };
         let Some(meeting) = &mut self.meeting else { return };
-        let (mut differences, mut standing) = (Vec::new(), Vec::new());
+        let (mut words, mut standing) = (Vec::new(), Vec::new());
         for compared in done {
             let name = meeting.hub.peers[compared.of.0].identity.name();
             let key = (compared.of.0, compared.of.2.clone());
+            let unproven = match &compared.met {
+                // A server that answers no audits either is told of as such.
+                Met::Unknown(_) if compared.signed && self.ledger.is_in_order(&key.1) => {
+                    let unproven = meeting.unproven.entry(key.clone()).or_default();
+                    *unproven = unproven.saturating_add(1);
+                    *unproven
+                }
+                Met::Unknown(_) => 0,
+                _ => {
+                    meeting.unproven.remove(&key);
+                    0
+                }
+            };
             let result = match compared.met {
                 Met::Same => {
-                    meeting.told.remove(&key);
+                    for name in [DIFFERS, UNPROVEN] {
+                        meeting.told.remove(&(key.0, key.1.clone(), name));
+                    }
                     meeting.hub.agree(&self.ledger.label, compared.of, compared.state);
                     "same"
                 }
@@ -131,8 +160,8 @@ impl Server {
                     }
                     "split"
                 }
-                Met::Differs(text, data) => {
-                    differences.push((key, text, data));
+                Met::Differs(word) => {
+                    words.push(((key.0, key.1, DIFFERS), word));
                     "differs"
                 }
                 Met::Unknown(why) => {
@@ -143,6 +172,15 @@ impl Server {
                         peer = name,
                         "immudb: a peer's state can't be looked at: {why}"
                     );
+                    if unproven >= ENOUGH {
+                        let text = format!(
+                            "{name} has seen transaction {} signed with the hash {}, and the server, which answers \
+                             audits, doesn't prove that it is in the history that is trusted here: {why}",
+                            compared.state.tx, compared.state.alh
+                        );
+                        let word = self.link.word(text, (name, database), [Some(compared.state), None]);
+                        words.push(((key.0, key.1, UNPROVEN), word));
+                    }
                     "unknown"
                 }
             };
@@ -150,13 +188,13 @@ impl Server {
         }
         // The server may not answer again, or the agent end before.
         self.say(standing).await;
-        for (key, text, data) in differences {
-            self.differs(key, &text, &data).await;
+        for (key, word) in words {
+            self.tell(key, &word).await;
         }
     }
 
-    /// Tells that a peer says something else, which nobody has signed; not again within an hour.
-    async fn differs(&mut self, key: (usize, String), text: &str, data: &Value) {
+    /// Tells what proves nothing; not again within an hour.
+    async fn tell(&mut self, key: (usize, String, &'static str), word: &Word) {
         let now = time::now();
         let Some(meeting) = &mut self.meeting else { return };
         let recent = meeting
@@ -167,19 +205,19 @@ impl Server {
             return;
         }
         let resource = format!("immudb://{}/{}", self.ledger.endpoint, key.1);
-        let data = data.to_string();
+        let data = word.data.to_string();
         let draft = Draft {
             resource: Some(&resource),
             read_only: true,
             outcome: Outcome::Unknown,
             severity: Severity::Warning,
             data: Data::Raw(&data),
-            ..Draft::new("immudb.peer.differs", "auditmon")
+            ..Draft::new(key.2, "auditmon")
         };
         let mut batch = self.emitter.batch();
         // What isn't taken now is told the next time.
         if batch.push(draft).is_ok() && self.emitter.emit(batch, Linger::NONE).await.is_ok() {
-            tracing::warn!(server = self.ledger.label, database = key.1, "immudb: {text}");
+            tracing::warn!(server = self.ledger.label, database = key.1, "immudb: {}", word.text);
             meeting.told.insert(key, now);
         }
     }

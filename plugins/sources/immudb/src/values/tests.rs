@@ -45,7 +45,7 @@ fn header(entries: &[proto::TxEntry]) -> TxHeader {
 
 fn judged(all: &[proto::TxEntry], with: Option<&[proto::TxEntry]>) -> Result<bool, (&'static str, Vec<Vec<u8>>)> {
     match transaction(&header(all), all, with, NOW) {
-        Ok(given) => Ok(given),
+        Ok(given) => Ok(given.all),
         Err(Stop::Found(finding)) => {
             assert_eq!(finding.tx, Some(1));
             Err((finding.reason, finding.keys))
@@ -87,6 +87,53 @@ fn values_are_held_to_their_entries() {
     });
     assert_eq!(judged(&all, Some(&without)), Ok(false));
     assert_eq!(judged(&all[2..], Some(&without[2..])), Ok(true));
+}
+
+/// One that gives values blanks none: in the same page, or in one before.
+#[test]
+fn a_blank_value_beside_others_is_damaged() {
+    let all = [stored(b"\0a", b"\0one"), stored(b"\0b", b"\0two")];
+    let header = header(&all);
+    let state = State {
+        tx: header.id(),
+        alh: header.alh(),
+    };
+    let mut message = proto::TxHeader {
+        id: 1,
+        prev_alh: EMPTY.as_bytes().to_vec(),
+        nentries: 2,
+        bl_root: vec![0; 32],
+        version: 1,
+        ..proto::TxHeader::default()
+    };
+    message.eh = header.eh().as_bytes().to_vec();
+    let page = |blank: &[usize]| {
+        let mut entries = all.clone();
+        for at in blank {
+            entries[*at].value.clear();
+        }
+        let tx = proto::FullTx {
+            header: Some(message.clone()),
+            entries: entries.iter().map(proto::TxEntry::encode_to_vec).collect(),
+        };
+        Page {
+            txs: vec![tx],
+            whole: None,
+        }
+    };
+    let judged = |blank: &[usize], gives| {
+        let down = Descent::new(state, 0);
+        match check(&down, &page(blank), (Ask::Values, gives), NOW) {
+            Ok(sound) => Ok((sound.gives, sound.not_given)),
+            Err(Stop::Found(finding)) => Err((finding.reason, finding.tx, finding.keys)),
+            Err(_) => panic!("no finding"),
+        }
+    };
+    assert_eq!(judged(&[], false), Ok((true, 0)));
+    assert_eq!(judged(&[0, 1], false), Ok((false, 1)));
+    let found = |keys: &[&[u8]]| Err(("value-hash", Some(1), keys.iter().map(|key| key.to_vec()).collect()));
+    assert_eq!(judged(&[1], false), found(&[b"\0b"]));
+    assert_eq!(judged(&[0, 1], true), found(&[b"\0a", b"\0b"]));
 }
 
 #[test]

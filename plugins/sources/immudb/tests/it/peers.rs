@@ -306,6 +306,34 @@ async fn a_server_that_gives_no_proof_is_found_out_by_what_was_seen() {
     }
 }
 
+/// What was not seen here, and the server doesn't prove, stays unknown; that is told, and that it goes on answering audits.
+#[tokio::test]
+async fn a_signed_state_that_is_never_proven_is_told() {
+    let (one, two) = (server(12).await, server(9).await);
+    one.db("orders", |db| {
+        db.made = Some(Box::new(|call, body| is_between(call, body).then(busy)));
+    });
+    let mut pair = Pair::start([&one, &two]).await;
+    let event = pair.trials[0].ever("it is told", named("immudb.peer.unproven")).await;
+    let data = &event["event_data"];
+    assert_eq!(event["severity"], "warning");
+    assert_eq!(
+        (&data["theirs"]["tx"], &data["ours"]),
+        (&json!(9), &Value::Null),
+        "{event:#}"
+    );
+    let text = data["text"].as_str().unwrap();
+    assert!(text.contains("doesn't prove") && text.contains("busy"), "{event:#}");
+    pair.exchanged().await;
+    pair.trials[0].verdict("orders", "ok", "").await;
+    let told = pair.trials[0]
+        .events
+        .iter()
+        .filter(|event| named("immudb.peer.unproven")(event));
+    assert_eq!(told.count(), 1);
+    pair.stop().await;
+}
+
 /// A server that is found out and answers nothing from then on.
 #[tokio::test]
 async fn a_finding_needs_no_further_answer() {

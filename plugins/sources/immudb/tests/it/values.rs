@@ -283,6 +283,23 @@ async fn a_server_that_gives_no_values() {
     trial.stop().await;
 }
 
+/// It gave values before: then none is blank.
+#[tokio::test]
+async fn a_value_that_is_blanked_is_found() {
+    let fake = nine().await;
+    let mut trial = Trial::start(with_values(&fake)).await;
+    all_checked(&mut trial).await;
+    lie(&fake, |list| {
+        let entries = list.txs.iter_mut().flat_map(|tx| &mut tx.entries);
+        entries.for_each(|entry| edit(entry, |entry| entry.value.clear()));
+        None
+    });
+    fake.change(|world| world.grow("orders", 1, 0));
+    let data = found(&mut trial, "value", "value-hash", 10).await;
+    assert_names(&data, "k9");
+    trial.stop().await;
+}
+
 /// The index shows what a key was, not what it is.
 #[tokio::test]
 async fn an_older_value_of_a_key_is_found() {
