@@ -219,3 +219,13 @@ fn log_lines_as_recorded() {
         }
     }
 }
+
+/// A tick over very many databases, or over slow ones, takes its time: each audit shows that the auditor works.
+#[test]
+fn an_audit_in_a_long_tick_is_a_sign_of_life() {
+    let trial = trial(Program::Immuclient);
+    let mut face = trial.face();
+    face.begin(1);
+    face.verdict("a", &unchecked(), None, 42);
+    assert_eq!(trial.compat.ended.load(std::sync::atomic::Ordering::Relaxed), 42);
+}
