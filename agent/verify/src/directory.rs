@@ -80,10 +80,21 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         };
         report.unseen("whether rows were removed, added or wholly replaced: there is no journal to compare them with");
         finish_database(database, &[], None, &mut report)?;
+        if report.holds() {
+            let what = format!(
+                "each of {} rows fits itself, and that is all that can be said: in {} there is no journal, which signs them",
+                report.counts.rows,
+                request.data_dir.display()
+            );
+            return Err(CouldNot::new(&database.place, what));
+        }
         return Ok(report);
     };
-    // Where even that can't be told, what is being written isn't blamed.
-    let running = !matches!(auditmon_journal::holder(request.data_dir), Ok(None));
+    let running = match auditmon_journal::holder(request.data_dir) {
+        Ok(holder) => holder.is_some(),
+        // What is being written isn't blamed where only an agent may tell.
+        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+    };
     let keys = Keys::load(request.data_dir, &found, given.as_ref(), &mut report)?;
     let mut heads = match request.against {
         Some((name, text)) => against::heads(name, text, &found, &keys, &mut report)?,

@@ -109,6 +109,8 @@ pub(crate) struct Check<'a> {
     /// It has an event.
     begun: bool,
     unsigned: Unsigned,
+    /// Where what a running agent has written ends.
+    heard: u64,
 }
 
 /// Records that no checkpoint covers.
@@ -168,6 +170,7 @@ impl<'a> Check<'a> {
             as_accepted: None,
             begun: false,
             unsigned: Unsigned::default(),
+            heard: 0,
         }
     }
 

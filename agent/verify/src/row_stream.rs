@@ -213,11 +213,10 @@ impl RowStream {
         told
     }
 
-    /// The journal is over.
+    /// The journal is over, of which so many records are there.
     pub(crate) fn finish(
         mut self,
-        end: u64,
-        running: bool,
+        written: u64,
         covered: u64,
         absences: &Absences,
         report: &mut Report,
@@ -227,12 +226,14 @@ impl RowStream {
             if let Some(what) = &row.wrong {
                 report.fault(Fault::at(&self.place, row.seq, row.seq, row.id, what.as_str()).lasting());
             }
-            if row.seq >= end {
+            if row.seq < written {
+                self.count(&row, report);
+            } else {
                 let (first, id) = beyond.map_or((row.seq, row.id), |(first, _, id)| (first, id));
                 beyond = Some((first, row.seq, id));
             }
         }
-        if let Some((first, last, id)) = beyond.filter(|_| !running) {
+        if let Some((first, last, id)) = beyond {
             let what =
                 "rows of events that the journal hasn't: they were added, or the journal was cut off or put back";
             report.fault(Fault::at(&self.place, first, last, id, what));

@@ -11,7 +11,6 @@ impl Check<'_> {
     pub(super) fn finish(mut self, tail: Tail) -> Result<(), CouldNot> {
         self.trees.finish(&mut self.wrong);
         self.tell_wrong();
-        let running = self.setting.running;
         let any = self.heads.any;
         let origin = self.setting.generation.origin.clone();
         let checkpoint = self.place("checkpoint");
@@ -33,19 +32,21 @@ impl Check<'_> {
                 .unseen(format!("{origin}: whether the checkpoints behind missing leaves hold"));
         }
         self.tail(&checkpoint, tail, any, end);
+        // What others go by was read before the end of what a running agent has written.
+        let written = end.max(self.heard);
         for remembered in std::mem::take(&mut self.remembered) {
-            if remembered.seq > end && !running {
+            if remembered.seq > written {
                 let what = format!(
                     "the sink has seen {} records more than the journal has: they were cut off, or the directory was put back",
-                    remembered.seq - end
+                    remembered.seq - written
                 );
                 self.report
-                    .fault(Fault::at(&remembered.place, end, remembered.seq - 1, None, what));
+                    .fault(Fault::at(&remembered.place, written, remembered.seq - 1, None, what));
             }
         }
-        self.letters_left(end, running);
+        self.letters_left(end, written);
         if let Some(rows) = self.rows.take() {
-            rows.finish(end, running, self.signed_below(end), &self.absences, self.report)?;
+            rows.finish(written, self.signed_below(end), &self.absences, self.report)?;
         }
         self.tell_collapsed();
         self.absent(&origin, end);

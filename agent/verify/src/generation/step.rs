@@ -130,12 +130,12 @@ impl Check<'_> {
         self.report.fault(Fault::at(place, letter.seq, letter.seq, id, what));
     }
 
-    /// Dead letters that are left when the journal, of `end` records, is over.
-    pub(super) fn letters_left(&mut self, end: u64, running: bool) {
+    /// Dead letters that are left when the journal, of which `end` records were checked and `written` are there, is over.
+    pub(super) fn letters_left(&mut self, end: u64, written: u64) {
         for letter in std::mem::take(&mut self.letters) {
             if letter.seq < end {
                 self.unseen_letters += 1;
-            } else if !running {
+            } else if letter.seq >= written {
                 self.letter_fault(
                     *letter,
                     None,

@@ -1,5 +1,7 @@
-//! What a running agent has said and not signed yet: no part of what is checked, but the store acts on it as soon as it
-//! is on disk.
+//! What a running agent has written and not signed yet: no part of what is checked, but sinks act on it as soon as it is on
+//! disk.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use auditmon_journal::format::Record;
 
@@ -9,6 +11,9 @@ use crate::event::{declares, disagrees};
 use crate::files::Generation;
 use crate::report::CouldNot;
 use crate::segment::Segment;
+
+/// A running agent signs what it has within a second. What stays unsigned for longer may be anybody's.
+const SIGNED_WITHIN: Duration = Duration::from_secs(10);
 
 impl Check<'_> {
     /// Listens to the records behind those that were checked, from the segment on that was read last. The database was
@@ -32,10 +37,35 @@ impl Check<'_> {
                 heard => heard.map_err(self.could_not(name))?,
             }
         }
+        self.tell_late();
         Ok(())
     }
 
+    /// Says what should have been signed by now.
+    fn tell_late(&mut self) {
+        let Some((oldest, _)) = self.unsigned.received else {
+            return;
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let age = now.saturating_sub(Duration::from_nanos(oldest));
+        if age > SIGNED_WITHIN && self.heard > self.covered {
+            self.report.unseen(format!(
+                "{}: whether seq {} to {} are as they were written: something runs there and has not signed them, the oldest for {} s, which an agent does within a second: it can't, it isn't one, or later checkpoints were removed; one kept elsewhere, given with --against, tells",
+                self.setting.generation.origin,
+                self.covered,
+                self.heard - 1,
+                age.as_secs()
+            ));
+        }
+    }
+
     fn hear(&mut self, seq: u64, record: &Record<'_>) {
+        if seq >= self.covered {
+            let at = record.prefix.received_ns;
+            let (first, last) = self.unsigned.received.unwrap_or((at, at));
+            self.unsigned.received = Some((first.min(at), last.max(at)));
+        }
+        self.heard = self.heard.max(seq + 1);
         let Some(payload) = record.payload().filter(|_| seq >= self.seq) else {
             return;
         };

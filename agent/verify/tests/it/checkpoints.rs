@@ -1,5 +1,6 @@
 //! Checkpoints put back, removed, changed or signed by others.
 
+use auditmon_journal::DirLock;
 use auditmon_journal::format::Kind;
 use auditmon_merkle::split_checkpoints;
 use serde_json::json;
@@ -19,6 +20,29 @@ fn an_older_checkpoint_put_back() {
         "tampered: journal/1/checkpoint: seq ",
         "an older checkpoint was put back",
     );
+}
+
+/// Who holds the lock looks like an agent, which signs what it writes.
+#[test]
+fn an_older_checkpoint_put_back_beside_what_looks_like_an_agent_is_said() {
+    let mut model = Model::usual();
+    let dir = Dir::of(&model);
+    let lock = DirLock::acquire(dir.path()).unwrap();
+    let all = dir.holds();
+    assert!(!all.to_string().contains("has not signed"), "{all}");
+    let covered = model.size();
+    model.event(Kind::Application, "login", "alice", json!({"n": 1}));
+    model.event(Kind::Application, "login", "alice", json!({"n": 2}));
+    model.write(dir.path());
+    let report = dir.holds();
+    let says = format!("whether seq {covered} to {} are as they were written", covered + 1);
+    assert!(report.to_string().contains(&says), "{report}");
+    assert!(report.to_string().contains("has not signed"), "{report}");
+    drop(lock);
+    // What can't be a lock is none.
+    std::fs::remove_file(dir.file("lock")).unwrap();
+    std::os::unix::fs::symlink("lock", dir.file("lock")).unwrap();
+    dir.finds("tampered: journal/1/checkpoint: ", "an older checkpoint was put back");
 }
 
 #[test]

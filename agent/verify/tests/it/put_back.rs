@@ -1,5 +1,6 @@
 //! A journal that was put back or rewritten, by what sinks and others remember.
 
+use auditmon_journal::DirLock;
 use auditmon_journal::format::{Kind, Position};
 use serde_json::json;
 
@@ -27,10 +28,16 @@ fn a_tail_of_the_same_size_rewritten_while_stopped() {
     // Or cut off.
     model.segs.last_mut().unwrap().frames.pop();
     model.write_except(dir.path(), Leave::default());
-    dir.finds(
-        &format!("tampered: positions/webhook.one: seq {last}: "),
-        "the sink has seen 1 records more",
-    );
+    let cut = || {
+        dir.finds(
+            &format!("tampered: positions/webhook.one: seq {last}: "),
+            "the sink has seen 1 records more",
+        )
+    };
+    cut();
+    // Beside what holds the lock as an agent does, too.
+    let _lock = DirLock::acquire(dir.path()).unwrap();
+    cut();
 }
 
 #[test]

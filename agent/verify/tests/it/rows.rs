@@ -355,8 +355,20 @@ fn an_empty_store_says_nothing_of_what_it_had() {
 
 #[test]
 fn a_row_added() {
+    for running in [false, true] {
+        row_added(running);
+    }
+}
+
+/// Also beside what holds the lock as an agent does.
+fn row_added(running: bool) {
+    let usual = || {
+        let (model, dir) = usual();
+        let lock = running.then(|| DirLock::acquire(dir.path()).unwrap());
+        (model, dir, lock)
+    };
     // Where the journal has a state.
-    let (model, dir) = usual();
+    let (model, dir, _lock) = usual();
     let state = model
         .records()
         .find(|(_, rec)| rec.prefix.kind == Kind::State)
@@ -371,14 +383,14 @@ fn a_row_added() {
     add(&dir, state);
     dir.finds(&format!("tampered: events.db: seq {state}, event "), "it was added");
     // Behind its end.
-    let (_, dir) = usual();
+    let (_, dir, _lock) = usual();
     add(&dir, model.size() + 5);
     dir.finds(
         &format!("tampered: events.db: seq {}, event ", model.size() + 5),
         "they were added",
     );
     // Of an origin that nobody knows.
-    let (_, dir) = usual();
+    let (_, dir, _lock) = usual();
     add(&dir, 7 << 48);
     dir.finds("tampered: events.db: ", "is of no origin that the store knows");
 }
@@ -419,12 +431,15 @@ fn a_database_alone_is_checked_by_itself() {
     let mut dir = Dir::new();
     model.write_database(&dir.file("copy.db"));
     dir.database = Some(dir.file("copy.db"));
-    let report = dir.holds();
-    assert_eq!(report.counts.rows, model.rows.len() as u64);
-    assert!(
-        report.to_string().contains("there is no journal to compare them with"),
-        "{report}"
-    );
+    // Nothing signs them, so that they fit is no verdict, with a key or without.
+    for key in [None, Some(model.vkey())] {
+        dir.key = key;
+        let says = dir.check().unwrap_err().to_string();
+        assert!(
+            says.contains(&format!("each of {} rows fits itself", model.rows.len())) && says.contains("no journal"),
+            "{says}"
+        );
+    }
     let db = rusqlite::Connection::open(dir.file("copy.db")).unwrap();
     db.execute_batch("UPDATE events SET username = 'mallo' WHERE place = 300")
         .unwrap();
