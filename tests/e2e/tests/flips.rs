@@ -153,7 +153,7 @@ fn a_random_byte_of_any_file_that_a_killed_agent_left() {
     }
     let times = match std::env::var_os("AUDITMON_LONG") {
         Some(_) => 2000,
-        None => 100,
+        None => 200,
     };
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
     println!("seed {seed}");

@@ -415,15 +415,31 @@ fn row_changed() {
 fn rows_derived_column_changed() {
     let place = place(true);
     let event = format!("seq {EVENT}, event {}", place.id(EVENT));
+    let original = std::fs::read(place.dir.file("events.db")).unwrap();
     for (column, value) in [
+        ("origin", "'other'"),
+        ("event_name", "'logout'"),
         ("username", "'mallory'"),
-        ("event_time_ns", "1"),
+        ("resource", "'x'"),
+        ("event_source", "'x'"),
+        ("source_ip_address", "'10.0.0.1'"),
+        ("request_id", "'x'"),
+        ("read_only", "1"),
+        ("kind", "'kernel'"),
+        ("host", "'x'"),
         ("outcome", "'failure'"),
+        ("severity", "'critical'"),
+        ("event_time_ns", "1"),
+        ("received_time_ns", "1"),
     ] {
         let sql = format!("UPDATE events SET {column} = {value} WHERE seq = {EVENT}");
-        database(&place).execute_batch(&sql).unwrap();
+        let db = database(&place);
+        db.execute_batch(&sql).unwrap();
+        recount(&db);
+        drop(db);
         let expected = Tampered(&["events.db", &event]);
         place.both(expected, expected);
+        std::fs::write(place.dir.file("events.db"), &original).unwrap();
     }
 }
 

@@ -122,3 +122,31 @@ fn beside_the_agent_and_stopped_everything_holds_until_a_row_or_a_byte_is_change
     let none = alone(&["verify", "--data-dir", "/nonexistent"]);
     assert_eq!(none.status.code(), Some(2), "{none:?}");
 }
+
+/// A row that nobody sent is found while the agent runs and shows it.
+#[test]
+fn a_row_that_is_added_beside_the_agent() {
+    let agent = Agent::start();
+    let _ = agent
+        .post(r#"{"event_name": "login", "username": "alice"}"#)
+        .expect(201);
+    let events = agent.await_events("?username=alice&limit=10", 1);
+    let seq = events[0]["seq"].as_u64().unwrap();
+    let _ = agent.run(&["verify"]).expect(0);
+    let db = rusqlite::Connection::open(agent.data_dir().join("events.db")).unwrap();
+    db.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
+    let far = seq + 1_000_000;
+    let columns = "origin, event_name, username, resource, event_source, source_ip_address, request_id, read_only, kind, \
+                   host, outcome, severity, event_time_ns, received_time_ns, salt, canonical";
+    let add = format!(
+        "BEGIN IMMEDIATE; INSERT INTO events (place, {columns}) SELECT {far}, {columns} FROM events WHERE place = {seq}; \
+         UPDATE usage SET rows = rows + 1, bytes = bytes + (SELECT length(canonical) FROM events WHERE place = {far}) \
+         WHERE kind = 'application'; COMMIT"
+    );
+    db.execute_batch(&add).unwrap();
+    drop(db);
+    let _ = agent.await_events("?username=alice&limit=10", 2);
+    let found = agent.run(&["verify"]).expect(1);
+    let line = format!("tampered: events.db: seq {far}, event ");
+    assert!(found.stdout.contains(&line), "{}", found.stdout);
+}
