@@ -305,8 +305,12 @@ fn entry(bytes: &[u8]) -> Result<proto::TxEntry, prost::DecodeError> {
 }
 
 fn entries(tx: &proto::FullTx) -> Result<Vec<proto::TxEntry>, Stop> {
-    let entries: Result<Vec<_>, _> = tx.entries.iter().map(|bytes| entry(bytes)).collect();
-    entries.map_err(|error| Stop::from(Fault::Malformed(error.to_string())))
+    // No more room than is needed: there may be very many.
+    let mut entries = Vec::with_capacity(tx.entries.len());
+    for bytes in &tx.entries {
+        entries.push(entry(bytes).map_err(|error| Stop::from(Fault::Malformed(error.to_string())))?);
+    }
+    Ok(entries)
 }
 
 /// Checks a page from its end, which is known, to its beginning; `gives` says that the server has given a value before.

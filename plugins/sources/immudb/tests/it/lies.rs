@@ -105,6 +105,21 @@ async fn another_identity() {
     assert_eq!(event["event_data"]["uuid"], "another");
 }
 
+/// An answer of two bytes for each transaction, eight million of them, is not decoded.
+#[tokio::test]
+async fn more_transactions_than_asked_for() {
+    let tamper = |fake: &Fake| {
+        fake.lie("defaultdb", |call, reply| match call {
+            "TxScan" => Reply::Answer([0x0a, 0].repeat(7 << 20)),
+            _ => reply,
+        });
+        fake.change(|world| world.grow("defaultdb", 3, 0));
+    };
+    let event = changed(10_000, tamper, "malformed").await;
+    let text = event["event_data"]["text"].as_str().unwrap();
+    assert!(text.contains("more often than was asked for"), "{text}");
+}
+
 #[tokio::test]
 async fn a_deleted_database() {
     changed(
