@@ -102,7 +102,48 @@ async fn another_identity() {
         "identity",
     )
     .await;
-    assert_eq!(event["event_data"]["uuid"], "another");
+    let data = &event["event_data"];
+    assert_eq!(data["uuid"], "another");
+    assert_eq!((&data["history"], &data["also"]), (&json!("differs"), &json!("proof")));
+    assert_eq!(data["location"]["first_changed"]["to"], 9);
+    assert!(
+        data["text"]
+            .as_str()
+            .unwrap()
+            .contains("its history is not the trusted one")
+    );
+    assert!(data["do"].as_str().unwrap().starts_with("Don't accept the state shown"));
+}
+
+/// An older copy, another last transaction, nothing: each under another name, or with another key.
+#[tokio::test]
+async fn another_identity_with_another_history() {
+    let key = |seed: u8| Some(SigningKey::from_slice(&[seed; 32]).unwrap());
+    for (keep, more, also) in [(6, 0, "rollback"), (8, 1, "fork"), (0, 0, "emptied"), (5, 9, "proof")] {
+        for (renamed, walk) in [(true, 10_000), (false, 0)] {
+            let fake = Fake::start().await;
+            fake.change(world);
+            fake.change(|world| world.key = key(7));
+            let mut all = section(&fake);
+            all["walk"] = json!(walk);
+            let tamper = |fake: &Fake| {
+                fake.change(|world| {
+                    if renamed {
+                        world.uuid = Some("another".to_owned());
+                    }
+                    world.key = key(8);
+                });
+                fake.db("defaultdb", |db| fork(db, keep, more));
+            };
+            let event = found(all, &fake, tamper, "identity").await;
+            let data = &event["event_data"];
+            assert_eq!(
+                (&data["history"], &data["also"]),
+                (&json!("differs"), &json!(also)),
+                "{event:#}"
+            );
+        }
+    }
 }
 
 /// An answer of two bytes for each transaction, eight million of them, is not decoded.
