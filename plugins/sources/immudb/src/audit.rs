@@ -372,8 +372,9 @@ impl Audit<'_> {
         mut take: impl FnMut(proto::TxHeader) -> Result<(), Reason>,
     ) -> Result<(), Stop> {
         let (mut next, mut most) = (first.0, u64::MAX);
-        while next <= last.0 {
-            let count = most.min(last.0 - next + 1);
+        // Of a transaction with the last number that there is nothing can follow.
+        while let Some(left) = last.0.checked_sub(next) {
+            let count = most.min(left.saturating_add(1));
             let answer = match self.client.headers(self.seat, next, count).await {
                 // Up to 1.2.2 all entries come along.
                 Err(Fault::TooLarge(_)) if count > 1 => {
@@ -397,7 +398,10 @@ impl Audit<'_> {
                     return Err(Reason::WalkOrder { expected, found }.into());
                 }
                 take(header)?;
-                next += 1;
+                let Some(after) = next.checked_add(1) else {
+                    return Ok(());
+                };
+                next = after;
             }
         }
         Ok(())
