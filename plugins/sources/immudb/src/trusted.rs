@@ -56,7 +56,7 @@ pub(crate) struct Latched {
     pub(crate) also: Option<String>,
     /// When it was found.
     pub(crate) at: Nanos,
-    /// The transaction that is wrong in itself; none where the history is another one.
+    /// The transaction that is wrong in itself; 0 if an answer on a key is; none where the history is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tx: Option<u64>,
 }

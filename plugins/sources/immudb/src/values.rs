@@ -233,10 +233,8 @@ impl Line<'_> {
     /// Asks for a key that a transaction set, as a user would, and looks whether the answer holds. Whether it could be told.
     async fn key(&self, key: &[u8], tx: u64, trusted: &State) -> Result<bool, Stop> {
         let [_, name @ ..] = key else { return Ok(false) };
-        let finding = |finding: Finding| {
-            let tx = finding.tx.or(Some(tx));
-            Stop::Found(Finding { tx, ..finding }.name(vec![key.to_vec()]))
-        };
+        // Which transaction set it last nobody knows, whatever the answer says.
+        let finding = |finding: Finding| Stop::Found(finding.name(vec![key.to_vec()]));
         let answer = match self
             .client
             .get(self.seat, name, At::Now { since: tx }, trusted.tx.0)
@@ -257,7 +255,8 @@ impl Line<'_> {
                     "a key that transaction {tx} set is shown as transaction {} set it before",
                     entry.tx
                 );
-                Err(finding(Finding::new(Code::Value, "stale-key", text)))
+                let stale = Finding::new(Code::Value, "stale-key", text);
+                Err(finding(Finding { tx: Some(tx), ..stale }))
             }
             Ok(Verified::Proven(_)) => Ok(true),
             Ok(Verified::NeedsHeaders(_)) => Ok(false),

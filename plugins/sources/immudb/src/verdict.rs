@@ -313,6 +313,16 @@ impl Finding {
         }
     }
 
+    /// The transaction that is wrong in itself, as it is remembered; 0 if an answer on a key is, whichever transaction set
+    /// it; none where the history is another one.
+    pub(crate) fn of_tx(&self) -> Option<u64> {
+        match self.tx {
+            _ if self.located.is_some() => None,
+            None if !self.keys.is_empty() => Some(0),
+            tx => tx,
+        }
+    }
+
     /// Names keys, also in words.
     pub(crate) fn name(mut self, keys: Vec<Vec<u8>>) -> Self {
         self.text.push_str(&key::words("; ", &keys));

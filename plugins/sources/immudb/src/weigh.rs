@@ -87,7 +87,7 @@ pub(crate) fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nano
                     .map(|code| code.as_str().to_owned())
                     .or_else(|| before.and_then(|latched| latched.also.clone())),
                 at: record.finding.as_ref().map_or(now, |latched| latched.at),
-                tx: finding.tx.filter(|_| finding.located.is_none()),
+                tx: finding.of_tx(),
             };
             let next = (record.finding.as_ref() != Some(&latched)).then(|| Record {
                 finding: Some(latched),

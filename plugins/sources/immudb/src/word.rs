@@ -59,6 +59,7 @@ fn damaged(old: Option<&Record>) -> Vec<u64> {
         return damaged;
     };
     match (finding.of_history(), finding.tx) {
+        (_, Some(0)) => {}
         (Code::CorruptTx | Code::Value | Code::Proof, Some(tx)) => {
             let new = !damaged.contains(&tx) && damaged.len() < MAX_DAMAGED;
             damaged.extend(new.then_some(tx));

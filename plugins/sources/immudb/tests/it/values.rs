@@ -300,6 +300,40 @@ async fn a_value_that_is_blanked_is_found() {
     trial.stop().await;
 }
 
+/// The server can't read the last value of a key, and a page is checked that an earlier one is in: no transaction is named
+/// that may be in order.
+#[tokio::test]
+async fn a_damaged_current_value_names_no_other_transaction() {
+    let fake = nine().await;
+    fake.db("orders", |db| {
+        let mut again = plan(9, 1, 1, 0);
+        again.entries[0].0 = b"\0k1".to_vec();
+        add(&mut db.data, std::iter::once(again));
+    });
+    fake.lie("orders", |call, reply| match (call, reply) {
+        ("VerifiableGet", Reply::Answer(bytes)) => {
+            let answer = proto::VerifiableEntry::decode(&bytes[..]).unwrap();
+            if answer.entry.unwrap().key == b"k1" {
+                Reply::Refused(2, "data is corrupted: value length or digest mismatch".to_owned())
+            } else {
+                Reply::Answer(bytes)
+            }
+        }
+        (_, reply) => reply,
+    });
+    let mut trial = Trial::start(with_values(&fake)).await;
+    let event = trial.verdict("orders", "tampered", "value").await;
+    let data = &event["event_data"];
+    assert_eq!(data["tx"], Value::Null, "{event:#}");
+    assert_names(data, "k1");
+    let (status, answer) = trial.trust(WORDS).await;
+    assert_eq!(status, 200, "{answer}");
+    trial.verdict("orders", "ok", "").await;
+    // All values are looked at again, those of the key's transactions, too.
+    assert_eq!(trial.trusted("orders").unwrap()["damaged"], json!([]));
+    trial.stop().await;
+}
+
 /// The index shows what a key was, not what it is.
 #[tokio::test]
 async fn an_older_value_of_a_key_is_found() {
