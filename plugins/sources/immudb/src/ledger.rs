@@ -333,7 +333,11 @@ impl Ledger {
         let watched = self.databases.get(&order.database);
         let remembered = watched.and_then(|watched| watched.remembered.as_ref());
         let shown = watched.and_then(|watched| Some((watched.shown?, watched.history)));
-        Word::new(order, (&self.endpoint, &self.label), remembered, shown, now)
+        let found = match watched.and_then(|watched| watched.kind) {
+            Some(("tampered", code)) if remembered.is_none() => Some(code),
+            _ => None,
+        };
+        Word::new(order, (&self.endpoint, &self.label), remembered, found, shown, now)
     }
 
     /// Whether what is remembered under a key says that something was found.
@@ -366,6 +370,11 @@ impl Ledger {
 
     /// Trusts what an operator's word says, which is in the journal by now.
     pub(crate) fn take(&mut self, word: Word) {
+        if !self.remembers(&word.database) {
+            // It is there, whether or not there is room for as much as it may grow to.
+            let key = trusted::key(&self.endpoint, &word.database);
+            let _ = self.room.take(&key, &word.record);
+        }
         let watched = self.databases.entry(word.database).or_default();
         watched.remembered = Some(Remembered::Record(Box::new(word.record)));
         watched.gone = None;

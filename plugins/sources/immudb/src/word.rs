@@ -96,7 +96,7 @@ pub(crate) struct Word {
 }
 
 impl Word {
-    /// Weighs an order against what is remembered; `current` is what the server showed last, and whether another
+    /// Weighs an order against what is remembered; `found` is the finding on a database that nothing is remembered of, `current` is what the server showed last, and whether another
     /// server than before has the trusted history.
     ///
     /// # Errors
@@ -105,6 +105,7 @@ impl Word {
         order: &Order,
         (endpoint, label): (&Endpoint, &str),
         remembered: Option<&Remembered>,
+        found: Option<&str>,
         current: Option<(State, Option<History>)>,
         now: Nanos,
     ) -> Result<Self, String> {
@@ -112,6 +113,8 @@ impl Word {
         let old = match remembered {
             Some(Remembered::Record(record)) => Some(&**record),
             Some(Remembered::Broken) => None,
+            // Nothing was taken at first contact, for what was found.
+            None if found.is_some() => None,
             None => return Err(format!("nothing is known of {label}/{database}")),
         };
         let mut accepted = old.map_or_else(Vec::new, |old| old.accepted.clone());
@@ -171,7 +174,7 @@ impl Word {
             "uid": order.uid,
             "reason": order.reason,
             "old": old.map(|old| shown(&old.state)),
-            "finding": finding.map(|finding| finding.code.clone()),
+            "finding": finding.map(|finding| &*finding.code).or(found),
             "new": shown(&state),
         });
         Ok(Self {

@@ -130,6 +130,36 @@ async fn another_identity_with_another_history_is_not_accepted_unseen() {
     trial.stop().await;
 }
 
+/// A server made anew, and none of its databases selected that was seen before: a word on a new one settles who it is.
+#[tokio::test]
+async fn a_finding_at_first_contact_is_accepted() {
+    let (fake, trial) = start(|all| all["servers"][0]["databases"] = json!(["orders"])).await;
+    let agent = trial.stop().await;
+    fake.change(|world| {
+        world.uuid = Some("another".to_owned());
+        world.grow("fresh", 4, 0);
+        world.grow("more", 2, 0);
+    });
+    let mut all = section(&fake);
+    all["servers"][0]["databases"] = json!(["fresh", "more"]);
+    let mut trial = Trial::go_on(agent, all).await;
+    trial.verdict("fresh", "tampered", "identity").await;
+    assert_eq!(trial.trusted("fresh"), None);
+    let words = WORDS.replace("orders", "fresh");
+    let (status, data) = trial.trust(&words).await;
+    assert_eq!(status, 200, "{data}");
+    assert_eq!(
+        (&data["finding"], &data["old"], &data["new"]["tx"]),
+        (&json!("identity"), &Value::Null, &json!(4))
+    );
+    let event = trial.verdict("fresh", "ok", "").await;
+    assert_eq!(event["event_data"]["current"]["uuid"], "another");
+    trial.verdict("more", "ok", "").await;
+    // Nothing is found on it any more.
+    assert_eq!(trial.trust(&words).await.0, 409);
+    trial.stop().await;
+}
+
 #[tokio::test]
 async fn words_that_are_not_taken() {
     let (fake, mut trial) = start(|_| {}).await;
