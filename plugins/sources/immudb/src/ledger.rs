@@ -401,7 +401,8 @@ impl Ledger {
         if let (None, Some(new)) = (&watched.remembered, &record)
             && !self.room.take(&key, new)
         {
-            let text = "there is no room to remember one more database: all servers share 8 MiB; select fewer";
+            let text = "there is no room to remember one more database: all servers share 8 MiB, of which each \
+                        of several keeps a part for itself; select fewer";
             (verdict, record) = (Verdict::Unchecked(Unchecked::new("too-many", text)), None);
         }
         if let Some(record) = record {
