@@ -216,6 +216,35 @@ async fn states_not_signed_by_a_configured_key() {
     }
 }
 
+/// A key of another curve can't be checked, and accuses nobody; where one of P-256 signed before, it is another server's.
+#[tokio::test]
+async fn states_signed_with_another_curve() {
+    let curve = |call: &str, reply: Reply| match call {
+        "CurrentState" => answer(reply, |state: &mut proto::ImmutableState| {
+            state.signature = Some(proto::Signature {
+                public_key: [&[4][..], &[7; 96]].concat(),
+                signature: vec![0x30; 104],
+            });
+        }),
+        _ => reply,
+    };
+    let fake = Fake::start().await;
+    fake.change(world);
+    fake.lie("defaultdb", curve);
+    let mut trial = Trial::start(section(&fake)).await;
+    let event = trial.verdict("defaultdb", "error", "curve").await;
+    let text = event["event_data"]["text"].as_str().unwrap();
+    assert!(text.contains("another curve than P-256"), "{text}");
+    assert_eq!(trial.trusted("defaultdb"), None);
+    trial.stop().await;
+
+    let fake = Fake::start().await;
+    fake.change(world);
+    fake.change(|world| world.key = Some(SigningKey::from_slice(&[7; 32]).unwrap()));
+    let event = found(section(&fake), &fake, |fake| fake.lie("defaultdb", curve), "identity").await;
+    assert_eq!(event["event_data"]["history"], "follows");
+}
+
 /// What the server itself says of its log and values, and answers that are none.
 #[tokio::test]
 async fn what_a_server_says_of_itself() {
