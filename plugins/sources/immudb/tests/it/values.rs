@@ -1,6 +1,9 @@
 //! Values, checked beside the audits against a server that changes, hides or loses them.
 
+use std::sync::Arc;
+
 use auditmon_testkit::eventually;
+use parking_lot::Mutex;
 use prost::Message as _;
 use serde_json::{Value, json};
 
@@ -234,6 +237,31 @@ async fn new_transactions_are_checked_first() {
     fake.change(|world| world.grow("orders", 3, 0));
     let data = found(&mut trial, "value", "value-hash", 11).await;
     assert_names(&data, "k10");
+    trial.stop().await;
+}
+
+/// A server that always gives one transaction less is asked for half as many each time: no page takes many calls.
+#[tokio::test]
+async fn a_page_that_shrinks_takes_few_calls() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 90, 0));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    lie(&fake, move |list| {
+        seen.lock().push(list.txs.len());
+        let most = list.txs.len().saturating_sub(1).max(1);
+        list.txs.truncate(most);
+        None
+    });
+    let mut all = with_values(&fake);
+    all["value_calls"] = json!(1);
+    let trial = Trial::start(all).await;
+    let first = eventually("a page is brought to its end", || {
+        let asked = asked.lock();
+        (asked.len() >= 7).then(|| asked[..7].to_vec())
+    })
+    .await;
+    assert_eq!(first, [90, 45, 22, 11, 5, 2, 1]);
     trial.stop().await;
 }
 
