@@ -2,14 +2,14 @@
 
 use auditmon_proto::immudb as proto;
 use immudb_verify::{
-    Keys, Part, Progress, PublicKey, Reason, Signed, State, TxHeader, TxId, Verified, WINDOW, Walk, verify_dual,
+    Class, Keys, Part, Progress, PublicKey, Reason, Signed, State, TxHeader, TxId, Verified, WINDOW, Walk, verify_dual,
     verify_signature,
 };
 
 use crate::client::{Answer, Client, Fault, PAGE, Seat, wire};
 use crate::history::Trail;
 use crate::trusted::Record;
-use crate::verdict::{Code, Finding, Good, How, Signature, Unchecked, Verdict};
+use crate::verdict::{Code, Finding, Good, History, How, Signature, Unchecked, Verdict};
 
 /// Code of [`Reason::RootUnknown`].
 const ROOT_UNKNOWN: &str = "root-unknown";
@@ -63,6 +63,7 @@ pub(crate) async fn audit(client: &Client, seat: &mut Seat, asked: &Asked<'_>) -
         uuid: None,
         shown: None,
         signature: None,
+        other: None,
         trail: Trail::default(),
     };
     let mut verdict = match audit.run().await {
@@ -86,12 +87,37 @@ struct Audit<'a> {
     shown: Option<State>,
     /// The signature of that.
     signature: Option<Signature>,
+    /// That it is another server than before; the audit goes on all the same.
+    other: Option<Finding>,
     /// What a walk came by.
     trail: Trail,
 }
 
 impl Audit<'_> {
     async fn run(&mut self) -> Result<Good, Stop> {
+        let judged = self.judge().await;
+        let Some(mut finding) = self.other.take() else {
+            return judged;
+        };
+        match judged {
+            Err(Stop::Expired) => return Err(Stop::Expired),
+            // Nothing was trusted that it could follow from.
+            _ if self.asked.trusted.is_none() => {}
+            Ok(_) | Err(Stop::Verdict(Verdict::Ok(_))) => finding.follow(History::Follows, ""),
+            Err(Stop::Verdict(Verdict::Unchecked(why))) => finding.follow(History::Unknown, &why.text),
+            Err(Stop::Verdict(Verdict::Tampered(found))) => {
+                let history = match found.code {
+                    Code::Identity | Code::Signature | Code::Malformed => History::Unknown,
+                    code => History::Differs(code),
+                };
+                (finding.tx, finding.keys) = (found.tx, found.keys);
+                finding.follow(history, &found.text);
+            }
+        }
+        Err(Stop::Verdict(Verdict::Tampered(finding)))
+    }
+
+    async fn judge(&mut self) -> Result<Good, Stop> {
         let asked = self.asked;
         self.client.select(self.seat, asked.database).await?;
         let answer = self.client.state(self.seat).await?;
@@ -100,9 +126,27 @@ impl Audit<'_> {
         self.shown = claimed.as_ref().ok().copied();
         let signature = answer.message.signature.as_ref();
         self.signature = signature.and_then(|signature| Signature::new(&signature.signature, &signature.public_key));
+        let pinned = asked.trusted.map_or(asked.server.0, |record| record.uuid.as_deref());
+        match (&answer.uuid, pinned) {
+            (Some(uuid), Some(known)) if uuid != known => {
+                self.other = Some(another(uuid, known));
+                self.uuid = Some(uuid.clone());
+            }
+            _ => {}
+        }
         let message = self.named(answer)?;
         let claimed = claimed?;
-        let key = self.signed(&claimed, message.signature.as_ref())?;
+        let key = match self.signed(&claimed, message.signature.as_ref()) {
+            Err(reason) if reason.class() == Class::Identity => {
+                let finding = Finding::new(Code::Identity, reason.code(), reason.to_string());
+                match &mut self.other {
+                    Some(other) => other.text.push_str(&format!("; {}", finding.text)),
+                    none => *none = Some(finding),
+                }
+                None
+            }
+            signed => signed?,
+        };
         let how = match asked.trusted {
             None => {
                 self.first(&claimed).await?;
@@ -137,16 +181,10 @@ impl Audit<'_> {
             .asked
             .trusted
             .map_or(self.asked.server.0, |record| record.uuid.as_deref());
-        let known = pinned.map(str::to_owned).or_else(|| self.uuid.clone());
+        // All answers of an audit are held to the first one.
+        let known = self.uuid.clone().or_else(|| pinned.map(str::to_owned));
         match (answer.uuid, known) {
-            (Some(uuid), Some(known)) if uuid != known => {
-                let text = format!("the server's identity is {uuid:?}, it was {known:?}");
-                let finding = Finding {
-                    uuid: Some(uuid),
-                    ..Finding::new(Code::Identity, "uuid-changed", text)
-                };
-                Err(Stop::Verdict(Verdict::Tampered(finding)))
-            }
+            (Some(uuid), Some(known)) if uuid != known => Err(Stop::Verdict(Verdict::Tampered(another(&uuid, &known)))),
             (None, Some(_)) => {
                 let text = "the server doesn't tell its identity any more; does a proxy remove the header immudb-uuid?";
                 Err(Stop::Verdict(Verdict::Unchecked(Unchecked::new("no-uuid", text))))
@@ -159,7 +197,7 @@ impl Audit<'_> {
     }
 
     /// Checks who signed; gives the key to remember.
-    fn signed(&self, claimed: &State, signature: Option<&proto::Signature>) -> Result<Option<PublicKey>, Stop> {
+    fn signed(&self, claimed: &State, signature: Option<&proto::Signature>) -> Result<Option<PublicKey>, Reason> {
         let pinned = match self.asked.trusted {
             Some(record) => record.key.as_ref(),
             None => self.asked.server.1,
@@ -200,7 +238,11 @@ impl Audit<'_> {
 
     /// A proof carries a signature of its target, which is checked like that of a state.
     fn signed_proof(&self, target: &State, message: &proto::VerifiableTx) -> Result<(), Stop> {
-        self.signed(target, message.signature.as_ref()).map(|_| ())
+        // Another server signs with another key, which says nothing of the history.
+        if self.other.is_none() || !self.asked.keys.is_empty() {
+            self.signed(target, message.signature.as_ref())?;
+        }
+        Ok(())
     }
 
     /// New transactions: each header if there are few, else the server's proof; each helps where the other can't tell.
@@ -330,8 +372,9 @@ impl Audit<'_> {
         mut take: impl FnMut(proto::TxHeader) -> Result<(), Reason>,
     ) -> Result<(), Stop> {
         let (mut next, mut most) = (first.0, u64::MAX);
-        while next <= last.0 {
-            let count = most.min(last.0 - next + 1);
+        // Of a transaction with the last number that there is nothing can follow.
+        while let Some(left) = last.0.checked_sub(next) {
+            let count = most.min(left.saturating_add(1));
             let answer = match self.client.headers(self.seat, next, count).await {
                 // Up to 1.2.2 all entries come along.
                 Err(Fault::TooLarge(_)) if count > 1 => {
@@ -355,10 +398,22 @@ impl Audit<'_> {
                     return Err(Reason::WalkOrder { expected, found }.into());
                 }
                 take(header)?;
-                next += 1;
+                let Some(after) = next.checked_add(1) else {
+                    return Ok(());
+                };
+                next = after;
             }
         }
         Ok(())
+    }
+}
+
+/// That it is another server than before.
+fn another(uuid: &str, known: &str) -> Finding {
+    let text = format!("the server's identity is {uuid:?}, it was {known:?}");
+    Finding {
+        uuid: Some(uuid.to_owned()),
+        ..Finding::new(Code::Identity, "uuid-changed", text)
     }
 }
 

@@ -149,14 +149,8 @@ pub async fn check(
         }
     }
     let remembered = !trusted::of_server(&memory, &names.0).is_empty();
-    let mut ledger = Ledger::new(
-        names,
-        (&memory, Room::new(&memory)),
-        metrics,
-        config.interval.0,
-        Duration::ZERO,
-        true,
-    );
+    let room = Room::new(&memory, [&names.0]);
+    let mut ledger = Ledger::new(names, (&memory, room), metrics, config.interval.0, Duration::ZERO, true);
     let listed = match link.list().await {
         Ok(listed) => listed,
         // From 1.9.3 to 1.11.0 one unloaded database hides the list.

@@ -2,11 +2,13 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `bound` | how much an answer may hold |
 //! | `connect` | the connection, TLS |
 //! | `fault` | what an error of a server means |
 //! | `seat` | a login, and the database it is on |
 //! | `wire` | answers as the verifier takes them |
 
+pub(crate) mod bound;
 pub(crate) mod connect;
 pub(crate) mod fault;
 pub(crate) mod seat;
@@ -20,11 +22,12 @@ use parking_lot::Mutex;
 use prost::Message;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Endpoint as Target};
-use tonic_prost::ProstCodec;
 
 use crate::address::Endpoint;
 use crate::config::Login;
 use crate::secret::Credentials;
+
+use bound::{Answered, Bounded, MANY};
 
 pub(crate) use fault::Fault;
 pub(crate) use seat::Seat;
@@ -128,7 +131,22 @@ impl Client {
     async fn call<Q, A>(&self, path: PathAndQuery, auth: &MetadataMap, message: Q) -> Result<Answer<A>, Fault>
     where
         Q: Message + 'static,
-        A: Message + Default + 'static,
+        A: Answered,
+    {
+        self.call_for(path, auth, message, MANY).await
+    }
+
+    /// A call whose answer has at most so many elements.
+    async fn call_for<Q, A>(
+        &self,
+        path: PathAndQuery,
+        auth: &MetadataMap,
+        message: Q,
+        most: usize,
+    ) -> Result<Answer<A>, Fault>
+    where
+        Q: Message + 'static,
+        A: Answered,
     {
         let mut request = tonic::Request::new(message);
         *request.metadata_mut() = auth.clone();
@@ -140,7 +158,7 @@ impl Client {
         let answered = tokio::time::timeout(self.timeout, async {
             let ready = grpc.ready().await;
             ready.map_err(|error| Fault::Unreachable(connect::explain(&error)))?;
-            let answer = grpc.unary(request, path, ProstCodec::default()).await;
+            let answer = grpc.unary(request, path, Bounded::new(most)).await;
             answer.map_err(|status| fault::of(&status, self.credentials.as_ref()))
         });
         let answer = answered.await.map_err(|_| Fault::Timeout(self.timeout))??;
@@ -208,13 +226,15 @@ impl Client {
 
     /// Headers from a transaction on; at most so many as one answer holds.
     pub(crate) async fn headers(&self, seat: &Seat, from: u64, most: u64) -> Result<Answer<proto::TxList>, Fault> {
+        let limit = limit(most);
         let request = proto::TxScanRequest {
             initial_tx: from,
-            limit: u32::try_from(most).unwrap_or(PAGE).clamp(1, PAGE),
+            limit,
             entries_spec: Some(proto::EntriesSpec::default()),
             since_tx: 1,
         };
-        self.call(rpc!("TxScan"), seat.auth(), request).await
+        self.call_for(rpc!("TxScan"), seat.auth(), request, limit as usize)
+            .await
     }
 
     /// The same with all entries; or with those entries whose values the server gives, and the values.
@@ -231,13 +251,15 @@ impl Client {
             z_entries_spec: with,
             sql_entries_spec: with,
         };
+        let limit = limit(most);
         let request = proto::TxScanRequest {
             initial_tx: from,
-            limit: u32::try_from(most).unwrap_or(PAGE).clamp(1, PAGE),
+            limit,
             entries_spec: values.then_some(spec),
             since_tx: 1,
         };
-        self.call(rpc!("TxScan"), seat.auth(), request).await
+        self.call_for(rpc!("TxScan"), seat.auth(), request, limit as usize)
+            .await
     }
 
     /// What a key is set to, with a proof: at one transaction, or now, as the index has it that has reached another.
@@ -262,6 +284,11 @@ impl Client {
         };
         self.call(rpc!("VerifiableGet"), seat.auth(), request).await
     }
+}
+
+/// How many transactions to ask for.
+fn limit(most: u64) -> u32 {
+    u32::try_from(most).unwrap_or(PAGE).clamp(1, PAGE)
 }
 
 pub(crate) fn named(uuid: &str) -> String {

@@ -90,7 +90,8 @@ impl Default for ImmudbConfig {
             missing_after: Span(Duration::from_secs(60)),
             every: false,
             history: Size(16 << 20),
-            // A decoded answer may take twelve times as much memory; pages of headers that are larger are asked for in parts.
+            // A decoded answer takes at most twelve times as much memory, that of an entry for each 36 bytes; a page of values
+            // and all its entries may be two of them. Pages of headers that are larger are asked for in parts.
             max_message: Size(16 << 20),
             peers: Vec::new(),
             compat: None,

@@ -21,7 +21,7 @@ use crate::note::{Note, Told, log, shown};
 use crate::peers::{Claim, Published};
 use crate::room::Room;
 use crate::trusted::{self, Record, Remembered};
-use crate::verdict::{Code, Finding, How, Unchecked, Verdict};
+use crate::verdict::{Code, Finding, History, How, Unchecked, Verdict};
 use crate::weigh::weigh;
 use crate::word::{Order, Word};
 
@@ -62,6 +62,8 @@ struct Watched {
     gone: Option<Nanos>,
     /// The state that it showed at the last verdict; a server that gives no answer takes nothing back.
     shown: Option<State>,
+    /// Whether that has the trusted history, where it is another server's.
+    history: Option<History>,
     /// Where it was found to differ, and what the server showed then.
     located: Option<(State, Located)>,
 }
@@ -330,8 +332,12 @@ impl Ledger {
     pub(crate) fn weigh(&self, order: &Order, now: Nanos) -> Result<Word, String> {
         let watched = self.databases.get(&order.database);
         let remembered = watched.and_then(|watched| watched.remembered.as_ref());
-        let shown = watched.and_then(|watched| watched.shown);
-        Word::new(order, (&self.endpoint, &self.label), remembered, shown, now)
+        let shown = watched.and_then(|watched| Some((watched.shown?, watched.history)));
+        let found = match watched.and_then(|watched| watched.kind) {
+            Some(("tampered", code)) if remembered.is_none() => Some(code),
+            _ => None,
+        };
+        Word::new(order, (&self.endpoint, &self.label), remembered, found, shown, now)
     }
 
     /// Whether what is remembered under a key says that something was found.
@@ -364,6 +370,11 @@ impl Ledger {
 
     /// Trusts what an operator's word says, which is in the journal by now.
     pub(crate) fn take(&mut self, word: Word) {
+        if !self.remembers(&word.database) {
+            // It is there, whether or not there is room for as much as it may grow to.
+            let key = trusted::key(&self.endpoint, &word.database);
+            let _ = self.room.take(&key, &word.record);
+        }
         let watched = self.databases.entry(word.database).or_default();
         watched.remembered = Some(Remembered::Record(Box::new(word.record)));
         watched.gone = None;
@@ -390,7 +401,8 @@ impl Ledger {
         if let (None, Some(new)) = (&watched.remembered, &record)
             && !self.room.take(&key, new)
         {
-            let text = "there is no room to remember one more database: all servers share 8 MiB; select fewer";
+            let text = "there is no room to remember one more database: all servers share 8 MiB, of which each \
+                        of several keeps a part for itself; select fewer";
             (verdict, record) = (Verdict::Unchecked(Unchecked::new("too-many", text)), None);
         }
         if let Some(record) = record {
@@ -405,9 +417,9 @@ impl Ledger {
             _ => (Value::Null, Value::Null),
         };
         match &verdict {
-            Verdict::Ok(good) => watched.shown = Some(good.state),
+            Verdict::Ok(good) => (watched.shown, watched.history) = (Some(good.state), None),
             Verdict::Tampered(finding) => {
-                watched.shown = finding.shown;
+                (watched.shown, watched.history) = (finding.shown, finding.history);
                 let located = finding.shown.zip(finding.located.as_deref().cloned());
                 watched.located = located.or(watched.located.take());
             }
@@ -483,7 +495,11 @@ impl Ledger {
                 data["reason"] = finding.reason.into();
                 data["text"] = finding.text.clone().into();
                 data["meaning"] = finding.code.meaning().into();
-                data["do"] = finding.code.advice().into();
+                data["do"] = finding.advice().into();
+                if let Some(history) = finding.history {
+                    data["history"] = history.as_str().into();
+                    data["also"] = finding.also().map(Code::as_str).into();
+                }
                 data["tx"] = finding.tx.into();
                 data["keys"] = finding.keys.iter().map(|key| key::shown(key)).collect();
                 data["location"] = finding.located.as_ref().map_or(Value::Null, |located| located.data());

@@ -160,7 +160,9 @@ impl Link {
         let (Some(record), Some(shown)) = (&job.record, finding.shown) else {
             return;
         };
-        if !matches!(finding.code, Code::Proof | Code::Fork | Code::Rollback) {
+        // Another server may have another history, too.
+        let code = finding.also().unwrap_or(finding.code);
+        if !matches!(code, Code::Proof | Code::Fork | Code::Rollback) {
             return;
         }
         if let Some((_, located)) = job.located.as_ref().filter(|(state, _)| *state == shown) {
@@ -177,7 +179,8 @@ impl Link {
         match found {
             Ok(mut located) => {
                 if let Some(tx) = located.tx() {
-                    let line = Line::new(&self.client, &seat, record.uuid.as_deref());
+                    let uuid = finding.uuid.as_deref().or(record.uuid.as_deref());
+                    let line = Line::new(&self.client, &seat, uuid);
                     // One call more, which finds no place.
                     located.keys = line.keys(tx, &mut 1).await;
                 }

@@ -47,7 +47,8 @@ impl Line<'_> {
                 }
                 // It gives fewer at a time.
                 given if given < count => {
-                    most = given;
+                    // Half of it at most, so that few calls more come to an end.
+                    most = given.min((count / 2).max(1));
                     continue;
                 }
                 _ => {}

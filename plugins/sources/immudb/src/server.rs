@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use auditmon_core::event::Severity;
 use auditmon_core::health::HealthReporter;
 use auditmon_core::{Emitter, Refused, time};
 use auditmon_journal::Linger;
@@ -268,8 +269,16 @@ impl Server {
         }
         let names = (&self.ledger.endpoint, self.ledger.label.as_str());
         let (mut imports, refused) = known::of_server(&all, names, uuid, &self.link.keys, time::now());
-        for why in refused {
-            tracing::warn!(server = self.ledger.label, "immudb: {why}");
+        let new = |known: &Known| !self.ledger.remembers(&known.database);
+        if !refused.is_empty() && all.iter().any(new) {
+            // If none is this server's, it says to be another than all that were audited before.
+            let severity = if imports.is_empty() {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            };
+            let voice = Voice { emitter: &self.emitter };
+            voice.not_imported(&self.ledger, severity, &refused).await;
         }
         imports.retain(|import| !self.ledger.remembers(&import.database));
         let room = imports.iter().take_while(|import| self.ledger.has_room(import)).count();

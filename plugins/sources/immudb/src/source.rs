@@ -236,7 +236,7 @@ impl Source for Auditor {
         if let Some(compat) = &self.compat {
             compat.start();
         }
-        let room = Room::new(&cx.memory);
+        let room = Room::new(&cx.memory, self.servers.iter().map(|(link, _)| &link.client.endpoint));
         for (mut link, orders) in self.servers {
             let (accept, known) = (std::mem::take(&mut link.accept), std::mem::take(&mut link.known));
             let mut ledger = Ledger::new(

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Endpoint;
 use crate::checked::Values;
 use crate::descent::Descent;
+use crate::verdict::Code;
 
 /// The form of a record.
 const VERSION: u32 = 1;
@@ -50,11 +51,21 @@ pub(crate) struct Record {
 pub(crate) struct Latched {
     /// Its code.
     pub(crate) code: String,
+    /// What it is as well: another server that shows another history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) also: Option<String>,
     /// When it was found.
     pub(crate) at: Nanos,
-    /// The transaction that is wrong in itself; none where the history is another one.
+    /// The transaction that is wrong in itself; 0 if an answer on a key is; none where the history is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tx: Option<u64>,
+}
+
+impl Latched {
+    /// What it says of the history.
+    pub(crate) fn of_history(&self) -> Code {
+        Code::parse(self.also.as_ref().unwrap_or(&self.code))
+    }
 }
 
 /// A remembered record, or that there was one.
@@ -150,6 +161,7 @@ impl Record {
             taken: Nanos::MAX,
             finding: Some(Latched {
                 code: "server-identity".to_owned(),
+                also: Some("corrupt-tx".to_owned()),
                 at: Nanos::MAX,
                 tx: Some(tx),
             }),
@@ -237,7 +249,8 @@ mod tests {
             first: 1,
             taken: 2,
             finding: Some(Latched {
-                code: "fork".to_owned(),
+                code: "identity".to_owned(),
+                also: Some("fork".to_owned()),
                 at: 3,
                 tx: Some(5),
             }),

@@ -123,7 +123,8 @@ impl Line<'_> {
             if let Ok(page) = &page
                 && (page.txs.len() as u64) < last - first + 1
             {
-                most = page.txs.len() as u64;
+                // Half of it at most, so that few calls more come to an end.
+                most = (page.txs.len() as u64).min(((last - first + 1) / 2).max(1));
                 continue;
             }
             let sound = match page.and_then(|page| check(&down, &page, (what, values.gives), now)) {
@@ -233,10 +234,8 @@ impl Line<'_> {
     /// Asks for a key that a transaction set, as a user would, and looks whether the answer holds. Whether it could be told.
     async fn key(&self, key: &[u8], tx: u64, trusted: &State) -> Result<bool, Stop> {
         let [_, name @ ..] = key else { return Ok(false) };
-        let finding = |finding: Finding| {
-            let tx = finding.tx.or(Some(tx));
-            Stop::Found(Finding { tx, ..finding }.name(vec![key.to_vec()]))
-        };
+        // Which transaction set it last nobody knows, whatever the answer says.
+        let finding = |finding: Finding| Stop::Found(finding.name(vec![key.to_vec()]));
         let answer = match self
             .client
             .get(self.seat, name, At::Now { since: tx }, trusted.tx.0)
@@ -257,7 +256,8 @@ impl Line<'_> {
                     "a key that transaction {tx} set is shown as transaction {} set it before",
                     entry.tx
                 );
-                Err(finding(Finding::new(Code::Value, "stale-key", text)))
+                let stale = Finding::new(Code::Value, "stale-key", text);
+                Err(finding(Finding { tx: Some(tx), ..stale }))
             }
             Ok(Verified::Proven(_)) => Ok(true),
             Ok(Verified::NeedsHeaders(_)) => Ok(false),
@@ -305,8 +305,12 @@ fn entry(bytes: &[u8]) -> Result<proto::TxEntry, prost::DecodeError> {
 }
 
 fn entries(tx: &proto::FullTx) -> Result<Vec<proto::TxEntry>, Stop> {
-    let entries: Result<Vec<_>, _> = tx.entries.iter().map(|bytes| entry(bytes)).collect();
-    entries.map_err(|error| Stop::from(Fault::Malformed(error.to_string())))
+    // No more room than is needed: there may be very many.
+    let mut entries = Vec::with_capacity(tx.entries.len());
+    for bytes in &tx.entries {
+        entries.push(entry(bytes).map_err(|error| Stop::from(Fault::Malformed(error.to_string())))?);
+    }
+    Ok(entries)
 }
 
 /// Checks a page from its end, which is known, to its beginning; `gives` says that the server has given a value before.

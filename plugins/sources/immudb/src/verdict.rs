@@ -101,6 +101,29 @@ pub(crate) struct Finding {
     pub(crate) keys: Vec<Vec<u8>>,
     /// Where the history begins to differ, as far as is remembered.
     pub(crate) located: Option<Box<Located>>,
+    /// Of another server: whether it has the same history.
+    pub(crate) history: Option<History>,
+}
+
+/// What another server than before shows, beside the history that is trusted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum History {
+    /// It follows from that.
+    Follows,
+    /// It doesn't, as a finding of this kind.
+    Differs(Code),
+    /// It could not be told.
+    Unknown,
+}
+
+impl History {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Follows => "follows",
+            Self::Differs(_) => "differs",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// What could not be checked, and why.
@@ -248,6 +271,55 @@ impl Finding {
             tx: None,
             keys: Vec::new(),
             located: None,
+            history: None,
+        }
+    }
+
+    /// Says of another server whether it has the same history.
+    pub(crate) fn follow(&mut self, history: History, why: &str) {
+        let words = match history {
+            History::Follows => "; what it shows follows from the trusted history".to_owned(),
+            History::Differs(code) => {
+                format!("; and its history is not the trusted one ({}): {why}", code.as_str())
+            }
+            History::Unknown => format!("; whether it has the trusted history could not be told: {why}"),
+        };
+        self.text.push_str(&words);
+        self.history = Some(history);
+    }
+
+    /// What the finding is as well: another server that also shows another history.
+    pub(crate) fn also(&self) -> Option<Code> {
+        match self.history {
+            Some(History::Differs(code)) => Some(code),
+            _ => None,
+        }
+    }
+
+    /// What to do now.
+    pub(crate) fn advice(&self) -> &'static str {
+        match self.history {
+            Some(History::Differs(_)) => {
+                "Don't accept the state shown: it doesn't follow from the trusted history. Keep a copy of the server's \
+                 data directory and find out who runs this server, and with which copy of the data. If that is known and \
+                 well, `auditmon immudb trust` with --tx and --hash."
+            }
+            Some(History::Unknown) => {
+                "Wait until an audit says whether this server has the trusted history, then accept its state with \
+                 `auditmon immudb trust` if it was changed on purpose. If not, don't trust it until it is known who runs \
+                 it."
+            }
+            Some(History::Follows) | None => self.code.advice(),
+        }
+    }
+
+    /// The transaction that is wrong in itself, as it is remembered; 0 if an answer on a key is, whichever transaction set
+    /// it; none where the history is another one.
+    pub(crate) fn of_tx(&self) -> Option<u64> {
+        match self.tx {
+            _ if self.located.is_some() => None,
+            None if !self.keys.is_empty() => Some(0),
+            tx => tx,
         }
     }
 

@@ -3,11 +3,14 @@
 use auditmon_core::event::{Data, Draft, Outcome, Severity};
 use auditmon_core::{Emitter, Refused, time};
 use auditmon_journal::Linger;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::ledger::Ledger;
 use crate::note::Note;
 use crate::verdict::Verdict;
+
+/// Longest text of an event, in bytes.
+const MAX_TEXT: usize = 4_096;
 
 /// The way into the journal.
 pub(crate) struct Voice<'a> {
@@ -82,6 +85,16 @@ impl Voice<'_> {
         }
     }
 
+    /// Tells that states which another auditor trusted are not taken, before anything is taken on trust.
+    pub(crate) async fn not_imported(&self, ledger: &Ledger, severity: Severity, why: &[String]) {
+        let all = why.join("; ");
+        let text = auditmon_core::event::cut(&all, MAX_TEXT);
+        tracing::warn!(server = ledger.label, "immudb: {text}");
+        let server = json!({"name": ledger.label, "address": ledger.endpoint.to_string()});
+        let data = json!({"server": server, "states": why.len(), "text": text});
+        self.tell(ledger, "immudb.import.refused", severity, &data).await;
+    }
+
     /// Tells once that not all is remembered.
     async fn full(&self, ledger: &mut Ledger, left: usize) {
         if std::mem::replace(&mut ledger.full, true) {
@@ -91,16 +104,22 @@ impl Voice<'_> {
                     servers; after a restart it goes on from what it remembered before";
         tracing::error!(server = ledger.label, "immudb: {text}");
         let server = json!({"name": ledger.label, "address": ledger.endpoint.to_string()});
-        let data = json!({"server": server, "databases": left, "text": text}).to_string();
+        let data = json!({"server": server, "databases": left, "text": text});
+        self.tell(ledger, "immudb.memory.full", Severity::Critical, &data).await;
+    }
+
+    /// Tells something of a server as a whole; waits for as long as the journal takes nothing.
+    async fn tell(&self, ledger: &Ledger, name: &str, severity: Severity, data: &Value) {
+        let data = data.to_string();
         let resource = format!("immudb://{}", ledger.endpoint);
         loop {
             let draft = Draft {
                 resource: Some(&resource),
                 read_only: true,
                 outcome: Outcome::Failure,
-                severity: Severity::Critical,
+                severity,
                 data: Data::Raw(&data),
-                ..Draft::new("immudb.memory.full", "auditmon")
+                ..Draft::new(name, "auditmon")
             };
             let mut batch = self.emitter.batch();
             if batch.push(draft).is_err() {

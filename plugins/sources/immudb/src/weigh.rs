@@ -78,10 +78,16 @@ pub(crate) fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nano
             (Verdict::Ok(good), Some(record))
         }
         (Verdict::Tampered(finding), Some(record)) => {
+            let before = record.finding.as_ref();
             let latched = Latched {
                 code: finding.code.as_str().to_owned(),
+                // What was seen once stays so, whatever is shown next.
+                also: finding
+                    .also()
+                    .map(|code| code.as_str().to_owned())
+                    .or_else(|| before.and_then(|latched| latched.also.clone())),
                 at: record.finding.as_ref().map_or(now, |latched| latched.at),
-                tx: finding.tx.filter(|_| finding.located.is_none()),
+                tx: finding.of_tx(),
             };
             let next = (record.finding.as_ref() != Some(&latched)).then(|| Record {
                 finding: Some(latched),

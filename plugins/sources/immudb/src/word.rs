@@ -11,7 +11,7 @@ use crate::checked::Values;
 use crate::config::Accept;
 use crate::note::shown;
 use crate::trusted::{self, Record, Remembered};
-use crate::verdict::Code;
+use crate::verdict::{Code, History};
 
 /// The state of a database without a transaction.
 pub(crate) const NOTHING: State = State {
@@ -58,7 +58,8 @@ fn damaged(old: Option<&Record>) -> Vec<u64> {
     let Some(finding) = &old.finding else {
         return damaged;
     };
-    match (Code::parse(&finding.code), finding.tx) {
+    match (finding.of_history(), finding.tx) {
+        (_, Some(0)) => {}
         (Code::CorruptTx | Code::Value | Code::Proof, Some(tx)) => {
             let new = !damaged.contains(&tx) && damaged.len() < MAX_DAMAGED;
             damaged.extend(new.then_some(tx));
@@ -76,7 +77,7 @@ fn given_up(old: &Record) -> u64 {
     let Some(finding) = &old.finding else {
         return old.given_up;
     };
-    match (Code::parse(&finding.code), finding.tx) {
+    match (finding.of_history(), finding.tx) {
         (Code::Proof, None) | (Code::Rollback | Code::Emptied | Code::Fork | Code::Missing | Code::SplitView, _) => {
             old.given_up.max(old.state.tx.0)
         }
@@ -95,7 +96,8 @@ pub(crate) struct Word {
 }
 
 impl Word {
-    /// Weighs an order against what is remembered; `current` is what the server showed last.
+    /// Weighs an order against what is remembered; `found` is the finding on a database that nothing is remembered of, `current` is what the server showed last, and whether another
+    /// server than before has the trusted history.
     ///
     /// # Errors
     /// A sentence: it was taken before, there is no finding, or nothing that could be trusted.
@@ -103,13 +105,16 @@ impl Word {
         order: &Order,
         (endpoint, label): (&Endpoint, &str),
         remembered: Option<&Remembered>,
-        current: Option<State>,
+        found: Option<&str>,
+        current: Option<(State, Option<History>)>,
         now: Nanos,
     ) -> Result<Self, String> {
         let database = &order.database;
         let old = match remembered {
             Some(Remembered::Record(record)) => Some(&**record),
             Some(Remembered::Broken) => None,
+            // Nothing was taken at first contact, for what was found.
+            None if found.is_some() => None,
             None => return Err(format!("nothing is known of {label}/{database}")),
         };
         let mut accepted = old.map_or_else(Vec::new, |old| old.accepted.clone());
@@ -125,6 +130,21 @@ impl Word {
                 "nothing was found on {label}/{database} that could be accepted"
             ));
         }
+        if let (None, Some((state, Some(history)))) = (order.state, current) {
+            let says = match history {
+                History::Follows => None,
+                History::Differs(_) => Some("doesn't follow from the trusted history"),
+                History::Unknown => Some("may not follow from the trusted history: that could not be told"),
+            };
+            if let Some(says) = says {
+                return Err(format!(
+                    "{label} is another server than before, and transaction {} of {database} that it shows {says}; to trust \
+                     it all the same name transaction and hash (--tx, --hash)",
+                    state.tx
+                ));
+            }
+        }
+        let current = current.map(|(state, _)| state);
         let gone = finding.is_some_and(|finding| finding.code == Code::Missing.as_str());
         let state = order.state.or(current).or(gone.then_some(NOTHING)).ok_or_else(|| {
             format!(
@@ -154,7 +174,7 @@ impl Word {
             "uid": order.uid,
             "reason": order.reason,
             "old": old.map(|old| shown(&old.state)),
-            "finding": finding.map(|finding| finding.code.clone()),
+            "finding": finding.map(|finding| &*finding.code).or(found),
             "new": shown(&state),
         });
         Ok(Self {

@@ -121,6 +121,35 @@ async fn it_goes_on_from_what_another_auditor_trusted() {
     trial.stop().await;
 }
 
+/// States of several servers, and this one says to be none of them: that is told before anything is trusted, and once.
+#[tokio::test]
+async fn states_of_other_servers_alone_are_told() {
+    let (fake, mut all) = known().await;
+    let mut other = all["servers"][0]["known"][0].clone();
+    other["server_id"] = json!("dc0bho1ksduad8hn2rv2");
+    all["servers"][0]["known"].as_array_mut().unwrap().push(other);
+    fake.change(|world| world.uuid = Some("dc0bho1ksduad8hn2rv1".to_owned()));
+    let mut trial = Trial::start(all.clone()).await;
+    trial.first("orders").await;
+    let event = &trial.events[0];
+    assert_eq!(
+        (&event["event_name"], &event["severity"], &event["outcome"]),
+        (&json!("immudb.import.refused"), &json!("critical"), &json!("failure"))
+    );
+    let text = event["event_data"]["text"].as_str().unwrap();
+    assert!(text.contains("none of the 2 servers"), "{text}");
+    let agent = trial.stop().await;
+    let mut trial = Trial::go_on(agent, all).await;
+    trial.verdict("orders", "ok", "same").await;
+    assert!(
+        trial
+            .events
+            .iter()
+            .all(|event| event["event_name"] != "immudb.import.refused")
+    );
+    trial.stop().await;
+}
+
 #[tokio::test]
 async fn what_doesnt_follow_from_it_is_a_finding() {
     let (fake, all) = known().await;

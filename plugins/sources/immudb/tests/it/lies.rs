@@ -102,7 +102,63 @@ async fn another_identity() {
         "identity",
     )
     .await;
-    assert_eq!(event["event_data"]["uuid"], "another");
+    let data = &event["event_data"];
+    assert_eq!(data["uuid"], "another");
+    assert_eq!((&data["history"], &data["also"]), (&json!("differs"), &json!("proof")));
+    assert_eq!(data["location"]["first_changed"]["to"], 9);
+    assert!(
+        data["text"]
+            .as_str()
+            .unwrap()
+            .contains("its history is not the trusted one")
+    );
+    assert!(data["do"].as_str().unwrap().starts_with("Don't accept the state shown"));
+}
+
+/// An older copy, another last transaction, nothing: each under another name, or with another key.
+#[tokio::test]
+async fn another_identity_with_another_history() {
+    let key = |seed: u8| Some(SigningKey::from_slice(&[seed; 32]).unwrap());
+    for (keep, more, also) in [(6, 0, "rollback"), (8, 1, "fork"), (0, 0, "emptied"), (5, 9, "proof")] {
+        for (renamed, walk) in [(true, 10_000), (false, 0)] {
+            let fake = Fake::start().await;
+            fake.change(world);
+            fake.change(|world| world.key = key(7));
+            let mut all = section(&fake);
+            all["walk"] = json!(walk);
+            let tamper = |fake: &Fake| {
+                fake.change(|world| {
+                    if renamed {
+                        world.uuid = Some("another".to_owned());
+                    }
+                    world.key = key(8);
+                });
+                fake.db("defaultdb", |db| fork(db, keep, more));
+            };
+            let event = found(all, &fake, tamper, "identity").await;
+            let data = &event["event_data"];
+            assert_eq!(
+                (&data["history"], &data["also"]),
+                (&json!("differs"), &json!(also)),
+                "{event:#}"
+            );
+        }
+    }
+}
+
+/// An answer of two bytes for each transaction, eight million of them, is not decoded.
+#[tokio::test]
+async fn more_transactions_than_asked_for() {
+    let tamper = |fake: &Fake| {
+        fake.lie("defaultdb", |call, reply| match call {
+            "TxScan" => Reply::Answer([0x0a, 0].repeat(7 << 20)),
+            _ => reply,
+        });
+        fake.change(|world| world.grow("defaultdb", 3, 0));
+    };
+    let event = changed(10_000, tamper, "malformed").await;
+    let text = event["event_data"]["text"].as_str().unwrap();
+    assert!(text.contains("more often than was asked for"), "{text}");
 }
 
 #[tokio::test]
@@ -158,6 +214,35 @@ async fn states_not_signed_by_a_configured_key() {
         assert_eq!(trial.trusted("defaultdb"), None);
         trial.stop().await;
     }
+}
+
+/// A key of another curve can't be checked, and accuses nobody; where one of P-256 signed before, it is another server's.
+#[tokio::test]
+async fn states_signed_with_another_curve() {
+    let curve = |call: &str, reply: Reply| match call {
+        "CurrentState" => answer(reply, |state: &mut proto::ImmutableState| {
+            state.signature = Some(proto::Signature {
+                public_key: [&[4][..], &[7; 96]].concat(),
+                signature: vec![0x30; 104],
+            });
+        }),
+        _ => reply,
+    };
+    let fake = Fake::start().await;
+    fake.change(world);
+    fake.lie("defaultdb", curve);
+    let mut trial = Trial::start(section(&fake)).await;
+    let event = trial.verdict("defaultdb", "error", "curve").await;
+    let text = event["event_data"]["text"].as_str().unwrap();
+    assert!(text.contains("another curve than P-256"), "{text}");
+    assert_eq!(trial.trusted("defaultdb"), None);
+    trial.stop().await;
+
+    let fake = Fake::start().await;
+    fake.change(world);
+    fake.change(|world| world.key = Some(SigningKey::from_slice(&[7; 32]).unwrap()));
+    let event = found(section(&fake), &fake, |fake| fake.lie("defaultdb", curve), "identity").await;
+    assert_eq!(event["event_data"]["history"], "follows");
 }
 
 /// What the server itself says of its log and values, and answers that are none.

@@ -41,6 +41,18 @@ fn without_calls(data: &Value) -> Value {
 }
 
 #[tokio::test]
+async fn another_identity_hides_no_place() {
+    let (fake, mut trial, _) = followed(10_000, &[10, 1, 29]).await;
+    fake.change(|world| world.uuid = Some("another".to_owned()));
+    fake.db("orders", |db| fork(db, 30, 20));
+    let data = found(&mut trial, "identity").await;
+    assert_eq!(without_calls(&data), location(5, 30, Some((31, 31)), None), "{data:#}");
+    assert_eq!((&data["also"], &data["tx"]), (&json!("proof"), &json!(31)));
+    assert_eq!(data["keys"][0]["key"], "k30", "{data:#}");
+    trial.stop().await;
+}
+
+#[tokio::test]
 async fn the_first_transaction_that_differs() {
     // History up to `keep` is as before, then there are `more` others.
     for (keep, more, code, expected) in [

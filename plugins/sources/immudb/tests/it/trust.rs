@@ -97,11 +97,66 @@ async fn another_identity_is_accepted_with_its_state() {
     let (fake, mut trial) = start(|_| {}).await;
     fake.change(|world| world.uuid = Some("another".to_owned()));
     let event = trial.verdict("orders", "tampered", "identity").await;
-    assert_eq!(event["event_data"]["current"]["tx"], 9);
+    let data = &event["event_data"];
+    assert_eq!(
+        (&data["current"]["tx"], &data["history"]),
+        (&json!(9), &json!("follows"))
+    );
+    assert_eq!(data["also"], Value::Null);
     let (status, data) = trial.trust(WORDS).await;
     assert_eq!((status, &data["new"]["tx"]), (200, &json!(9)), "{data}");
     let event = trial.verdict("orders", "ok", "").await;
     assert_eq!(event["event_data"]["current"]["uuid"], "another");
+    trial.stop().await;
+}
+
+/// With another history behind another name a state has to be named.
+#[tokio::test]
+async fn another_identity_with_another_history_is_not_accepted_unseen() {
+    let (fake, mut trial) = start(|_| {}).await;
+    fake.change(|world| world.uuid = Some("another".to_owned()));
+    fake.db("orders", |db| fork(db, 6, 6));
+    trial.verdict("orders", "tampered", "identity").await;
+    let (status, refused) = trial.trust(WORDS).await;
+    assert_eq!(status, 409, "{refused}");
+    let says = refused["detail"].as_str().unwrap();
+    assert!(says.contains("doesn't follow from the trusted history"), "{says}");
+    let hash = fake.db("orders", |db| hex::encode(db.data.alhs[11]));
+    let (status, data) = trial.trust(&format!("{WORDS}&tx=12&hash={hash}")).await;
+    assert_eq!((status, &data["new"]["tx"]), (200, &json!(12)), "{data}");
+    trial.verdict("orders", "ok", "").await;
+    // The old history is given up, as after a fork.
+    assert_eq!(trial.trusted("orders").unwrap()["given_up"], 9);
+    trial.stop().await;
+}
+
+/// A server made anew, and none of its databases selected that was seen before: a word on a new one settles who it is.
+#[tokio::test]
+async fn a_finding_at_first_contact_is_accepted() {
+    let (fake, trial) = start(|all| all["servers"][0]["databases"] = json!(["orders"])).await;
+    let agent = trial.stop().await;
+    fake.change(|world| {
+        world.uuid = Some("another".to_owned());
+        world.grow("fresh", 4, 0);
+        world.grow("more", 2, 0);
+    });
+    let mut all = section(&fake);
+    all["servers"][0]["databases"] = json!(["fresh", "more"]);
+    let mut trial = Trial::go_on(agent, all).await;
+    trial.verdict("fresh", "tampered", "identity").await;
+    assert_eq!(trial.trusted("fresh"), None);
+    let words = WORDS.replace("orders", "fresh");
+    let (status, data) = trial.trust(&words).await;
+    assert_eq!(status, 200, "{data}");
+    assert_eq!(
+        (&data["finding"], &data["old"], &data["new"]["tx"]),
+        (&json!("identity"), &Value::Null, &json!(4))
+    );
+    let event = trial.verdict("fresh", "ok", "").await;
+    assert_eq!(event["event_data"]["current"]["uuid"], "another");
+    trial.verdict("more", "ok", "").await;
+    // Nothing is found on it any more.
+    assert_eq!(trial.trust(&words).await.0, 409);
     trial.stop().await;
 }
 

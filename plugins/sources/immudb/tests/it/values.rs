@@ -1,6 +1,9 @@
 //! Values, checked beside the audits against a server that changes, hides or loses them.
 
+use std::sync::Arc;
+
 use auditmon_testkit::eventually;
+use parking_lot::Mutex;
 use prost::Message as _;
 use serde_json::{Value, json};
 
@@ -237,6 +240,31 @@ async fn new_transactions_are_checked_first() {
     trial.stop().await;
 }
 
+/// A server that always gives one transaction less is asked for half as many each time: no page takes many calls.
+#[tokio::test]
+async fn a_page_that_shrinks_takes_few_calls() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 90, 0));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    lie(&fake, move |list| {
+        seen.lock().push(list.txs.len());
+        let most = list.txs.len().saturating_sub(1).max(1);
+        list.txs.truncate(most);
+        None
+    });
+    let mut all = with_values(&fake);
+    all["value_calls"] = json!(1);
+    let trial = Trial::start(all).await;
+    let first = eventually("a page is brought to its end", || {
+        let asked = asked.lock();
+        (asked.len() >= 7).then(|| asked[..7].to_vec())
+    })
+    .await;
+    assert_eq!(first, [90, 45, 22, 11, 5, 2, 1]);
+    trial.stop().await;
+}
+
 /// Values that a later transaction says were truncated may be gone; others may not.
 #[tokio::test]
 async fn values_that_are_gone() {
@@ -289,14 +317,48 @@ async fn a_value_that_is_blanked_is_found() {
     let fake = nine().await;
     let mut trial = Trial::start(with_values(&fake)).await;
     all_checked(&mut trial).await;
+    // That alone: a round that is at work may come by the others before.
     lie(&fake, |list| {
-        let entries = list.txs.iter_mut().flat_map(|tx| &mut tx.entries);
-        entries.for_each(|entry| edit(entry, |entry| entry.value.clear()));
+        entries_of(list, 10, |entries| edit(&mut entries[0], |entry| entry.value.clear()));
         None
     });
     fake.change(|world| world.grow("orders", 1, 0));
     let data = found(&mut trial, "value", "value-hash", 10).await;
     assert_names(&data, "k9");
+    trial.stop().await;
+}
+
+/// The server can't read the last value of a key, and a page is checked that an earlier one is in: no transaction is named
+/// that may be in order.
+#[tokio::test]
+async fn a_damaged_current_value_names_no_other_transaction() {
+    let fake = nine().await;
+    fake.db("orders", |db| {
+        let mut again = plan(9, 1, 1, 0);
+        again.entries[0].0 = b"\0k1".to_vec();
+        add(&mut db.data, std::iter::once(again));
+    });
+    fake.lie("orders", |call, reply| match (call, reply) {
+        ("VerifiableGet", Reply::Answer(bytes)) => {
+            let answer = proto::VerifiableEntry::decode(&bytes[..]).unwrap();
+            if answer.entry.unwrap().key == b"k1" {
+                Reply::Refused(2, "data is corrupted: value length or digest mismatch".to_owned())
+            } else {
+                Reply::Answer(bytes)
+            }
+        }
+        (_, reply) => reply,
+    });
+    let mut trial = Trial::start(with_values(&fake)).await;
+    let event = trial.verdict("orders", "tampered", "value").await;
+    let data = &event["event_data"];
+    assert_eq!(data["tx"], Value::Null, "{event:#}");
+    assert_names(data, "k1");
+    let (status, answer) = trial.trust(WORDS).await;
+    assert_eq!(status, 200, "{answer}");
+    trial.verdict("orders", "ok", "").await;
+    // All values are looked at again, those of the key's transactions, too.
+    assert_eq!(trial.trusted("orders").unwrap()["damaged"], json!([]));
     trial.stop().await;
 }
 

@@ -284,6 +284,9 @@ pub enum Reason {
         /// Which of both.
         part: Part,
     },
+    /// Nobody is known to sign, and a key of another curve than P-256 does.
+    #[error("the signature could not be checked: its key is of another curve than P-256, which is not supported")]
+    Curve,
     /// Signed by a key that isn't configured.
     #[error("the state is signed by a key that is not configured")]
     KeyNotConfigured,
@@ -351,6 +354,7 @@ impl Reason {
             Self::Unsigned => "unsigned",
             Self::NoLongerSigned => "no-longer-signed",
             Self::SignatureForm { .. } => "signature-form",
+            Self::Curve => "curve",
             Self::KeyNotConfigured => "key-not-configured",
             Self::KeyChanged => "key-changed",
             Self::BadSignature => "bad-signature",
@@ -365,7 +369,8 @@ impl Reason {
             | Self::TreeShrank { .. }
             | Self::AdvanceAbsent { .. }
             | Self::Lags { .. }
-            | Self::RootUnknown { .. } => Class::Inconclusive,
+            | Self::RootUnknown { .. }
+            | Self::Curve => Class::Inconclusive,
             Self::Missing { .. }
             | Self::DigestLength { .. }
             | Self::Nentries { .. }

@@ -26,6 +26,9 @@ const DASHES: &str = "-----";
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct PublicKey(VerifyingKey);
 
+/// Lengths of uncompressed points of other curves that servers can sign with: P-224, P-384, P-521.
+const OTHERS: [usize; 3] = [57, 97, 133];
+
 /// Why a key can't be used.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum KeyError {
@@ -42,7 +45,10 @@ pub enum KeyError {
         found: usize,
     },
     /// Not base64 of a key, or a key of another algorithm or curve.
-    #[error("the PEM block is not an EC public key of the curve P-256 (prime256v1)")]
+    #[error(
+        "the PEM block is not an EC public key of the curve P-256 (prime256v1), the only one whose signatures can be \
+         checked"
+    )]
     NotP256,
     /// Not 65 bytes that begin with 04, or no point of the curve.
     #[error("not an uncompressed point of P-256")]
@@ -140,7 +146,8 @@ pub fn signed_bytes(db: &str, state: &State) -> Vec<u8> {
 ///
 /// # Errors
 /// Unsigned although keys are known; signed by another; signature or key that
-/// is none, or a signature of something else.
+/// is none, or a signature of something else. A key of another curve where
+/// none is known can't be judged.
 pub fn verify_signature(
     keys: Keys<'_>,
     db: &str,
@@ -155,6 +162,15 @@ pub fn verify_signature(
         };
     };
     let form = |part| Reason::SignatureForm { part };
+    let point = received.public_key;
+    if OTHERS.contains(&point.len()) && point.first() == Some(&4) {
+        return Err(match keys {
+            Keys::Configured(_) => Reason::KeyNotConfigured,
+            // Those of P-256 have another.
+            Keys::Pinned(_) => Reason::KeyChanged,
+            Keys::Unknown => Reason::Curve,
+        });
+    }
     let key = PublicKey::from_point(received.public_key).map_err(|_| form(Part::PublicKey))?;
     let signature = Signature::from_der(received.signature).map_err(|_| form(Part::Signature))?;
     let signed = match keys {

@@ -230,6 +230,28 @@ fn forms_of_a_key() {
     }
 }
 
+/// Servers may sign with other curves: that is no forgery, as long as nobody is known to sign.
+#[test]
+fn keys_of_other_curves() {
+    let key = signer(1);
+    let der = sign(&key, DB, &state(3)).to_der();
+    for length in [57, 97, 133] {
+        let mut point = vec![7; length];
+        point[0] = 4;
+        let judge = |keys: Keys<'_>| verdict(keys, &point, der.as_bytes());
+        assert_eq!(judge(Keys::Unknown), Err("curve"));
+        assert_eq!(judge(Keys::Pinned(&public(&key))), Err("key-changed"));
+        assert_eq!(judge(Keys::Configured(&[public(&key)])), Err("key-not-configured"));
+        point[0] = 2;
+        assert_eq!(verdict(Keys::Unknown, &point, der.as_bytes()), Err("signature-form"));
+    }
+    assert!(
+        KeyError::NotP256
+            .to_string()
+            .contains("P-256 (prime256v1), the only one")
+    );
+}
+
 #[test]
 fn key_files() {
     let key = signer(1);
