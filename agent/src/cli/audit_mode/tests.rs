@@ -290,6 +290,35 @@ fn faults_name_the_flag_and_what_would_be_right() {
 }
 
 #[test]
+fn passwords_on_the_command_line_are_warned_of() {
+    for flag in ["--audit-password", "--audit-notification-password"] {
+        let line = [
+            "--audit-username=a",
+            "--audit-notification-url=https://h/in",
+            flag,
+            "T0P5ECRET",
+        ];
+        let with_a_login = [concat!(
+            "--audit-password-file=",
+            env!("CARGO_MANIFEST_DIR"),
+            "/Cargo.toml"
+        )];
+        let more: &[&str] = if flag == "--audit-password" { &[] } else { &with_a_login };
+        let warnings = made(&[&line[..], more].concat(), &[], None).0.warnings;
+        let says =
+            format!("{flag}: everybody on this host can read it in the list of processes; {flag}-file keeps it secret");
+        assert_eq!(warnings, [says]);
+    }
+    let variables = [("IMMUCLIENT_AUDIT_NOTIFICATION_PASSWORD", "T0P5ECRET")];
+    assert_eq!(
+        made(&["--audit-notification-url=https://h/in"], &variables, None)
+            .0
+            .warnings,
+        [""; 0]
+    );
+}
+
+#[test]
 fn other_words_are_refused_as_upstream_does() {
     for text in ["begin", "-", "1"] {
         let Err(Failure { code, message }) = word(Some(text)) else {
