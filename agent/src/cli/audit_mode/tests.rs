@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser as _;
 
 use super::service::Verb as ServiceVerb;
-use super::{AuditModeArgs, Given, Program, Settings, Word, context, imported, translated, word, write_pid};
+use super::{AuditModeArgs, Given, Program, Settings, Word, context, imported, translated, word};
 use crate::cli::{Cli, Failure, Verb};
 
 /// The options of a command line.
@@ -330,26 +330,6 @@ fn other_words_are_refused_as_upstream_does() {
 }
 
 #[test]
-fn a_pid_file_of_a_process_that_runs_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("pid");
-    for former in [None, Some("nonsense"), Some("4194305")] {
-        if let Some(former) = former {
-            std::fs::write(&path, former).unwrap();
-        }
-        write_pid(&path).unwrap();
-        assert_eq!(
-            std::fs::read_to_string(&path).unwrap(),
-            format!("{}\n", std::process::id())
-        );
-    }
-    // Process 1 always runs.
-    std::fs::write(&path, "1\n").unwrap();
-    assert!(write_pid(&path).unwrap_err().contains("names process 1"));
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n");
-}
-
-#[test]
 fn a_state_directory_is_continued() {
     let dir = tempfile::tempdir().unwrap();
     let recorded = include_str!("../../../../tests/fixtures/immuclient/p14-state-dir-1.11.1.json");
@@ -406,11 +386,7 @@ fn words_name_what_to_do_with_the_service() {
 #[test]
 fn both_files_become_configurations() {
     let dir = tempfile::tempdir().unwrap();
-    let immuclient = "dir = \"/var/lib/immuclient\"\naddress = \"0.0.0.0\"\nport = 3323\nimmudb-address = \"127.0.0.1\"\n\
-                      immudb-port = 3322\npidfile = \"/var/lib/immuclient/immuclient.pid\"\n\
-                      logfile = \"/var/log/immuclient/immuclient.log\"\nmtls = false\ndetached = false\n\
-                      servername = \"localhost\"\naudit-username = \"immudb\"\naudit-password = \"immudb\"\npkey = \"\"\n\
-                      certificate = \"\"\nclientcas = \"\"\n";
+    let immuclient = include_str!("../../../../tests/fixtures/immuclient/immuclient.toml");
     let immugw = "dir = \"/var/lib/immudb\"\nimmudb-address = \"db1\"\naudit = true\naudit-interval = \"10m\"\n\
                   audit-username = \"immugwauditor\"\naudit-password = \"enc:eA==\"\n";
     for (program, text, wanted) in [
