@@ -145,15 +145,21 @@ pub fn run(
         Word::Help => return help(),
     };
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let (given, settings) = translated(&args, interval.as_deref(), &environment, file);
+    let (mut given, mut settings) = translated(&args, interval.as_deref(), &environment, file);
+    if install {
+        given.warnings.extend(service::left_out(&given, &environment));
+    }
     told(&given)?;
+    if let Some(dir) = &data_dir {
+        settings.data_dir(dir, "--data-dir");
+    }
     if args.print_config {
         print(&settings.shown())?;
         return Ok(ExitCode::SUCCESS);
     }
     let context = context(&settings, environment, data_dir, entries)?;
     if install {
-        return self::install(&context, &settings);
+        return self::install(&context, settings);
     }
     if args.single_run {
         return once(&context);
@@ -299,8 +305,10 @@ fn root() -> Result<(), Failure> {
 }
 
 /// Installs the service, once the server was seen to answer with these settings.
-fn install(context: &Context, settings: &Settings) -> Result<ExitCode, Failure> {
+fn install(context: &Context, mut settings: Settings) -> Result<ExitCode, Failure> {
     root()?;
+    // What was remembered here, and what this was held to, is what the service goes on from.
+    settings.data_dir(&context.data_dir, "this command");
     let report = immudb::check_first(context)
         .map_err(|failure| Failure::plain(format!("Initialization failed: {}", failure.message)))?;
     for checked in report.databases.iter().filter(|checked| checked.outcome != Outcome::Ok) {

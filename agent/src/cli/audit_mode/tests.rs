@@ -318,6 +318,26 @@ fn passwords_on_the_command_line_are_warned_of() {
     );
 }
 
+/// The service goes on where this command looked, and is not told what only this command sees.
+#[test]
+fn what_a_service_does_not_take_over_is_told() {
+    let variables = [
+        ("IMMUCLIENT_PIDFILE", "/run/immuclient.pid"),
+        ("AUDITMON_DATA_DIR", "/srv/auditmon"),
+        ("AUDITMON_LOGGING_LEVEL", "T0P5ECRET"),
+        ("HOME", "/root"),
+    ];
+    let (given, _) = made(&[], &variables, None);
+    let environment: Vec<(OsString, OsString)> = variables.iter().map(|(k, v)| (k.into(), v.into())).collect();
+    assert_eq!(
+        super::service::left_out(&given, &environment),
+        [
+            "environment IMMUCLIENT_PIDFILE: is not taken over: systemd knows the service's process, and no file is written",
+            "environment AUDITMON_LOGGING_LEVEL: is not taken over: the service has its configuration and variables of its own",
+        ]
+    );
+}
+
 #[test]
 fn other_words_are_refused_as_upstream_does() {
     for text in ["begin", "-", "1"] {
