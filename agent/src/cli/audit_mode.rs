@@ -8,6 +8,7 @@
 //! | `duration` | durations as Go writes them |
 //! | `translate`, `settings` | from keys to our configuration, each line with where it comes from |
 //! | `states` | what the replaced auditor trusted |
+//! | `pid` | a file with the process' number |
 //! | `service` | as a service of systemd |
 //! | `made` | a configuration that no file holds |
 
@@ -16,13 +17,14 @@ mod flat;
 mod given;
 mod keys;
 mod made;
+mod pid;
 mod service;
 mod settings;
 mod states;
 mod translate;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use auditmon_config::Request;
@@ -35,6 +37,7 @@ use crate::cli::{Context, Failure, default_data_dir, exit, host_name, immudb, pr
 pub use given::{Flags, Given, Sources};
 pub use keys::Program;
 pub use made::Made;
+use pid::PidFile;
 pub use service::put;
 pub use settings::{NAME, Settings};
 pub use translate::Around;
@@ -142,15 +145,21 @@ pub fn run(
         Word::Help => return help(),
     };
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let (given, settings) = translated(&args, interval.as_deref(), &environment, file);
+    let (mut given, mut settings) = translated(&args, interval.as_deref(), &environment, file);
+    if install {
+        given.warnings.extend(service::left_out(&given, &environment));
+    }
     told(&given)?;
+    if let Some(dir) = &data_dir {
+        settings.data_dir(dir, "--data-dir");
+    }
     if args.print_config {
         print(&settings.shown())?;
         return Ok(ExitCode::SUCCESS);
     }
     let context = context(&settings, environment, data_dir, entries)?;
     if install {
-        return self::install(&context, &settings);
+        return self::install(&context, settings);
     }
     if args.single_run {
         return once(&context);
@@ -158,10 +167,14 @@ pub fn run(
     if !args.immugw {
         begin(&context)?;
     }
-    if let Some(file) = given.get("pidfile") {
-        write_pid(&PathBuf::from(file.text.trim()))
-            .map_err(|error| Failure::plain(format!("{}: {error}", file.origin)))?;
-    }
+    // Removed at the end.
+    let _pid = match given.get("pidfile") {
+        Some(file) => {
+            let written = PidFile::write(Path::new(file.text.trim()));
+            Some(written.map_err(|error| Failure::plain(format!("{}: {error}", file.origin)))?)
+        }
+        None => None,
+    };
     run::run(context)
 }
 
@@ -292,8 +305,10 @@ fn root() -> Result<(), Failure> {
 }
 
 /// Installs the service, once the server was seen to answer with these settings.
-fn install(context: &Context, settings: &Settings) -> Result<ExitCode, Failure> {
+fn install(context: &Context, mut settings: Settings) -> Result<ExitCode, Failure> {
     root()?;
+    // What was remembered here, and what this was held to, is what the service goes on from.
+    settings.data_dir(&context.data_dir, "this command");
     let report = immudb::check_first(context)
         .map_err(|failure| Failure::plain(format!("Initialization failed: {}", failure.message)))?;
     for checked in report.databases.iter().filter(|checked| checked.outcome != Outcome::Ok) {
@@ -331,7 +346,7 @@ fn control(verb: service::Verb) -> Result<ExitCode, Failure> {
 }
 
 /// What a file of theirs comes to, with what its auditor trusted.
-pub fn imported(program: Program, file: PathBuf, state: Option<&std::path::Path>) -> Result<Settings, Failure> {
+pub fn imported(program: Program, file: PathBuf, state: Option<&Path>) -> Result<Settings, Failure> {
     let sources = Sources {
         program,
         flags: &Flags::default(),
@@ -353,22 +368,6 @@ pub fn imported(program: Program, file: PathBuf, state: Option<&std::path::Path>
     let settings = around.translate(&mut given);
     told(&given)?;
     Ok(settings)
-}
-
-/// Writes the process' number, unless the file names one that lives. As upstream has it, it is never removed.
-fn write_pid(path: &std::path::Path) -> Result<(), String> {
-    let shown = path.display();
-    let own = std::process::id();
-    let former = std::fs::read_to_string(path).ok();
-    let former = former.and_then(|text| text.trim().parse::<u32>().ok());
-    if let Some(pid) = former.filter(|pid| *pid != own)
-        && std::path::Path::new(&format!("/proc/{pid}")).exists()
-    {
-        return Err(format!(
-            "{shown} names process {pid}, which runs; stop it, or remove the file"
-        ));
-    }
-    std::fs::write(path, format!("{own}\n")).map_err(|error| format!("{shown}: {error}"))
 }
 
 #[cfg(test)]

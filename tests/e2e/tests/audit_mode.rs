@@ -17,7 +17,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use auditmon_e2e::{PATIENCE, binary, ended, eventually, request};
+use auditmon_e2e::{PATIENCE, binary, ended, eventually, is_root, request};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use prost::Message as _;
@@ -42,8 +42,12 @@ fn place() -> tempfile::TempDir {
 
 /// `auditmon audit-mode` with nothing of this process' environment that it would look at.
 fn audit_mode(dir: &Path) -> Command {
-    let mut command = Command::new(binary());
+    of_its_own(dir, Command::new(binary()))
+}
+
+fn of_its_own(dir: &Path, mut command: Command) -> Command {
     command.arg("audit-mode").env("HOME", dir).env("TMPDIR", dir);
+    command.env_remove("LOG_LEVEL");
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy().into_owned();
         if ["IMMUCLIENT_", "IMMUGW_", "AUDITMON_"]
@@ -65,8 +69,13 @@ struct Running {
 
 impl Running {
     fn start(dir: &Path, mut command: Command) -> Self {
-        let (stdout, stderr) = (dir.join("stdout"), dir.join("stderr"));
         command.arg("--data-dir").arg(dir.join("data"));
+        Self::spawn(dir, command)
+    }
+
+    /// With the data directory that it finds by itself.
+    fn spawn(dir: &Path, mut command: Command) -> Self {
+        let (stdout, stderr) = (dir.join("stdout"), dir.join("stderr"));
         command
             .stdout(File::create(&stdout).unwrap())
             .stderr(File::create(&stderr).unwrap());
@@ -76,20 +85,31 @@ impl Running {
 
     /// Waits for a line on stdout that holds this.
     fn says(&self, part: &str) -> String {
-        eventually(&format!("{part:?} on stdout"), PATIENCE, || {
-            let text = std::fs::read_to_string(&self.stdout).unwrap();
+        self.writes(&self.stdout, part)
+    }
+
+    /// Waits for a file that holds this.
+    fn writes(&self, file: &Path, part: &str) -> String {
+        let found = || {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
             text.contains(part).then_some(text)
-        })
+        };
+        eventually(
+            &format!("{part:?} in {}: {}", file.display(), self.told()),
+            PATIENCE,
+            found,
+        )
+    }
+
+    /// What it has said on stderr so far.
+    fn told(&self) -> String {
+        std::fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 
     fn stop(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let status = ended(&mut self.child, PATIENCE);
-        assert!(
-            status.success(),
-            "{status}: {}",
-            std::fs::read_to_string(&self.stderr).unwrap()
-        );
+        assert!(status.success(), "{status}: {}", self.told());
     }
 }
 
@@ -160,12 +180,178 @@ fn the_variables_of_a_container_are_enough() {
     });
     running.says("detected possible tampering of db orders remote state (at id 9)");
     shows(0);
-    let stderr = std::fs::read_to_string(&running.stderr).unwrap();
+    let stderr = running.told();
     assert!(
         !stderr.contains(PASSWORD) && stderr.contains("IMMUCLIENT_AUTH: has no use here"),
         "{stderr}"
     );
     running.stop();
+}
+
+/// What `immuclient audit-mode install` writes.
+const INSTALLED: &str = include_str!("../../fixtures/immuclient/immuclient.toml");
+
+/// A server whose user is the one of the installed file.
+fn with_their_user(runtime: &Runtime) -> Fake {
+    let fake = runtime.block_on(Fake::start());
+    fake.change(|world| {
+        world.user = ("immudb".to_owned(), "immudb".to_owned());
+        world.grow("orders", 6, 0);
+    });
+    fake
+}
+
+/// Ports of the test's own, in place of those in the file that others may have taken.
+fn own_ports(command: &mut Command, fake: &Fake) {
+    let (port, monitoring) = (fake.address.port().to_string(), free().port().to_string());
+    command.args(["1s", "-p", &port, "--audit-monitoring-host", "127.0.0.1"]);
+    command.args(["--audit-monitoring-port", &monitoring]);
+}
+
+/// By its name, and where immuclient looks for it by itself.
+#[test]
+fn an_unmodified_file_starts_it() {
+    let runtime = runtime();
+    let fake = with_their_user(&runtime);
+    for named in [true, false] {
+        let dir = place();
+        let file = dir.path().join("immuclient.toml");
+        std::fs::write(&file, INSTALLED).unwrap();
+        let mut command = audit_mode(dir.path());
+        if named {
+            // Not where it is looked for.
+            command.arg("--config").arg(&file).env("HOME", dir.path().join("home"));
+        }
+        own_ports(&mut command, &fake);
+        // Directories of neither are there.
+        let (pid, log) = (
+            dir.path().join("lib/immuclient.pid"),
+            dir.path().join("log/immuclient.log"),
+        );
+        command.env("IMMUCLIENT_PIDFILE", &pid).env("IMMUCLIENT_LOGFILE", &log);
+        let running = Running::start(dir.path(), command);
+        running.writes(&log, " db: orders, consistent:\ttrue previous state:\t");
+        assert_eq!(
+            std::fs::read_to_string(&pid).unwrap(),
+            format!("{}\n", running.child.id())
+        );
+        running.stop();
+        // Empty where the kernel confines the agent to its own directories.
+        assert_eq!(std::fs::read_to_string(&pid).unwrap_or_default(), "");
+    }
+}
+
+/// The file's own places, on a host that has none of them.
+#[test]
+fn an_unmodified_file_starts_it_on_a_clean_host() {
+    if !is_root("an_unmodified_file_starts_it_on_a_clean_host") {
+        return;
+    }
+    let runtime = runtime();
+    let fake = with_their_user(&runtime);
+    let dir = place();
+    let file = dir.path().join("immuclient.toml");
+    std::fs::write(&file, INSTALLED).unwrap();
+    let script =
+        "for part in lib log; do mount -t tmpfs -o mode=0755 auditmon-e2e /var/$part || exit; done; exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(binary());
+    let mut command = of_its_own(dir.path(), command);
+    command.arg("--config").arg(&file);
+    own_ports(&mut command, &fake);
+    let running = Running::spawn(dir.path(), command);
+    // As the process sees them.
+    let root = PathBuf::from(format!("/proc/{}/root", running.child.id()));
+    let log = root.join("var/log/immuclient/immuclient.log");
+    running.writes(&log, " db: orders, consistent:\ttrue previous state:\t");
+    let pid = std::fs::read_to_string(root.join("var/lib/immuclient/immuclient.pid")).unwrap();
+    assert_eq!(pid, format!("{}\n", running.child.id()));
+    assert!(root.join("var/lib/immuclient/auditmon/journal").is_dir());
+    running.stop();
+}
+
+/// As a container has it; the last audit is told as JSON, and lines only from a level on.
+#[test]
+fn the_variables_of_immugw_and_its_last_audit() {
+    let runtime = runtime();
+    let fake = runtime.block_on(Fake::start());
+    fake.change(|world| world.grow("orders", 6, 0));
+    let (dir, monitoring) = (place(), free());
+    let pid = dir.path().join("run/immugw.pid");
+    let mut command = audit_mode(dir.path());
+    command
+        .arg("--immugw")
+        .env("IMMUGW_DIR", dir.path())
+        .env("IMMUGW_ADDRESS", "0.0.0.0")
+        .env("IMMUGW_PORT", "3323")
+        .env("IMMUGW_IMMUDB_ADDRESS", fake.address.ip().to_string())
+        .env("IMMUGW_IMMUDB_PORT", fake.address.port().to_string())
+        .env("IMMUGW_MTLS", "false")
+        .env("IMMUGW_PKEY", "")
+        .env("IMMUGW_AUDIT", "true")
+        .env("IMMUGW_AUDIT_USERNAME", USER)
+        .env("IMMUGW_AUDIT_PASSWORD", PASSWORD)
+        .env("IMMUGW_AUDIT_INTERVAL", "1s")
+        .env("IMMUGW_PIDFILE", &pid)
+        .env("LOG_LEVEL", "warn")
+        // The port is theirs in any case; a test takes one that is free.
+        .env("IMMUGW_AUDIT_MONITORING_HOST", monitoring.ip().to_string())
+        .env("IMMUGW_AUDIT_MONITORING_PORT", monitoring.port().to_string());
+    let running = Running::start(dir.path(), command);
+    let last = |what: &str, wanted: &dyn Fn(&serde_json::Value) -> bool| {
+        eventually(what, PATIENCE, || {
+            let answer = request("GET", "/lastaudit").try_send(monitoring).ok()?;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let json = answer.json();
+            wanted(&json).then(|| (json, answer.text()))
+        })
+    };
+    let (json, text) = last("an audit in order", &|json| json["ConsistencyCheckResult"] == true);
+    let hash = fake.db("orders", |db| hex(&fake::last(&db.data)));
+    let wanted = format!(
+        "{{\"ServerID\":\"{UUID}\",\"ServerAddress\":\"{}\",\"HasRunConsistencyCheck\":true,\"HasError\":false,\
+         \"ConsistencyCheckResult\":true,\"PreviousRootIndex\":6,\"PreviousRoot\":\"{hash}\",\"CurrentRootIndex\":6,\
+         \"CurrentRoot\":\"{hash}\",\"RunAt\":{}}}\n",
+        fake.address, json["RunAt"]
+    );
+    assert_eq!(text, wanted);
+    assert_eq!(
+        std::fs::read_to_string(&pid).unwrap(),
+        format!("{}\n", running.child.id())
+    );
+    assert_eq!(request("GET", "/version").try_send(monitoring).unwrap().status, 404);
+    let shown = metrics(monitoring).unwrap();
+    assert!(
+        shown.contains("\nimmugw_audit_result_per_server{server_address="),
+        "{shown}"
+    );
+
+    fake.db("orders", |db| {
+        let mut data = naive::Database::default();
+        fake::add(&mut data, (0..9).map(|at| fake::plan(at, 1, 1, 0)));
+        db.data = data;
+    });
+    let (json, _) = last("a finding", &|json| json["CurrentRootIndex"] == 9);
+    assert_eq!(
+        (
+            &json["HasRunConsistencyCheck"],
+            &json["HasError"],
+            &json["ConsistencyCheckResult"]
+        ),
+        (&true.into(), &false.into(), &false.into())
+    );
+    let lines = running.says(" WARNING: audit #");
+    // The interval is no line of the log.
+    assert!(
+        lines.starts_with("1s\nimmugw 20") && !lines.contains(" INFO: "),
+        "{lines}"
+    );
+    running.stop();
+    assert_eq!(std::fs::read_to_string(&pid).unwrap_or_default(), "");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! `auditmon audit-mode install|start|stop|restart|uninstall|status`: a service of systemd, with the configuration that
 //! the given flags, variables and file come to.
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use super::given::Given;
 
 /// The service.
 pub const UNIT: &str = "auditmon-audit-mode.service";
@@ -209,6 +212,21 @@ impl Service {
             said.replace('\n', "; ")
         ))
     }
+}
+
+/// What was given and the service doesn't have: a sentence each.
+pub fn left_out(given: &Given, environment: &[(OsString, OsString)]) -> Vec<String> {
+    let pid = given.get("pidfile").map(|file| {
+        let says = "is not taken over: systemd knows the service's process, and no file is written";
+        format!("{}: {says}", file.origin)
+    });
+    let names = environment.iter().filter_map(|(name, _)| name.to_str());
+    // The data directory goes into the configuration.
+    let ours = names.filter(|name| name.starts_with("AUDITMON_") && *name != "AUDITMON_DATA_DIR");
+    let ours = ours.map(|name| {
+        format!("environment {name}: is not taken over: the service has its configuration and variables of its own")
+    });
+    pid.into_iter().chain(ours).collect()
 }
 
 /// A path as a word of a unit file.

@@ -1,7 +1,11 @@
 //! Our configuration as YAML, each line with where it comes from.
 
+use std::path::Path;
+
 /// The name under which it is loaded.
 pub const NAME: &str = "audit-mode";
+/// The key of the data directory.
+const DATA_DIR: &str = "data_dir";
 
 /// A configuration that is being written.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +35,19 @@ impl Settings {
     /// A number, a switch or a list, as YAML has it.
     pub fn plain(&mut self, depth: usize, key: &str, value: impl std::fmt::Display, origin: &str) {
         self.row(depth, key, value.to_string(), false, origin);
+    }
+
+    /// The data directory, at the top level, in place of another one.
+    pub fn data_dir(&mut self, dir: &Path, origin: &str) {
+        // It fails where there is no working directory; then the path is refused for what it is.
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        let value = quoted(&dir.to_string_lossy());
+        if self.0.iter().any(|row| row.is_data_dir() && row.value == value) {
+            return;
+        }
+        self.0.retain(|row| !row.is_data_dir());
+        self.row(0, DATA_DIR, value, false, origin);
+        self.0.rotate_right(1);
     }
 
     /// A list of texts.
@@ -95,6 +112,10 @@ impl Settings {
 }
 
 impl Row {
+    fn is_data_dir(&self) -> bool {
+        self.depth == 0 && self.key == DATA_DIR
+    }
+
     fn line(&self, value: &str) -> String {
         let indent = "  ".repeat(self.depth);
         // An item's first key stands behind its dash, the others below it.
@@ -134,6 +155,22 @@ mod tests {
         settings.text(3, "- address", "db1:3322", "-a");
         settings.secret(4, "password", "T0P\"5ECRET", "environment IMMUCLIENT_AUDIT_PASSWORD");
         settings
+    }
+
+    #[test]
+    fn the_data_directory_stands_once_and_first() {
+        let mut settings = some();
+        settings.data_dir(Path::new("/a"), "--data-dir");
+        settings.data_dir(Path::new("/a"), "this command");
+        assert!(
+            settings
+                .shown()
+                .starts_with("data_dir: \"/a\"  # --data-dir\nsources:\n")
+        );
+        settings.data_dir(Path::new("/b"), "this command");
+        let yaml = settings.yaml();
+        assert!(yaml.starts_with("data_dir: \"/b\"\nsources:\n  immudb:\n"), "{yaml}");
+        assert_eq!(yaml.matches("data_dir").count(), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser as _;
 
 use super::service::Verb as ServiceVerb;
-use super::{AuditModeArgs, Given, Program, Settings, Word, context, imported, translated, word, write_pid};
+use super::{AuditModeArgs, Given, Program, Settings, Word, context, imported, translated, word};
 use crate::cli::{Cli, Failure, Verb};
 
 /// The options of a command line.
@@ -290,6 +290,55 @@ fn faults_name_the_flag_and_what_would_be_right() {
 }
 
 #[test]
+fn passwords_on_the_command_line_are_warned_of() {
+    for flag in ["--audit-password", "--audit-notification-password"] {
+        let line = [
+            "--audit-username=a",
+            "--audit-notification-url=https://h/in",
+            flag,
+            "T0P5ECRET",
+        ];
+        let with_a_login = [concat!(
+            "--audit-password-file=",
+            env!("CARGO_MANIFEST_DIR"),
+            "/Cargo.toml"
+        )];
+        let more: &[&str] = if flag == "--audit-password" { &[] } else { &with_a_login };
+        let warnings = made(&[&line[..], more].concat(), &[], None).0.warnings;
+        let says =
+            format!("{flag}: everybody on this host can read it in the list of processes; {flag}-file keeps it secret");
+        assert_eq!(warnings, [says]);
+    }
+    let variables = [("IMMUCLIENT_AUDIT_NOTIFICATION_PASSWORD", "T0P5ECRET")];
+    assert_eq!(
+        made(&["--audit-notification-url=https://h/in"], &variables, None)
+            .0
+            .warnings,
+        [""; 0]
+    );
+}
+
+/// The service goes on where this command looked, and is not told what only this command sees.
+#[test]
+fn what_a_service_does_not_take_over_is_told() {
+    let variables = [
+        ("IMMUCLIENT_PIDFILE", "/run/immuclient.pid"),
+        ("AUDITMON_DATA_DIR", "/srv/auditmon"),
+        ("AUDITMON_LOGGING_LEVEL", "T0P5ECRET"),
+        ("HOME", "/root"),
+    ];
+    let (given, _) = made(&[], &variables, None);
+    let environment: Vec<(OsString, OsString)> = variables.iter().map(|(k, v)| (k.into(), v.into())).collect();
+    assert_eq!(
+        super::service::left_out(&given, &environment),
+        [
+            "environment IMMUCLIENT_PIDFILE: is not taken over: systemd knows the service's process, and no file is written",
+            "environment AUDITMON_LOGGING_LEVEL: is not taken over: the service has its configuration and variables of its own",
+        ]
+    );
+}
+
+#[test]
 fn other_words_are_refused_as_upstream_does() {
     for text in ["begin", "-", "1"] {
         let Err(Failure { code, message }) = word(Some(text)) else {
@@ -298,26 +347,6 @@ fn other_words_are_refused_as_upstream_does() {
         let says = format!("ERROR: {text} is not matching with any valid arguments.");
         assert!(code == 1 && message.starts_with(&says), "{message}");
     }
-}
-
-#[test]
-fn a_pid_file_of_a_process_that_runs_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("pid");
-    for former in [None, Some("nonsense"), Some("4194305")] {
-        if let Some(former) = former {
-            std::fs::write(&path, former).unwrap();
-        }
-        write_pid(&path).unwrap();
-        assert_eq!(
-            std::fs::read_to_string(&path).unwrap(),
-            format!("{}\n", std::process::id())
-        );
-    }
-    // Process 1 always runs.
-    std::fs::write(&path, "1\n").unwrap();
-    assert!(write_pid(&path).unwrap_err().contains("names process 1"));
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n");
 }
 
 #[test]
@@ -377,11 +406,7 @@ fn words_name_what_to_do_with_the_service() {
 #[test]
 fn both_files_become_configurations() {
     let dir = tempfile::tempdir().unwrap();
-    let immuclient = "dir = \"/var/lib/immuclient\"\naddress = \"0.0.0.0\"\nport = 3323\nimmudb-address = \"127.0.0.1\"\n\
-                      immudb-port = 3322\npidfile = \"/var/lib/immuclient/immuclient.pid\"\n\
-                      logfile = \"/var/log/immuclient/immuclient.log\"\nmtls = false\ndetached = false\n\
-                      servername = \"localhost\"\naudit-username = \"immudb\"\naudit-password = \"immudb\"\npkey = \"\"\n\
-                      certificate = \"\"\nclientcas = \"\"\n";
+    let immuclient = include_str!("../../../../tests/fixtures/immuclient/immuclient.toml");
     let immugw = "dir = \"/var/lib/immudb\"\nimmudb-address = \"db1\"\naudit = true\naudit-interval = \"10m\"\n\
                   audit-username = \"immugwauditor\"\naudit-password = \"enc:eA==\"\n";
     for (program, text, wanted) in [

@@ -221,11 +221,7 @@ impl Around<'_> {
             (Some(user), Some(plain), None) => {
                 out.text(4, "username", user.text.trim(), &user.origin);
                 out.secret(4, "password", &plain.text, &plain.origin);
-                if plain.origin == "--audit-password" {
-                    let says = "everybody on this host can read it in the list of processes; --audit-password-file \
-                                keeps it secret";
-                    given.warnings.push(format!("--audit-password: {says}"));
-                }
+                open_secret(given, "--audit-password", &plain);
             }
             (Some(user), None, Some(_)) => {
                 out.text(4, "username", user.text.trim(), &user.origin);
@@ -358,9 +354,22 @@ fn notification(given: &mut Given, out: &mut Settings) {
                 format!("expected it alone, but {} is given, too", plain.origin),
             );
         }
-        (Some(plain), None) => out.secret(4, "password", &plain.text, &plain.origin),
+        (Some(plain), None) => {
+            out.secret(4, "password", &plain.text, &plain.origin);
+            open_secret(given, "--audit-notification-password", &plain);
+        }
         (None, Some((file, origin))) => out.text(4, "password_file", &file, &origin),
         (None, None) => {}
+    }
+}
+
+/// Warns of a password that stands on the command line.
+fn open_secret(given: &mut Given, flag: &str, value: &Value) {
+    if value.origin == flag {
+        let says = "everybody on this host can read it in the list of processes";
+        given
+            .warnings
+            .push(format!("{flag}: {says}; {flag}-file keeps it secret"));
     }
 }
 

@@ -228,8 +228,9 @@ impl Code {
                  server's data directory as it is and find out who removed it."
             }
             Self::Identity | Self::Signature => {
-                "If the server or its key was changed on purpose, set `signing_keys`, or accept the new state with \
-                 `auditmon immudb trust`. If not, don't trust this server until it is known who runs it."
+                "If the server or its key was changed on purpose, name the new key in `signing_keys` where that is set, and \
+                 then accept the new state: `auditmon immudb trust SERVER DB --reason TEXT`. If not, don't trust this \
+                 server until it is known who runs it."
             }
             Self::StateLost => {
                 "Check the journal (`auditmon journal fsck`) and who had access to this host; then accept a state \

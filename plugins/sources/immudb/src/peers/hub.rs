@@ -55,7 +55,10 @@ pub(crate) type Of = (usize, Way, String);
 
 /// One server, and what peers say of it.
 struct Known {
-    endpoint: Endpoint,
+    /// Where it is, in the form that is told.
+    address: String,
+    /// On each host another server has this address.
+    local: bool,
     published: Published,
     /// Only of databases that are known here.
     waiting: BTreeMap<Of, Claim>,
@@ -133,7 +136,8 @@ impl Hub {
             Some(known) => known.published = published,
             None => {
                 let known = Known {
-                    endpoint: endpoint.clone(),
+                    address: endpoint.to_string(),
+                    local: endpoint.is_local(),
                     published,
                     waiting: BTreeMap::new(),
                     looked: Default::default(),
@@ -160,7 +164,7 @@ impl Hub {
             let states = known.published.states.iter();
             let states = states.filter(|_| at.next().is_some_and(taken));
             Seen {
-                address: known.endpoint.to_string(),
+                address: known.address.clone(),
                 uuid: known.published.uuid.clone(),
                 states: states.map(|(database, claim)| claim.stated(database)).collect(),
             }
@@ -182,7 +186,7 @@ impl Hub {
                 .collect();
             if !states.is_empty() {
                 answer.servers.push(Seen {
-                    address: known.endpoint.to_string(),
+                    address: known.address.clone(),
                     uuid: known.published.uuid.clone(),
                     states: states
                         .into_iter()
@@ -254,10 +258,10 @@ impl Hub {
 }
 
 impl Known {
-    /// Whether it is the same server as a peer's. An address of the host itself is another server on each host.
+    /// Whether it is the same server as a peer's; asked for each that a peer names, who may name very many.
     fn is(&self, seen: &Seen) -> bool {
         let identity = self.published.uuid.is_some() && self.published.uuid == seen.uuid;
-        identity || (!self.endpoint.is_local() && self.endpoint.to_string() == seen.address)
+        identity || (!self.local && self.address == seen.address)
     }
 
     /// Takes a peer's state of a database that is known here; gives what can be said of it at once.

@@ -3,6 +3,7 @@
 use immudb_verify::State;
 use serde::{Deserialize, Serialize};
 
+use super::MAX_STATES;
 use crate::client::{is_name, named};
 use crate::trusted::{self, Record};
 use crate::verdict::Signature;
@@ -14,15 +15,19 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// Reads a body.
+    /// Reads a body, up to as many servers as it may tell states of.
     ///
     /// # Errors
     /// Where it is wrong; nothing of what it says, which may be long.
     pub(crate) fn read(body: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(body).map_err(|error| {
+        let mut message: Self = serde_json::from_slice(body).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             format!("expected servers with their states; line {line}, column {column} is something else")
-        })
+        })?;
+        // Each is looked up among all that are known here. One without states says nothing.
+        message.servers.retain(|seen| !seen.states.is_empty());
+        message.servers.truncate(MAX_STATES);
+        Ok(message)
     }
 }
 
@@ -132,6 +137,17 @@ mod tests {
             assert!(error.len() < 200 && !error.contains("AA"), "{}", error.len());
             assert!(error.contains("line 1"), "{error}");
         }
+    }
+
+    #[test]
+    fn of_very_many_servers_no_more_are_looked_at_than_states_are_told() {
+        let stated = "{\"database\":\"db\",\"tx\":7,\"hash\":\"\"}";
+        let named = |states: &str| format!("{{\"address\":\"a\",\"uuid\":null,\"states\":[{states}]}}");
+        let servers = [vec![named(""); 3], vec![named(stated); MAX_STATES + 1]].concat();
+        let body = format!("{{\"servers\":[{}]}}", servers.join(","));
+        let message = Message::read(body.as_bytes()).unwrap();
+        assert_eq!(message.servers.len(), MAX_STATES);
+        assert!(message.servers.iter().all(|seen| seen.states.len() == 1));
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct World {
     pub databases: BTreeMap<String, Db>,
     pub uuid: Option<String>,
     pub auth: bool,
+    /// Name and password of the user.
+    pub user: (String, String),
     /// Has sessions and the second list.
     pub sessions: bool,
     pub key: Option<SigningKey>,
@@ -147,6 +149,7 @@ impl Fake {
             databases: BTreeMap::from([("defaultdb".to_owned(), Db::default())]),
             uuid: Some(UUID.to_owned()),
             auth: true,
+            user: (USER.to_owned(), PASSWORD.to_owned()),
             sessions: true,
             key: None,
             seats: HashMap::new(),
@@ -319,7 +322,7 @@ impl World {
                 "server is running with authentication disabled, please enable authentication to login",
             );
         }
-        if text(body, 1) != USER || text(body, 2) != PASSWORD {
+        if (text(body, 1), text(body, 2)) != self.user {
             return refused(2, &format!("invalid user name or password {}", text(body, 2)));
         }
         if call == "Login" {

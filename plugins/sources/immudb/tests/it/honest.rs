@@ -1,5 +1,7 @@
 //! Servers that do what they should: no false alarm.
 
+use std::path::{Path, PathBuf};
+
 use p256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 
@@ -247,14 +249,108 @@ async fn no_password_is_guessed_and_none_is_shown() {
     fake.change(|world| assert_eq!(world.count("OpenSession"), 1, "refused once, it waits"));
 }
 
+/// A signing key of a server, and the file with its public half.
+fn signing_key(dir: &Path, seed: u8) -> (SigningKey, PathBuf) {
+    let key = SigningKey::from_slice(&[seed; 32]).unwrap();
+    let pem = p256::pkcs8::EncodePublicKey::to_public_key_pem(key.verifying_key(), p256::pkcs8::LineEnding::LF);
+    let file = dir.join(format!("{seed}.pem"));
+    std::fs::write(&file, pem.unwrap()).unwrap();
+    (key, file)
+}
+
+/// What events name it by.
+fn point(key: &SigningKey) -> String {
+    hex::encode(key.verifying_key().to_sec1_point(false).as_bytes())
+}
+
+#[tokio::test]
+async fn a_key_is_replaced_by_another_one_that_is_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    let [(old, old_file), (new, new_file), (third, _)] = [7, 8, 9].map(|seed| signing_key(dir.path(), seed));
+    // Few new transactions are walked, many are proven: proofs are signed, too.
+    for walk in [10_000, 0] {
+        let fake = Fake::start().await;
+        fake.change(|world| {
+            world.key = Some(old.clone());
+            world.grow("defaultdb", 2, 0);
+        });
+        let mut all = section(&fake);
+        all["walk"] = json!(walk);
+        all["servers"][0]["signing_keys"] = json!([old_file, new_file]);
+        let mut trial = Trial::start(all).await;
+        let first = trial.first("defaultdb").await;
+        assert_eq!(first["event_data"]["current"]["signed_by"], point(&old));
+        // Also back again, and at rest as well as with new transactions.
+        for (tx, key) in [(2, &new), (4, &new), (6, &old), (8, &new)] {
+            fake.change(|world| {
+                world.key = Some(key.clone());
+                world.grow("defaultdb", tx - world.databases["defaultdb"].data.len(), 0);
+            });
+            let signed = |event: &Value| {
+                let data = &event["event_data"];
+                assert_eq!(data["result"], "ok", "{event:#}");
+                data["current"]["tx"] == tx && data["current"]["signed_by"] == point(key)
+            };
+            trial.ever("it is followed on", signed).await;
+        }
+        fake.change(|world| world.key = Some(third.clone()));
+        trial.verdict("defaultdb", "tampered", "signature").await;
+        // The new key was taken, and is known after a restart.
+        assert_eq!(trial.trusted("defaultdb").unwrap()["tx"], 8);
+        trial.stop().await;
+    }
+}
+
+/// It may have been replaced by an intruder: somebody has to say so.
+#[tokio::test]
+async fn a_key_that_is_configured_after_a_finding_clears_it_with_a_word_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let [(old, old_file), (new, new_file)] = [7, 8].map(|seed| signing_key(dir.path(), seed));
+    for (configured, code) in [(true, "signature"), (false, "identity")] {
+        let fake = Fake::start().await;
+        fake.change(|world| {
+            world.key = Some(old.clone());
+            world.grow("defaultdb", 2, 0);
+        });
+        let mut all = section(&fake);
+        if configured {
+            all["servers"][0]["signing_keys"] = json!([old_file]);
+        }
+        let mut trial = Trial::start(all.clone()).await;
+        trial.first("defaultdb").await;
+        fake.change(|world| world.key = Some(new.clone()));
+        let found = trial.verdict("defaultdb", "tampered", code).await;
+        let advice = found["event_data"]["do"].as_str().unwrap().to_owned();
+        assert!(
+            advice
+                .contains("in `signing_keys` where that is set, and then accept the new state: `auditmon immudb trust"),
+            "{advice}"
+        );
+        let agent = trial.stop().await;
+        all["servers"][0]["signing_keys"] = json!([old_file, new_file]);
+        let mut trial = Trial::go_on(agent, all).await;
+        let stands = |event: &Value| {
+            let data = &event["event_data"];
+            assert_ne!(data["result"], "ok", "{event:#}");
+            data["text"]
+                .as_str()
+                .is_some_and(|text| text.contains("stands until an operator accepts"))
+        };
+        trial.ever("the finding stands", stands).await;
+        let (status, answer) = trial
+            .trust("server=db1&database=defaultdb&by=jane&reason=new%20key")
+            .await;
+        assert_eq!(status, 200, "{answer}");
+        trial.verdict("defaultdb", "ok", "").await;
+        trial.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn signed_states() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let key = SigningKey::from_slice(&[7; 32]).unwrap();
-    let pem = p256::pkcs8::EncodePublicKey::to_public_key_pem(key.verifying_key(), p256::pkcs8::LineEnding::LF);
-    let file = dir.path().join("key.pem");
-    std::fs::write(&file, pem.unwrap()).unwrap();
+    let (key, file) = signing_key(dir.path(), 7);
     fake.change(|world| {
         world.key = Some(key);
         world.grow("defaultdb", 2, 0);

@@ -18,6 +18,7 @@ mod located;
 mod peers;
 mod real;
 mod recorded;
+mod relay;
 mod room;
 mod tls;
 mod trial;

@@ -4,6 +4,7 @@ use p256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 
 use crate::fake::{Fake, Reply, World};
+use crate::relay::{Relay, Way};
 use crate::trial::{Trial, section};
 
 fn quick(fake: &Fake) -> Value {
@@ -255,6 +256,47 @@ async fn a_server_that_goes_is_told_and_followed_on_when_it_is_back() {
         data["server"]["name"] == "db1" && data["database"] == "orders" && data["result"] == "ok"
     };
     trial.next("it is back", back).await;
+    trial.stop().await;
+}
+
+/// Answers that come byte by byte, or not to their end: nothing is found, it is told, and all is well with the next whole
+/// answer.
+#[tokio::test]
+async fn slow_and_broken_answers_are_no_finding() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 2, 0));
+    let relay = Relay::to(fake.address).await;
+    let mut all = quick(&fake);
+    all["servers"][0]["address"] = json!(relay.address.to_string());
+    let mut trial = Trial::start(all).await;
+    trial.first("orders").await;
+    // In the middle of the connection's begin, of a head, of a short answer, of a long one.
+    let cuts = [1, 20, 60, 100, 150, 250, 500, 20_000].map(Way::Cut);
+    let mut last = 2;
+    for way in std::iter::once(Way::Slow).chain(cuts) {
+        relay.go(way);
+        // One answer has the headers of all of them.
+        fake.change(|world| world.grow("orders", 300, 0));
+        last += 300;
+        let reason = match way {
+            Way::Slow => "timeout",
+            Way::Cut(_) | Way::Pass => "unreachable",
+        };
+        let could_not = |event: &Value| {
+            let data = &event["event_data"];
+            assert_ne!(data["result"], "tampered", "{event:#}");
+            data["result"] == "error" && data["reason"] == reason
+        };
+        trial.next("it could not be checked", could_not).await;
+        relay.go(Way::Pass);
+        let followed = |event: &Value| {
+            let data = &event["event_data"];
+            assert_ne!(data["result"], "tampered", "{event:#}");
+            data["result"] == "ok" && data["database"] == "orders" && data["current"]["tx"] == last
+        };
+        trial.ever("it is followed on", followed).await;
+    }
+    assert_eq!(trial.trusted("orders").unwrap()["finding"], Value::Null);
     trial.stop().await;
 }
 
