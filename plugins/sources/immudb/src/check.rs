@@ -163,7 +163,7 @@ pub async fn check(
         Err(Fault::Unloaded) => Vec::new(),
         Err(fault) => return Err(fault.to_string()),
     };
-    let audits = stream::iter(link.jobs(&ledger, &listed)).map(|job| {
+    let audits = stream::iter(link.jobs(&ledger, &listed).0).map(|job| {
         let link = &link;
         async move {
             let verdict = link.one(&job).await;

@@ -43,6 +43,8 @@ pub(crate) struct Ledger {
     room: Room,
     /// Whether the journal refused to remember something because all there is has no room.
     pub(crate) full: bool,
+    /// How many databases are left out, since the server lists too many.
+    pub(crate) left: usize,
     /// What the replaced auditor would show.
     pub(crate) face: Option<Face>,
 }
@@ -91,6 +93,8 @@ pub(crate) struct Summary {
     pub(crate) past: Past,
     /// Whether something could not be remembered.
     pub(crate) full: bool,
+    /// How many databases are left out.
+    pub(crate) left: usize,
 }
 
 /// How far headers from before the first contact were looked at, over databases of which some are left.
@@ -138,6 +142,7 @@ impl Ledger {
             every,
             room,
             full: false,
+            left: 0,
             face: None,
         }
     }
@@ -239,6 +244,7 @@ impl Ledger {
     pub(crate) fn summary(&self) -> Summary {
         let mut summary = Summary {
             full: self.full,
+            left: self.left,
             ..Summary::default()
         };
         for (name, watched) in &self.databases {

@@ -13,7 +13,7 @@ use crate::audit::{Asked, audit};
 use crate::behind::Behind;
 use crate::chore::{Budget, Line};
 use crate::client::seat::ONLY;
-use crate::client::{Client, Fault, Listed, MAX_DATABASES, Seat};
+use crate::client::{Client, Fault, Listed, MAX_DATABASES, Seat, is_name};
 use crate::compat::Known;
 use crate::config::Accept;
 use crate::history::Histories;
@@ -66,41 +66,48 @@ pub(crate) struct Job {
 }
 
 impl Link {
-    /// What is to be audited of these databases and of those that are remembered; those that gave no answer last time at
-    /// the end.
-    pub(crate) fn jobs(&self, ledger: &Ledger, listed: &[Listed]) -> Vec<Job> {
-        let selection = &self.selection;
-        let names = listed.iter().map(|listed| listed.name.as_str());
-        let remembered = ledger.remembered();
-        let mut names: BTreeSet<String> = names
-            .chain(remembered)
-            .filter(|name| selection.takes(name))
-            .map(str::to_owned)
-            .collect();
-        names.extend(
-            selection
-                .named()
-                .filter(|name| crate::client::is_name(name))
-                .map(str::to_owned),
-        );
+    /// What is to be audited of these databases, which are in order, and of those that are named or remembered; those that
+    /// gave no answer last time at the end. And how many that are new are left out.
+    pub(crate) fn jobs(&self, ledger: &Ledger, listed: &[Listed]) -> (Vec<Job>, usize) {
+        let (names, left) = self.names(ledger, listed);
         let now = time::now();
         let (uuid, key) = ledger.identity();
         let server = (uuid.map(str::to_owned), key.copied());
         let mut jobs: Vec<Job> = names
             .into_iter()
-            .take(MAX_DATABASES)
             .map(|name| Job {
-                loaded: listed.iter().all(|listed| listed.name != name || listed.loaded),
-                record: ledger.record(&name).cloned(),
+                loaded: listed
+                    .binary_search_by(|listed| listed.name.as_str().cmp(name))
+                    .map_or(true, |at| listed[at].loaded),
+                record: ledger.record(name).cloned(),
                 server: server.clone(),
-                held: ledger.is_due(&name, now),
-                located: ledger.located(&name),
+                held: ledger.is_due(name, now),
+                located: ledger.located(name),
                 found: None,
-                name,
+                name: name.to_owned(),
             })
             .collect();
         jobs.sort_by_cached_key(|job| ledger.was_silent(&job.name));
-        jobs
+        (jobs, left)
+    }
+
+    /// Databases to audit, and how many are left out: whatever a server lists, none that is named or remembered.
+    fn names<'a>(&'a self, ledger: &'a Ledger, listed: &'a [Listed]) -> (BTreeSet<&'a str>, usize) {
+        let takes = |name: &&str| self.selection.takes(name);
+        let named = self.selection.named().filter(|name| is_name(name));
+        let mut names: BTreeSet<&str> = ledger.remembered().filter(takes).chain(named).collect();
+        let listed = listed.iter().map(|listed| listed.name.as_str()).filter(takes);
+        let (known, new): (Vec<&str>, Vec<&str>) = listed.partition(|name| ledger.remembers(name));
+        names.extend(known);
+        let mut left = 0;
+        for name in new {
+            if names.len() < MAX_DATABASES {
+                names.insert(name);
+            } else if !names.contains(name) {
+                left += 1;
+            }
+        }
+        (names, left)
     }
 
     /// Says goodbye to the server; one that is gone ends its logins by itself.

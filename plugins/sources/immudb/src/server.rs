@@ -257,7 +257,16 @@ impl Server {
                 return Err(fault);
             }
         }
-        Ok(self.link.jobs(&self.ledger, &self.listed))
+        let (jobs, left) = self.link.jobs(&self.ledger, &self.listed);
+        if left > 0 && self.ledger.left == 0 {
+            let server = &self.ledger.label;
+            tracing::warn!(
+                server,
+                "immudb: {left} databases that the server lists are not audited: too many"
+            );
+        }
+        self.ledger.left = left;
+        Ok(jobs)
     }
 
     /// Goes on from what another auditor trusted, where nothing is remembered; once, before the first audit.

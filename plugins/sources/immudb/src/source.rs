@@ -67,6 +67,13 @@ impl Board {
         if all.values().any(|summary| summary.full) {
             text.push("not all that was seen is remembered: the journal takes 8 MiB for all servers".to_owned());
         }
+        let left: usize = all.values().map(|summary| summary.left).sum();
+        if left > 0 {
+            let most = crate::client::MAX_DATABASES;
+            text.push(format!(
+                "{left} databases that servers list are not audited: at most {most} of a server are"
+            ));
+        }
         if !text.is_empty() {
             return health.degraded(text.join("; "));
         }

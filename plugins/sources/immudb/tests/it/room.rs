@@ -54,6 +54,48 @@ async fn a_database_without_room_is_told_and_not_taken() {
     trial.stop().await;
 }
 
+/// As many as are audited, and more, don't hide one that is remembered.
+#[tokio::test]
+async fn databases_that_are_listed_displace_none_that_is_remembered() {
+    let fake = Fake::start().await;
+    fake.change(|world| {
+        world.databases.clear();
+        world.grow("orders", 9, 0);
+        world.grow("others", 9, 0);
+    });
+    let mut all = section(&fake);
+    all["every"] = json!(false);
+    all["servers"][0]["databases"] = json!(["*", "zebra"]);
+    let mut trial = Trial::start(all).await;
+    trial.first("orders").await;
+    trial.first("others").await;
+    let missing = |event: &Value| event["event_data"]["reason"] == "missing";
+    trial.ever("zebra is missing", missing).await;
+    fake.change(|world| {
+        for number in 0..10_000 {
+            let db = crate::fake::Db {
+                unloaded: true,
+                ..crate::fake::Db::default()
+            };
+            world.databases.insert(format!("{number:04}"), db);
+        }
+    });
+    eventually("what is left out is told", || {
+        let reason = trial.agent.health(PLUGIN).unwrap().reason?;
+        reason
+            .contains("; 3 databases that servers list are not audited")
+            .then_some(())
+    })
+    .await;
+    fake.change(|world| world.grow("zebra", 2, 0));
+    fake.db("orders", |db| fork(db, 3, 20));
+    trial.verdict("orders", "tampered", "proof").await;
+    trial.first("zebra").await;
+    fake.change(|world| drop(world.databases.remove("others")));
+    trial.verdict("others", "tampered", "missing").await;
+    trial.stop().await;
+}
+
 #[tokio::test]
 async fn a_full_memory_ends_neither_audits_nor_findings() {
     let fake = Fake::start().await;
