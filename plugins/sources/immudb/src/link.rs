@@ -146,16 +146,17 @@ impl Link {
         }
     }
 
-    /// Keeps what was seen, for the day when something differs. Nothing is taken while a finding stands.
+    /// Keeps what was seen, for the day when something differs. Nothing is taken while a finding stands, and of databases
+    /// that are new: there may be no room to remember them, and a server may list others each time.
     async fn remember(&self, job: &Job, good: &mut Good) {
         let seen = std::mem::take(&mut good.seen);
-        let latched = job.record.as_ref().is_some_and(|record| record.finding.is_some());
-        if latched || seen.is_empty() || good.state.is_empty() {
+        let record = job.record.as_ref().filter(|record| record.finding.is_none());
+        let Some(record) = record.filter(|_| !seen.is_empty() && !good.state.is_empty()) else {
             return;
-        }
+        };
         let history = self.histories.of(&self.client.endpoint, &job.name);
-        let trusted = job.record.as_ref().map(|record| record.state);
-        let kept = tokio::task::spawn_blocking(move || history.append(trusted.as_ref(), &seen)).await;
+        let trusted = record.state;
+        let kept = tokio::task::spawn_blocking(move || history.append(&trusted, &seen)).await;
         if let Err(error) = kept.map_err(std::io::Error::other).flatten() {
             let (server, database) = (&self.label, &job.name);
             tracing::debug!(server, database, "immudb: the history is not kept: {error}");

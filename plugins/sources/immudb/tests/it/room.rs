@@ -43,8 +43,10 @@ async fn a_database_without_room_is_told_and_not_taken() {
         trial.verdict("orders", "error", "too-many").await;
     }
     assert_eq!(trial.trusted("orders"), None);
+    // Nor does it take room on the disk: others may come in its place for ever.
+    assert!(!trial.agent.data_dir().join("immudb").exists());
     assert_eq!(trial.agent.health(PLUGIN).unwrap().state, State::Degraded);
-    // One that is gone is spoken of no more: others may come in its place for ever.
+    // One that is gone is spoken of no more.
     fake.change(|world| world.databases.remove("orders"));
     eventually("it is forgotten", || {
         let reason = trial.agent.health(PLUGIN).unwrap().reason.unwrap();
