@@ -215,15 +215,21 @@ impl Ledger {
         self.metrics.up(&self.label, true);
     }
 
-    /// Forgets databases that are audited no more and of which nothing is remembered: a server may list others each time.
+    /// Forgets databases that are audited no more, all but what is remembered: a server may list others each time.
     pub(crate) fn keep(&mut self, names: &BTreeSet<&str>) {
         let (label, metrics) = (&self.label, &self.metrics);
         self.databases.retain(|name, watched| {
-            let keep = name.is_empty() || watched.remembered.is_some() || names.contains(name.as_str());
-            if !keep {
+            if name.is_empty() || names.contains(name.as_str()) {
+                return true;
+            }
+            if watched.kind.is_some() {
                 metrics.forget(label, name);
             }
-            keep
+            *watched = Watched {
+                remembered: watched.remembered.take(),
+                ..Watched::default()
+            };
+            watched.remembered.is_some()
         });
     }
 
@@ -285,10 +291,12 @@ impl Ledger {
 
     /// Takes what work beside the audits came to; gives what it found, by database.
     pub(crate) fn absorb(&mut self, done: Done, note: &mut Note) -> Option<(String, Finding)> {
-        let remembered = self.databases.get_mut(&done.database)?.remembered.as_mut();
-        let Some(Remembered::Record(record)) = remembered else {
+        let watched = self.databases.get_mut(&done.database)?;
+        let Some(Remembered::Record(record)) = &mut watched.remembered else {
             return None;
         };
+        // It is audited no more.
+        watched.kind?;
         // A finding, or an operator's word on another state, came in between.
         if record.finding.is_some() || record.past.is_none_or(|past| past.from != done.past.from) {
             return None;
