@@ -7,6 +7,7 @@ use auditmon_core::plugin::Memory;
 use auditmon_core::time::{self, Nanos};
 use immudb_verify::{PublicKey, State};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::address::Endpoint;
 use crate::chore::{Budget, Done, Task};
@@ -27,6 +28,8 @@ use crate::word::{Order, Word};
 
 /// After so long an unchanged verdict is told again.
 const AGAIN: Nanos = 3_600_000_000_000;
+/// Where nothing gets late.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// One server's databases.
 pub(crate) struct Ledger {
@@ -54,8 +57,11 @@ pub(crate) struct Ledger {
 struct Watched {
     remembered: Option<Remembered>,
     kind: Option<(&'static str, &'static str)>,
-    /// When the last verdict was reached, of any kind.
-    said: Option<Nanos>,
+    /// When the last verdict was reached, of any kind; before the first one, since when there should be one. Nothing where
+    /// it isn't audited.
+    said: Option<Instant>,
+    /// When it was asked last, if it gave no answer.
+    silent: Option<Instant>,
     /// When the last one was reached that tells something.
     checked: Option<Nanos>,
     /// When an event told of it.
@@ -155,13 +161,10 @@ impl Ledger {
         }
     }
 
-    /// Databases that were seen, also while they were empty.
-    pub(crate) fn known(&self) -> impl Iterator<Item = &str> {
-        let known = self
-            .databases
-            .iter()
-            .filter(|(_, watched)| watched.remembered.is_some());
-        known.map(|(name, _)| name.as_str())
+    /// Databases that are audited.
+    pub(crate) fn audited(&self) -> impl Iterator<Item = &str> {
+        let audited = self.databases.iter().filter(|(_, watched)| watched.said.is_some());
+        audited.map(|(name, _)| name.as_str()).filter(|name| !name.is_empty())
     }
 
     /// Databases that had something to lose.
@@ -197,10 +200,16 @@ impl Ledger {
         told.is_none_or(|told| now.saturating_sub(told) >= AGAIN)
     }
 
-    /// Whether a database gave no answer last time.
-    pub(crate) fn was_silent(&self, database: &str) -> bool {
-        let kind = self.databases.get(database).and_then(|watched| watched.kind);
-        matches!(kind, Some(("error", "timeout" | "late")))
+    /// When a database was asked last, if it gave no answer.
+    pub(crate) fn silent(&self, database: &str) -> Option<Instant> {
+        self.databases.get(database)?.silent
+    }
+
+    /// Takes that a database was asked, and whether it gave an answer.
+    pub(crate) fn asked(&mut self, database: &str, answered: bool) {
+        if let Some(watched) = self.databases.get_mut(database) {
+            watched.silent = (!answered).then(Instant::now);
+        }
     }
 
     /// Whether the last audit of a database found it in order.
@@ -238,13 +247,51 @@ impl Ledger {
         self.metrics.up(&self.label, false);
     }
 
-    /// Whether a database's last verdict is older than two intervals. Shorter ones than users can have count as theirs: what
-    /// such a one misses is a busy host, not a server without an answer.
-    pub(crate) fn late(&self, database: &str, now: Nanos) -> bool {
-        let interval = self.interval.max(MIN_INTERVAL);
-        let most = Nanos::try_from(interval.as_nanos().saturating_mul(2)).unwrap_or(Nanos::MAX);
-        let watched = self.databases.get(database);
-        watched.is_some_and(|watched| watched.said.is_some_and(|said| now.saturating_sub(said) > most))
+    /// Takes that databases are audited from now on: each has to come to a verdict.
+    pub(crate) fn expect<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        let now = Instant::now();
+        for name in names {
+            match self.databases.get_mut(name) {
+                Some(watched) => watched.said = watched.said.or(Some(now)),
+                None => {
+                    let watched = Watched {
+                        said: Some(now),
+                        ..Watched::default()
+                    };
+                    self.databases.insert(name.to_owned(), watched);
+                }
+            }
+        }
+    }
+
+    /// How old a verdict may get. Shorter intervals than users can have count as theirs: what such a one misses is a busy
+    /// host, not a server without an answer.
+    fn most(&self) -> Duration {
+        2 * self.interval.max(MIN_INTERVAL)
+    }
+
+    /// When the next verdict gets too old.
+    pub(crate) fn next_late(&self) -> Instant {
+        let said = self.databases.values().filter_map(|watched| watched.said).min();
+        said.map_or_else(|| Instant::now() + DAY, |said| said + self.most())
+    }
+
+    /// Databases whose last verdict is older than two intervals, or will be in a moment: all of them at once. What could
+    /// not be checked anyway has said so.
+    pub(crate) fn late(&mut self) -> Vec<String> {
+        let (now, most) = (Instant::now(), self.most());
+        let mut late = Vec::new();
+        for (name, watched) in &mut self.databases {
+            let left = watched.said.map(|said| (said + most).saturating_duration_since(now));
+            if left.is_none_or(|left| left > most / 16) {
+                continue;
+            }
+            watched.said = Some(now);
+            if !matches!(watched.kind, Some(("error", _))) {
+                late.push(name.clone());
+            }
+        }
+        late
     }
 
     pub(crate) fn summary(&self) -> Summary {
@@ -430,7 +477,7 @@ impl Ledger {
         let kind = verdict.kind();
         let changed = watched.kind.replace(kind) != Some(kind);
         let due = watched.told.is_none_or(|told| now.saturating_sub(told) >= AGAIN);
-        watched.said = Some(now);
+        watched.said = Some(Instant::now());
         let checked = watched.checked;
         if kind.0 != "error" {
             watched.checked = Some(now);

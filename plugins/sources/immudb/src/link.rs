@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use auditmon_core::time;
@@ -26,6 +27,8 @@ use crate::verdict::{Code, Finding, Good, Verdict};
 
 /// A session that is not used for so long is kept alive; servers end it after two minutes.
 pub(crate) const IDLE: Duration = Duration::from_secs(45);
+/// Most databases of one server at a time: a server has 100 sessions for all its clients.
+pub(crate) const SEATS: usize = 8;
 /// For saying goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -43,19 +46,42 @@ pub(crate) struct Link {
     /// For work beside the audits, each interval.
     pub(crate) budget: Budget,
     pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
     pub(crate) deadline: Duration,
-    /// Databases at a time, all servers together.
+    /// Databases at a time, all servers together; those that give no answer don't count.
     pub(crate) limit: Arc<Semaphore>,
+    /// Databases of this server at a time: its share of all.
+    pub(crate) width: usize,
+    /// So many audits in a row ended without an answer.
+    pub(crate) silences: AtomicUsize,
     pub(crate) seats: Mutex<Vec<Seat>>,
     pub(crate) histories: Histories,
     pub(crate) behind: Behind,
     pub(crate) metrics: Metrics,
 }
 
+/// The audits of one interval.
+pub(crate) struct Turn {
+    begun: Instant,
+    /// How many databases were asked although there will hardly be an answer.
+    tried: AtomicUsize,
+}
+
+impl Turn {
+    pub(crate) fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            tried: AtomicUsize::new(0),
+        }
+    }
+}
+
 /// One database to audit.
 pub(crate) struct Job {
     pub(crate) name: String,
     loaded: bool,
+    /// It gave no answer last time.
+    silent: bool,
     record: Option<Record>,
     server: (Option<String>, Option<PublicKey>),
     held: bool,
@@ -67,7 +93,7 @@ pub(crate) struct Job {
 
 impl Link {
     /// What is to be audited of these databases, which are in order, and of those that are named or remembered; those that
-    /// gave no answer last time at the end. And how many that are new are left out.
+    /// gave no answer last time at the end, the one that was asked last behind all others. And how many that are new are left out.
     pub(crate) fn jobs(&self, ledger: &Ledger, listed: &[Listed]) -> (Vec<Job>, usize) {
         let (names, left) = self.names(ledger, listed);
         let now = time::now();
@@ -79,6 +105,7 @@ impl Link {
                 loaded: listed
                     .binary_search_by(|listed| listed.name.as_str().cmp(name))
                     .map_or(true, |at| listed[at].loaded),
+                silent: ledger.silent(name).is_some(),
                 record: ledger.record(name).cloned(),
                 server: server.clone(),
                 held: ledger.is_due(name, now),
@@ -87,7 +114,7 @@ impl Link {
                 name: name.to_owned(),
             })
             .collect();
-        jobs.sort_by_cached_key(|job| ledger.was_silent(&job.name));
+        jobs.sort_by_cached_key(|job| ledger.silent(&job.name));
         (jobs, left)
     }
 
@@ -117,17 +144,42 @@ impl Link {
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     }
 
+    /// Whether a database will hardly give an answer: it gave none last time, or the server gives none at all.
+    fn is_silent(&self, job: &Job) -> bool {
+        job.silent || self.silences.load(Relaxed) >= self.width
+    }
+
+    /// Audits one database; not if it will hardly give an answer and the others would have to wait for it.
+    pub(crate) async fn in_turn(&self, job: &Job, turn: &Turn) -> Option<Verdict> {
+        let waits = self.is_silent(job)
+            && turn.tried.fetch_add(1, Relaxed) >= self.width
+            && turn.begun.elapsed() + self.timeout > self.interval;
+        if waits && job.loaded {
+            return None;
+        }
+        Some(self.one(job).await)
+    }
+
     /// Audits one database within its deadline.
     pub(crate) async fn one(&self, job: &Job) -> Verdict {
         if !job.loaded {
             return Verdict::of_fault(&Fault::Unloaded);
         }
-        // Never closed.
-        let _permit = self.limit.acquire().await;
+        let _permit = match self.is_silent(job) {
+            // Nobody else is to wait for it.
+            true => None,
+            // Never closed.
+            false => self.limit.acquire().await.ok(),
+        };
         let begin = Instant::now();
         let verdict = tokio::time::timeout(self.deadline, self.judge(job)).await;
         self.metrics.took(&self.label, begin.elapsed().as_secs_f64());
         let mut verdict = verdict.unwrap_or_else(|_| Verdict::of_fault(&Fault::Timeout(self.deadline)));
+        if verdict.is_silence() {
+            self.silences.fetch_add(1, Relaxed);
+        } else {
+            self.silences.store(0, Relaxed);
+        }
         match &mut verdict {
             Verdict::Ok(good) => self.remember(job, good).await,
             // A finding doesn't wait for this longer than an audit may take, and stands without it.

@@ -7,7 +7,10 @@ use serde_json::json;
 
 use crate::ledger::Ledger;
 use crate::note::Note;
-use crate::verdict::Verdict;
+use crate::verdict::{Unchecked, Verdict};
+
+/// Most verdicts of one group in the journal.
+pub(crate) const GROUP: usize = 256;
 
 /// The way into the journal.
 pub(crate) struct Voice<'a> {
@@ -22,6 +25,15 @@ impl Voice<'_> {
             ledger.settle(&name, verdict, &mut note, now);
         }
         self.write(ledger, &note).await;
+    }
+
+    /// Tells which verdicts are too old by now.
+    pub(crate) async fn late(&self, ledger: &mut Ledger) {
+        let text = "no audit has come to an end for two intervals";
+        for names in ledger.late().chunks(GROUP) {
+            let late = |name: &String| (name.clone(), Verdict::Unchecked(Unchecked::new("late", text)));
+            self.say(ledger, names.iter().map(late).collect()).await;
+        }
     }
 
     /// Hands it over, and waits for as long as the journal takes nothing. What it never takes is told apart from the rest.
