@@ -1,6 +1,6 @@
 //! The way to one server: its logins, its list, and one audit of one of its databases.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ use crate::verdict::{Code, Finding, Good, Verdict};
 pub(crate) const IDLE: Duration = Duration::from_secs(45);
 /// Most databases of one server at a time: a server has 100 sessions for all its clients.
 pub(crate) const SEATS: usize = 8;
+/// A finding waits for its place for as long as so many calls may take, and never longer than an audit may.
+const PLACE: u32 = 3;
 /// For saying goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -55,6 +57,8 @@ pub(crate) struct Link {
     /// So many audits in a row ended without an answer.
     pub(crate) silences: AtomicUsize,
     pub(crate) seats: Mutex<Vec<Seat>>,
+    /// Findings that are not told yet, by database.
+    pub(crate) findings: Mutex<BTreeMap<String, Finding>>,
     pub(crate) histories: Histories,
     pub(crate) behind: Behind,
     pub(crate) metrics: Metrics,
@@ -93,7 +97,7 @@ pub(crate) struct Job {
 
 impl Link {
     /// What is to be audited of these databases, which are in order, and of those that are named or remembered; those that
-    /// gave no answer last time at the end, the one that was asked last behind all others. And how many that are new are left out.
+    /// gave no answer last time at the end, by when they were asked. And how many that are new are left out.
     pub(crate) fn jobs(&self, ledger: &Ledger, listed: &[Listed]) -> (Vec<Job>, usize) {
         let (names, left) = self.names(ledger, listed);
         let now = time::now();
@@ -182,9 +186,11 @@ impl Link {
         }
         match &mut verdict {
             Verdict::Ok(good) => self.remember(job, good).await,
-            // A finding doesn't wait for this longer than an audit may take, and stands without it.
+            // A finding doesn't wait for this for long, and stands without it.
             Verdict::Tampered(finding) => {
-                let _ = tokio::time::timeout(self.deadline, self.locate(job, finding)).await;
+                self.findings.lock().insert(job.name.clone(), finding.clone());
+                let most = self.deadline.min(self.timeout.saturating_mul(PLACE));
+                let _ = tokio::time::timeout(most, self.locate(job, finding)).await;
             }
             Verdict::Unchecked(_) => {}
         }

@@ -31,6 +31,9 @@ use crate::word::Order;
 /// After a refused login the next one waits so long: each costs the server, and may lock the user out.
 const REFUSED: Duration = Duration::from_secs(60);
 
+/// For telling what was found, at the end.
+const LAST: Duration = Duration::from_secs(5);
+
 /// One server while it is audited.
 pub(crate) struct Server {
     pub(crate) link: Arc<Link>,
@@ -63,6 +66,7 @@ impl Server {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.work()).await;
         self.chores.shutdown().await;
+        self.last().await;
         Meeting::end(&mut self.meeting).await;
         self.link.goodbye().await;
     }
@@ -112,6 +116,18 @@ impl Server {
             names.push(String::new());
         }
         self.ledger.expect(names.iter().map(String::as_str));
+    }
+
+    /// Tells what was found and is not told yet, as its place was still looked for.
+    async fn last(&mut self) {
+        let found = std::mem::take(&mut *self.link.findings.lock());
+        let verdicts = found
+            .into_iter()
+            .map(|(name, finding)| (name, Verdict::Tampered(finding)));
+        let verdicts: Vec<_> = verdicts.collect();
+        if !verdicts.is_empty() {
+            let _ = tokio::time::timeout(LAST, self.say(verdicts)).await;
+        }
     }
 
     /// Waits for the server, and tells meanwhile which verdicts get too old.
@@ -394,7 +410,13 @@ impl Server {
                     found.remove(name);
                 }
             }
+            let told = group
+                .iter()
+                .filter(|(_, verdict)| matches!(verdict, Verdict::Tampered(_)));
+            let told: Vec<String> = told.map(|(name, _)| name.clone()).collect();
             voice.say(ledger, group).await;
+            let mut findings = link.findings.lock();
+            told.iter().for_each(|name| drop(findings.remove(name)));
         }
     }
 

@@ -226,6 +226,7 @@ pub(crate) fn link(
         width: (config.concurrency as usize / config.servers.len().max(1)).clamp(1, SEATS),
         silences: AtomicUsize::new(0),
         seats: Mutex::default(),
+        findings: Mutex::default(),
         behind: Behind::default(),
         histories: histories.clone(),
         metrics: metrics.clone(),

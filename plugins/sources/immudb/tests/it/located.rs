@@ -192,6 +192,35 @@ async fn a_finding_does_not_wait_for_its_place() {
     trial.stop().await;
 }
 
+/// Nor does the journal: whoever ends the agent meanwhile, or makes it wait, hides nothing.
+#[tokio::test]
+async fn a_finding_is_told_though_its_place_is_never_found() {
+    let (fake, trial, mut all) = followed(10_000, &[10]).await;
+    let agent = trial.stop().await;
+    all["timeout"] = json!("1h");
+    all["deadline"] = json!("1h");
+    fake.db("orders", |db| fork(db, 9, 0));
+    fake.lie("orders", |call, reply| match call {
+        "TxScan" => Reply::Silence,
+        _ => reply,
+    });
+    let scans = |fake: &Fake| fake.change(|world| world.count("TxScan"));
+    let before = scans(&fake);
+    let trial = Trial::go_on(agent, all.clone()).await;
+    auditmon_testkit::eventually("its place is looked for", || (scans(&fake) > before).then_some(())).await;
+    assert_eq!(trial.trusted("orders").unwrap()["finding"], Value::Null);
+    let agent = trial.stop().await;
+    // By then the server shows what it should.
+    fake.change(|world| {
+        world.databases.insert("orders".to_owned(), Db::default());
+        world.grow("orders", 15, 0);
+    });
+    let mut trial = Trial::go_on(agent, all).await;
+    assert_eq!(trial.trusted("orders").unwrap()["finding"]["code"], "rollback");
+    trial.verdict("orders", "tampered", "not-accepted").await;
+    trial.stop().await;
+}
+
 /// A history of a million transactions, with `AUDITMON_LONG=1` of ten, and others that are the same up to a place: each
 /// header is made when it is asked for. What was seen of the first one lies in the file that the auditor keeps.
 mod among_millions {
