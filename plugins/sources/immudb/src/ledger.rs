@@ -441,7 +441,7 @@ impl Ledger {
         if named && (fresh || watched.kind.is_none()) {
             self.metrics.begin(&self.label, database);
         }
-        let verdict = missing(watched, verdict, self.missing_after, now);
+        let verdict = missing(watched, verdict, (self.missing_after, self.interval), now);
         let before = match &watched.remembered {
             Some(Remembered::Record(record)) => Some((**record).clone()),
             _ => None,
@@ -591,8 +591,10 @@ fn checked_values(record: &Record) -> Value {
     })
 }
 
-/// A database that is gone becomes a finding once it is gone for long enough and there was something to lose.
-fn missing(watched: &mut Watched, verdict: Verdict, after: Duration, now: Nanos) -> Verdict {
+/// A database that is gone becomes a finding once it is gone for long enough and there was something to lose. No audit is
+/// waited for on account of one that comes a little early.
+fn missing(watched: &mut Watched, verdict: Verdict, (after, interval): (Duration, Duration), now: Nanos) -> Verdict {
+    let early = after.min(interval) / 2;
     let had = match &watched.remembered {
         Some(Remembered::Record(record)) => !record.state.is_empty(),
         Some(Remembered::Broken) => true,
@@ -604,7 +606,7 @@ fn missing(watched: &mut Watched, verdict: Verdict, after: Duration, now: Nanos)
             text,
         }) if had => {
             let since = *watched.gone.get_or_insert(now);
-            if u128::from(now.saturating_sub(since)) >= after.as_nanos() {
+            if Duration::from_nanos(now.saturating_sub(since)) + early >= after {
                 Verdict::Tampered(Finding::new(Code::Missing, "missing", text))
             } else {
                 Verdict::Unchecked(Unchecked::new("missing", text))
@@ -615,6 +617,36 @@ fn missing(watched: &mut Watched, verdict: Verdict, after: Duration, now: Nanos)
         other => {
             watched.gone = None;
             other
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The second audit that misses a database tells it, where that is what `missing_after` says, and no sooner.
+    #[test]
+    fn it_is_missing_at_the_next_audit_although_that_comes_early() {
+        let second = Duration::from_secs(1);
+        let gone = || Verdict::Unchecked(Unchecked::new("missing", ""));
+        let minute = 60 * second;
+        for (after, interval, audits) in [
+            (Duration::ZERO, minute, 1),
+            (minute / 6, minute, 2),
+            (minute, minute, 2),
+            (minute, minute / 2, 3),
+            (2 * minute, minute, 3),
+        ] {
+            let mut watched = Watched {
+                remembered: Some(Remembered::Broken),
+                ..Watched::default()
+            };
+            // Each comes a little earlier than the one before.
+            let step = (interval - Duration::from_millis(20)).as_nanos() as Nanos;
+            let found = |now| missing(&mut watched, gone(), (after, interval), now).result() == "tampered";
+            let first = (1..10).map(|audit| audit * step).position(found);
+            assert_eq!(first, Some(audits - 1), "{after:?} {interval:?}");
         }
     }
 }
