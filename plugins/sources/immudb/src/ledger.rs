@@ -28,6 +28,8 @@ use crate::word::{Order, Word};
 
 /// After so long an unchanged verdict is told again.
 const AGAIN: Nanos = 3_600_000_000_000;
+/// When work beside the audits has come to nothing so many times in a row, it is told.
+const ROUNDS: u32 = 3;
 /// Where nothing gets late.
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -72,6 +74,18 @@ struct Watched {
     shown: Option<State>,
     /// Where it was found to differ, and what the server showed then.
     located: Option<(State, Located)>,
+    /// Since when work beside the audits comes to nothing.
+    stuck: Option<Stuck>,
+}
+
+/// Work beside the audits that comes to nothing.
+#[derive(Clone, Copy, Debug)]
+struct Stuck {
+    since: Nanos,
+    /// So many times.
+    rounds: u32,
+    /// When an event told of it.
+    told: Option<Nanos>,
 }
 
 impl Watched {
@@ -349,6 +363,32 @@ impl Ledger {
             return None;
         }
         self.metrics.proven(&self.label, &done.database, done.proven);
+        let same = record.past == Some(done.past) && record.values == done.values;
+        match done.stuck {
+            Some(why) if same => {
+                let now = time::now();
+                let stuck = watched.stuck.get_or_insert(Stuck {
+                    since: now,
+                    rounds: 0,
+                    told: None,
+                });
+                stuck.rounds = stuck.rounds.saturating_add(1);
+                let due = stuck.told.is_none_or(|told| now.saturating_sub(told) >= AGAIN);
+                if stuck.rounds >= ROUNDS && due {
+                    stuck.told = Some(now);
+                    note.stuck.push(json!({
+                        "server": {"name": self.label, "address": self.endpoint.to_string()},
+                        "database": done.database,
+                        "since": time::format(stuck.since),
+                        "age_seconds": now.saturating_sub(stuck.since) / 1_000_000_000,
+                        "rounds": stuck.rounds,
+                        "text": format!("values and earlier headers could not be checked {} times in a row: {why}", stuck.rounds),
+                        "values": checked_values(record),
+                    }));
+                }
+            }
+            _ => watched.stuck = None,
+        }
         if record.past != Some(done.past) || record.values != done.values {
             record.past = Some(done.past);
             record.values = done.values;

@@ -42,9 +42,14 @@ impl Voice<'_> {
             return;
         }
         // Events need no memory, and findings are remembered before all else.
-        let Note { told, mut states } = note.clone();
+        let Note {
+            told,
+            mut states,
+            stuck,
+        } = note.clone();
         let told = Note {
             told,
+            stuck,
             ..Note::default()
         };
         if !told.is_empty() && !self.hand(ledger, &told).await {

@@ -64,6 +64,8 @@ pub struct Db {
 pub struct World {
     pub databases: BTreeMap<String, Db>,
     pub uuid: Option<String>,
+    /// Another one on answers to a call.
+    pub stranger: Option<&'static str>,
     pub auth: bool,
     /// Has sessions and the second list.
     pub sessions: bool,
@@ -148,6 +150,7 @@ impl Fake {
         let world = Arc::new(Mutex::new(World {
             databases: BTreeMap::from([("defaultdb".to_owned(), Db::default())]),
             uuid: Some(UUID.to_owned()),
+            stranger: None,
             auth: true,
             sessions: true,
             key: None,
@@ -223,7 +226,11 @@ async fn answer(request: Request<Incoming>, world: &Mutex<World>) -> Response<Bo
     let (reply, uuid) = {
         let mut world = world.lock();
         world.calls.push(call.clone());
-        (world.call(&call, &parts.headers, &body[5..]), world.uuid.clone())
+        let uuid = match world.stranger {
+            Some(of) if of == call => Some("stranger".to_owned()),
+            _ => world.uuid.clone(),
+        };
+        (world.call(&call, &parts.headers, &body[5..]), uuid)
     };
     let mut response = Response::builder().header("content-type", "application/grpc");
     if let Some(uuid) = uuid {

@@ -436,6 +436,52 @@ async fn servers_that_hang_harm_no_other() {
     }
 }
 
+/// Audits need no such answers: that values are checked no more is told all the same, and not each time.
+#[tokio::test]
+async fn values_that_can_not_be_checked_are_told() {
+    let changes: [(fn(&mut World), &str); 2] = [
+        (|world| world.stranger = Some("TxScan"), "another server's identity"),
+        (
+            |world| {
+                let refuse = |call: &str, reply| match call {
+                    "TxScan" => Reply::Refused(2, "not today".to_owned()),
+                    _ => reply,
+                };
+                world.databases.get_mut("orders").unwrap().lie = Some(Box::new(refuse));
+            },
+            "not today",
+        ),
+    ];
+    for (change, says) in changes {
+        let fake = Fake::start().await;
+        fake.change(|world| world.grow("orders", 9, 0));
+        let mut all = section(&fake);
+        all["value_calls"] = json!(10);
+        let mut trial = Trial::start(all).await;
+        trial.first("orders").await;
+        let scans = || fake.change(|world| world.count("TxScan"));
+        auditmon_testkit::eventually("values are checked", || (scans() > 3).then_some(())).await;
+        fake.change(change);
+        let stuck = |event: &Value| event["event_name"] == "immudb.values.stuck";
+        let event = trial.ever("it is told", stuck).await;
+        let data = &event["event_data"];
+        assert_eq!(
+            (&event["severity"], &data["database"]),
+            (&json!("warning"), &json!("orders"))
+        );
+        assert!(data["text"].as_str().unwrap().contains(says), "{data:#}");
+        assert!(data["age_seconds"].is_u64(), "{data:#}");
+        let before = scans();
+        auditmon_testkit::eventually("it is tried again", || (scans() > before + 9).then_some(())).await;
+        let ok = |event: &Value| event["event_data"]["database"] == "orders" && event["event_data"]["result"] == "ok";
+        trial.next("it is audited on", ok).await;
+        assert_eq!(trial.events.iter().filter(|event| stuck(event)).count(), 1);
+        let other = |event: &&Value| !stuck(event) && event["event_data"]["result"] != "ok";
+        assert_eq!(trial.events.iter().find(other), None);
+        trial.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn one_event_for_each_change() {
     let fake = Fake::start().await;
