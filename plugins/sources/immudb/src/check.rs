@@ -21,7 +21,6 @@ use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::note::Note;
 use crate::room::Room;
-use crate::server::SEATS;
 use crate::source::{HISTORIES, link};
 use crate::trusted;
 use crate::verdict::Verdict;
@@ -157,14 +156,14 @@ pub async fn check(
         Err(Fault::Unloaded) => Vec::new(),
         Err(fault) => return Err(fault.to_string()),
     };
-    let audits = stream::iter(link.jobs(&ledger, &listed)).map(|job| {
+    let audits = stream::iter(link.jobs(&ledger, &listed).0).map(|job| {
         let link = &link;
         async move {
             let verdict = link.one(&job).await;
             (job.name, verdict)
         }
     });
-    let mut verdicts: Vec<(String, Verdict)> = audits.buffer_unordered(SEATS).collect().await;
+    let mut verdicts: Vec<(String, Verdict)> = audits.buffer_unordered(link.width).collect().await;
     link.goodbye().await;
     verdicts.sort_by(|a, b| a.0.cmp(&b.0));
     let (mut note, now) = (Note::default(), time::now());

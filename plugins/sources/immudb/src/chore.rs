@@ -39,12 +39,16 @@ pub(crate) struct Done {
     /// How many keys were asked for and proven.
     pub(crate) proven: u64,
     pub(crate) finding: Option<Finding>,
+    /// Why it came to nothing more.
+    pub(crate) stuck: Option<String>,
 }
 
 /// Why work ends early.
 pub(crate) enum Stop {
     /// It is gone on with later; if it is of any weight, an audit tells.
     Later,
+    /// An answer came from another server than the one that is trusted.
+    Stranger,
     /// The server gave no answer.
     Fault(Fault),
     Found(Finding),
@@ -108,7 +112,7 @@ impl<'a> Line<'a> {
     /// What an answer says, if it is from the server that is trusted.
     pub(crate) fn same<T>(&self, answer: Answer<T>) -> Result<T, Stop> {
         match self.uuid {
-            Some(uuid) if answer.uuid.as_deref() != Some(uuid) => Err(Stop::Later),
+            Some(uuid) if answer.uuid.as_deref() != Some(uuid) => Err(Stop::Stranger),
             _ => Ok(answer.message),
         }
     }
@@ -152,6 +156,7 @@ impl Link {
             values: task.record.values.clone(),
             proven: 0,
             finding: None,
+            stuck: None,
             database: task.database.clone(),
         };
         // Why there is no login is for the audits to say.
@@ -164,11 +169,18 @@ impl Link {
             // Of no use any more.
             Err(Stop::Fault(Fault::Expired)) => {}
             // It may still be at work on that.
-            Err(Stop::Fault(Fault::Timeout(_))) => self.leave(seat).await,
+            Err(Stop::Fault(fault @ Fault::Timeout(_))) => {
+                done.stuck = Some(fault.to_string());
+                self.leave(seat).await;
+            }
             worked => {
                 self.seats.lock().push(seat);
-                if let Err(Stop::Found(finding)) = worked {
-                    done.finding = Some(finding);
+                match worked {
+                    Ok(()) => {}
+                    Err(Stop::Found(finding)) => done.finding = Some(finding),
+                    Err(Stop::Fault(fault)) => done.stuck = Some(fault.to_string()),
+                    Err(Stop::Stranger) => done.stuck = Some("answers carry another server's identity".to_owned()),
+                    Err(Stop::Later) => done.stuck = Some("answers don't fit together".to_owned()),
                 }
             }
         }

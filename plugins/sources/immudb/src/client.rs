@@ -40,7 +40,7 @@ const MAX_UUID: usize = 64;
 pub(crate) const PAGE: u32 = 1_000;
 /// Entries with values as they are stored, since 1.2.3.
 const RAW_VALUE: i32 = 2;
-/// Most databases of one server; further ones are not looked at.
+/// Most databases of one server; further ones that are new are not looked at.
 pub(crate) const MAX_DATABASES: usize = 10_000;
 
 macro_rules! rpc {
@@ -204,7 +204,6 @@ impl Client {
         listed.retain(|database| is_name(&database.name));
         listed.sort_by(|a, b| a.name.cmp(&b.name));
         listed.dedup_by(|a, b| a.name == b.name);
-        listed.truncate(MAX_DATABASES);
         Ok(listed)
     }
 

@@ -3,9 +3,9 @@
 //! Derived, as [`history`](crate::history) is: it is good as far as it begins with the state of the first contact, and
 //! down to where the journal says that headers were looked at. Of a long history every second, fourth, ... is kept.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
 use immudb_verify::State;
@@ -32,6 +32,9 @@ impl Earlier {
     pub(crate) fn append(&self, past: &Descent, found: &[State]) -> io::Result<()> {
         if self.limit == 0 {
             return Ok(());
+        }
+        if let Some(dir) = self.file.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);

@@ -182,7 +182,7 @@ impl History {
     ///
     /// # Errors
     /// The file can't be written.
-    pub(crate) fn append(&self, trusted: Option<&State>, found: &[State]) -> io::Result<()> {
+    pub(crate) fn append(&self, trusted: &State, found: &[State]) -> io::Result<()> {
         if self.limit == 0 {
             return Ok(());
         }
@@ -192,7 +192,7 @@ impl History {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let rungs = Rungs::of(options.open(&self.file)?)?;
-        let trusted = trusted.filter(|state| !state.is_empty());
+        let trusted = Some(trusted).filter(|state| !state.is_empty());
         let known = match trusted {
             Some(state) => unless_damaged(rungs.up_to(state))?.flatten(),
             None => None,
@@ -228,14 +228,20 @@ impl History {
         fs::rename(&new, &self.file)
     }
 
-    /// What is known up to the trusted state; `None` if the file doesn't hold that. `past` says what of the time before
-    /// the first contact was looked at.
+    /// What is known up to the trusted state; `None` if the file doesn't hold that. Where there is none, as nothing has come
+    /// since the first contact, it is made. `past` says what of the time before the first contact was looked at.
     ///
     /// # Errors
-    /// A file can't be read.
+    /// A file can't be read, or written.
     pub(crate) fn rungs(&self, trusted: &State, past: Option<&Descent>) -> io::Result<Option<Rungs>> {
         let file = match File::open(&self.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if self.limit == 0 || trusted.is_empty() {
+                    return Ok(None);
+                }
+                self.append(trusted, &[])?;
+                File::open(&self.file)?
+            }
             other => other?,
         };
         let rungs = Rungs::of(file)?;
@@ -315,28 +321,32 @@ mod tests {
     fn it_grows_behind_the_trusted_state_and_nowhere_else() {
         let (_dir, history) = history(1 << 20);
         let found: Vec<State> = (5..9).map(|tx| state(tx, 1)).collect();
-        history.append(Some(&state(4, 1)), &found).unwrap();
+        history.append(&state(4, 1), &found).unwrap();
         assert_eq!(all(&history, &state(8, 1)), Some(vec![4, 5, 6, 7, 8]));
         assert_eq!(all(&history, &state(6, 1)), Some(vec![4, 5, 6]));
         let rungs = history.rungs(&state(6, 1), None).unwrap().unwrap();
         assert_eq!(rungs.find(TxId(5)).unwrap(), Some(state(5, 1)));
         assert!([3, 7].iter().all(|tx| rungs.find(TxId(*tx)).unwrap().is_none()));
         // Written, and never trusted: a crash in between.
-        history.append(Some(&state(6, 1)), &[state(9, 2)]).unwrap();
+        history.append(&state(6, 1), &[state(9, 2)]).unwrap();
         assert_eq!(all(&history, &state(9, 2)), Some(vec![4, 5, 6, 9]));
         assert_eq!(all(&history, &state(8, 1)), None);
         // Another history, or the same one behind transactions that nobody saw: the file says nothing.
-        history.append(Some(&state(6, 3)), &[state(7, 3)]).unwrap();
+        history.append(&state(6, 3), &[state(7, 3)]).unwrap();
         assert_eq!(all(&history, &state(7, 3)), Some(vec![6, 7]));
         // What a crash tore or a disk spoilt.
         let file = File::options().write(true).open(&history.file).unwrap();
         file.set_len(2 * RECORD as u64 - 3).unwrap();
-        history.append(Some(&state(7, 3)), &[state(8, 3)]).unwrap();
+        history.append(&state(7, 3), &[state(8, 3)]).unwrap();
         assert_eq!(all(&history, &state(8, 3)), Some(vec![7, 8]));
         fs::write(&history.file, [0xff; 3 * RECORD]).unwrap();
         assert_eq!(all(&history, &state(8, 3)), None);
-        history.append(None, &[state(1, 1)]).unwrap();
+        history.append(&crate::word::NOTHING, &[state(1, 1)]).unwrap();
         assert_eq!(all(&history, &state(1, 1)), Some(vec![1]));
+        // None yet: what is trusted is known at least.
+        fs::remove_file(&history.file).unwrap();
+        assert_eq!(all(&history, &crate::word::NOTHING), None);
+        assert_eq!(all(&history, &state(7, 1)), Some(vec![7]));
     }
 
     /// What was fetched of the time before the first contact stands before the rest, once.
@@ -344,7 +354,7 @@ mod tests {
     fn earlier_ones_come_first() {
         let (_dir, history) = history(1 << 20);
         let found: Vec<State> = (8..11).map(|tx| state(tx, 1)).collect();
-        history.append(Some(&state(7, 1)), &found).unwrap();
+        history.append(&state(7, 1), &found).unwrap();
         // Of a record that an earlier version wrote: it begins later than the file.
         let from = state(9, 1);
         let older: Vec<State> = (4..=9).rev().map(|tx| state(tx, 1)).collect();
@@ -367,7 +377,7 @@ mod tests {
     fn it_is_thinned_out_and_keeps_its_end() {
         let (_dir, history) = history(8 * RECORD as u64);
         for tx in 2..=100 {
-            history.append(Some(&state(tx - 1, 1)), &[state(tx, 1)]).unwrap();
+            history.append(&state(tx - 1, 1), &[state(tx, 1)]).unwrap();
             let known = all(&history, &state(tx, 1)).unwrap();
             assert!(known.len() <= 8 && known.is_sorted(), "{known:?}");
             assert_eq!(known.last(), Some(&tx));
@@ -379,7 +389,7 @@ mod tests {
     fn what_is_damaged_says_nothing() {
         let (_dir, history) = history(1 << 20);
         let found: Vec<State> = (2..=9).map(|tx| state(tx, 1)).collect();
-        history.append(Some(&state(1, 1)), &found).unwrap();
+        history.append(&state(1, 1), &found).unwrap();
         let good = fs::read(&history.file).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();
@@ -394,7 +404,7 @@ mod tests {
                 }
             } else {
                 // On the way to the trusted state: it begins anew there, and goes on.
-                history.append(Some(&state(9, 1)), &[state(10, 1)]).unwrap();
+                history.append(&state(9, 1), &[state(10, 1)]).unwrap();
                 assert_eq!(all(&history, &state(10, 1)), Some(vec![9, 10]), "byte {at}");
             }
         }

@@ -7,6 +7,7 @@ use auditmon_core::plugin::Memory;
 use auditmon_core::time::{self, Nanos};
 use immudb_verify::{PublicKey, State};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::address::Endpoint;
 use crate::chore::{Budget, Done, Task};
@@ -27,6 +28,10 @@ use crate::word::{Order, Word};
 
 /// After so long an unchanged verdict is told again.
 const AGAIN: Nanos = 3_600_000_000_000;
+/// When work beside the audits has come to nothing so many times in a row, it is told.
+const ROUNDS: u32 = 3;
+/// Where nothing gets late.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// One server's databases.
 pub(crate) struct Ledger {
@@ -43,6 +48,8 @@ pub(crate) struct Ledger {
     room: Room,
     /// Whether the journal refused to remember something because all there is has no room.
     pub(crate) full: bool,
+    /// How many databases are left out, since the server lists too many.
+    pub(crate) left: usize,
     /// What the replaced auditor would show.
     pub(crate) face: Option<Face>,
 }
@@ -52,8 +59,11 @@ pub(crate) struct Ledger {
 struct Watched {
     remembered: Option<Remembered>,
     kind: Option<(&'static str, &'static str)>,
-    /// When the last verdict was reached, of any kind.
-    said: Option<Nanos>,
+    /// When the last verdict was reached, of any kind; before the first one, since when there should be one. Nothing where
+    /// it isn't audited.
+    said: Option<Instant>,
+    /// When it was asked last, if it gave no answer.
+    silent: Option<Instant>,
     /// When the last one was reached that tells something.
     checked: Option<Nanos>,
     /// When an event told of it.
@@ -66,6 +76,18 @@ struct Watched {
     history: Option<History>,
     /// Where it was found to differ, and what the server showed then.
     located: Option<(State, Located)>,
+    /// Since when work beside the audits comes to nothing.
+    stuck: Option<Stuck>,
+}
+
+/// Work beside the audits that comes to nothing.
+#[derive(Clone, Copy, Debug)]
+struct Stuck {
+    since: Nanos,
+    /// So many times.
+    rounds: u32,
+    /// When an event told of it.
+    told: Option<Nanos>,
 }
 
 impl Watched {
@@ -93,6 +115,8 @@ pub(crate) struct Summary {
     pub(crate) past: Past,
     /// Whether something could not be remembered.
     pub(crate) full: bool,
+    /// How many databases are left out.
+    pub(crate) left: usize,
 }
 
 /// How far headers from before the first contact were looked at, over databases of which some are left.
@@ -140,6 +164,7 @@ impl Ledger {
             every,
             room,
             full: false,
+            left: 0,
             face: None,
         }
     }
@@ -152,13 +177,10 @@ impl Ledger {
         }
     }
 
-    /// Databases that were seen, also while they were empty.
-    pub(crate) fn known(&self) -> impl Iterator<Item = &str> {
-        let known = self
-            .databases
-            .iter()
-            .filter(|(_, watched)| watched.remembered.is_some());
-        known.map(|(name, _)| name.as_str())
+    /// Databases that are audited.
+    pub(crate) fn audited(&self) -> impl Iterator<Item = &str> {
+        let audited = self.databases.iter().filter(|(_, watched)| watched.said.is_some());
+        audited.map(|(name, _)| name.as_str()).filter(|name| !name.is_empty())
     }
 
     /// Databases that had something to lose.
@@ -194,10 +216,16 @@ impl Ledger {
         told.is_none_or(|told| now.saturating_sub(told) >= AGAIN)
     }
 
-    /// Whether a database gave no answer last time.
-    pub(crate) fn was_silent(&self, database: &str) -> bool {
-        let kind = self.databases.get(database).and_then(|watched| watched.kind);
-        matches!(kind, Some(("error", "timeout" | "late")))
+    /// When a database was asked last, if it gave no answer.
+    pub(crate) fn silent(&self, database: &str) -> Option<Instant> {
+        self.databases.get(database)?.silent
+    }
+
+    /// Takes that a database was asked, and whether it gave an answer.
+    pub(crate) fn asked(&mut self, database: &str, answered: bool) {
+        if let Some(watched) = self.databases.get_mut(database) {
+            watched.silent = (!answered).then(Instant::now);
+        }
     }
 
     /// Whether the last audit of a database found it in order.
@@ -212,15 +240,21 @@ impl Ledger {
         self.metrics.up(&self.label, true);
     }
 
-    /// Forgets databases that are audited no more and of which nothing is remembered: a server may list others each time.
+    /// Forgets databases that are audited no more, all but what is remembered: a server may list others each time.
     pub(crate) fn keep(&mut self, names: &BTreeSet<&str>) {
         let (label, metrics) = (&self.label, &self.metrics);
         self.databases.retain(|name, watched| {
-            let keep = name.is_empty() || watched.remembered.is_some() || names.contains(name.as_str());
-            if !keep {
+            if name.is_empty() || names.contains(name.as_str()) {
+                return true;
+            }
+            if watched.kind.is_some() {
                 metrics.forget(label, name);
             }
-            keep
+            *watched = Watched {
+                remembered: watched.remembered.take(),
+                ..Watched::default()
+            };
+            watched.remembered.is_some()
         });
     }
 
@@ -229,18 +263,57 @@ impl Ledger {
         self.metrics.up(&self.label, false);
     }
 
-    /// Whether a database's last verdict is older than two intervals. Shorter ones than users can have count as theirs: what
-    /// such a one misses is a busy host, not a server without an answer.
-    pub(crate) fn late(&self, database: &str, now: Nanos) -> bool {
-        let interval = self.interval.max(MIN_INTERVAL);
-        let most = Nanos::try_from(interval.as_nanos().saturating_mul(2)).unwrap_or(Nanos::MAX);
-        let watched = self.databases.get(database);
-        watched.is_some_and(|watched| watched.said.is_some_and(|said| now.saturating_sub(said) > most))
+    /// Takes that databases are audited from now on: each has to come to a verdict.
+    pub(crate) fn expect<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        let now = Instant::now();
+        for name in names {
+            match self.databases.get_mut(name) {
+                Some(watched) => watched.said = watched.said.or(Some(now)),
+                None => {
+                    let watched = Watched {
+                        said: Some(now),
+                        ..Watched::default()
+                    };
+                    self.databases.insert(name.to_owned(), watched);
+                }
+            }
+        }
+    }
+
+    /// How old a verdict may get. Shorter intervals than users can have count as theirs: what such a one misses is a busy
+    /// host, not a server without an answer.
+    fn most(&self) -> Duration {
+        2 * self.interval.max(MIN_INTERVAL)
+    }
+
+    /// When the next verdict gets too old.
+    pub(crate) fn next_late(&self) -> Instant {
+        let said = self.databases.values().filter_map(|watched| watched.said).min();
+        said.map_or_else(|| Instant::now() + DAY, |said| said + self.most())
+    }
+
+    /// Databases whose last verdict is older than two intervals, or will be in a moment: all of them at once. What could
+    /// not be checked anyway has said so.
+    pub(crate) fn late(&mut self) -> Vec<String> {
+        let (now, most) = (Instant::now(), self.most());
+        let mut late = Vec::new();
+        for (name, watched) in &mut self.databases {
+            let left = watched.said.map(|said| (said + most).saturating_duration_since(now));
+            if left.is_none_or(|left| left > most / 16) {
+                continue;
+            }
+            watched.said = Some(now);
+            if !matches!(watched.kind, Some(("error", _))) {
+                late.push(name.clone());
+            }
+        }
+        late
     }
 
     pub(crate) fn summary(&self) -> Summary {
         let mut summary = Summary {
             full: self.full,
+            left: self.left,
             ..Summary::default()
         };
         for (name, watched) in &self.databases {
@@ -281,15 +354,43 @@ impl Ledger {
 
     /// Takes what work beside the audits came to; gives what it found, by database.
     pub(crate) fn absorb(&mut self, done: Done, note: &mut Note) -> Option<(String, Finding)> {
-        let remembered = self.databases.get_mut(&done.database)?.remembered.as_mut();
-        let Some(Remembered::Record(record)) = remembered else {
+        let watched = self.databases.get_mut(&done.database)?;
+        let Some(Remembered::Record(record)) = &mut watched.remembered else {
             return None;
         };
+        // It is audited no more.
+        watched.kind?;
         // A finding, or an operator's word on another state, came in between.
         if record.finding.is_some() || record.past.is_none_or(|past| past.from != done.past.from) {
             return None;
         }
         self.metrics.proven(&self.label, &done.database, done.proven);
+        let same = record.past == Some(done.past) && record.values == done.values;
+        match done.stuck {
+            Some(why) if same => {
+                let now = time::now();
+                let stuck = watched.stuck.get_or_insert(Stuck {
+                    since: now,
+                    rounds: 0,
+                    told: None,
+                });
+                stuck.rounds = stuck.rounds.saturating_add(1);
+                let due = stuck.told.is_none_or(|told| now.saturating_sub(told) >= AGAIN);
+                if stuck.rounds >= ROUNDS && due {
+                    stuck.told = Some(now);
+                    note.stuck.push(json!({
+                        "server": {"name": self.label, "address": self.endpoint.to_string()},
+                        "database": done.database,
+                        "since": time::format(stuck.since),
+                        "age_seconds": now.saturating_sub(stuck.since) / 1_000_000_000,
+                        "rounds": stuck.rounds,
+                        "text": format!("values and earlier headers could not be checked {} times in a row: {why}", stuck.rounds),
+                        "values": checked_values(record),
+                    }));
+                }
+            }
+            _ => watched.stuck = None,
+        }
         if record.past != Some(done.past) || record.values != done.values {
             record.past = Some(done.past);
             record.values = done.values;
@@ -391,7 +492,7 @@ impl Ledger {
         if named && (fresh || watched.kind.is_none()) {
             self.metrics.begin(&self.label, database);
         }
-        let verdict = missing(watched, verdict, self.missing_after, now);
+        let verdict = missing(watched, verdict, (self.missing_after, self.interval), now);
         let before = match &watched.remembered {
             Some(Remembered::Record(record)) => Some((**record).clone()),
             _ => None,
@@ -428,7 +529,7 @@ impl Ledger {
         let kind = verdict.kind();
         let changed = watched.kind.replace(kind) != Some(kind);
         let due = watched.told.is_none_or(|told| now.saturating_sub(told) >= AGAIN);
-        watched.said = Some(now);
+        watched.said = Some(Instant::now());
         let checked = watched.checked;
         if kind.0 != "error" {
             watched.checked = Some(now);
@@ -546,8 +647,10 @@ fn checked_values(record: &Record) -> Value {
     })
 }
 
-/// A database that is gone becomes a finding once it is gone for long enough and there was something to lose.
-fn missing(watched: &mut Watched, verdict: Verdict, after: Duration, now: Nanos) -> Verdict {
+/// A database that is gone becomes a finding once it is gone for long enough and there was something to lose. No audit is
+/// waited for on account of one that comes a little early.
+fn missing(watched: &mut Watched, verdict: Verdict, (after, interval): (Duration, Duration), now: Nanos) -> Verdict {
+    let early = after.min(interval) / 2;
     let had = match &watched.remembered {
         Some(Remembered::Record(record)) => !record.state.is_empty(),
         Some(Remembered::Broken) => true,
@@ -559,7 +662,7 @@ fn missing(watched: &mut Watched, verdict: Verdict, after: Duration, now: Nanos)
             text,
         }) if had => {
             let since = *watched.gone.get_or_insert(now);
-            if u128::from(now.saturating_sub(since)) >= after.as_nanos() {
+            if Duration::from_nanos(now.saturating_sub(since)) + early >= after {
                 Verdict::Tampered(Finding::new(Code::Missing, "missing", text))
             } else {
                 Verdict::Unchecked(Unchecked::new("missing", text))
@@ -570,6 +673,36 @@ fn missing(watched: &mut Watched, verdict: Verdict, after: Duration, now: Nanos)
         other => {
             watched.gone = None;
             other
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The second audit that misses a database tells it, where that is what `missing_after` says, and no sooner.
+    #[test]
+    fn it_is_missing_at_the_next_audit_although_that_comes_early() {
+        let second = Duration::from_secs(1);
+        let gone = || Verdict::Unchecked(Unchecked::new("missing", ""));
+        let minute = 60 * second;
+        for (after, interval, audits) in [
+            (Duration::ZERO, minute, 1),
+            (minute / 6, minute, 2),
+            (minute, minute, 2),
+            (minute, minute / 2, 3),
+            (2 * minute, minute, 3),
+        ] {
+            let mut watched = Watched {
+                remembered: Some(Remembered::Broken),
+                ..Watched::default()
+            };
+            // Each comes a little earlier than the one before.
+            let step = (interval - Duration::from_millis(20)).as_nanos() as Nanos;
+            let found = |now| missing(&mut watched, gone(), (after, interval), now).result() == "tampered";
+            let first = (1..10).map(|audit| audit * step).position(found);
+            assert_eq!(first, Some(audits - 1), "{after:?} {interval:?}");
         }
     }
 }

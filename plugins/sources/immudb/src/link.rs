@@ -1,7 +1,8 @@
 //! The way to one server: its logins, its list, and one audit of one of its databases.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use auditmon_core::time;
@@ -13,7 +14,7 @@ use crate::audit::{Asked, audit};
 use crate::behind::Behind;
 use crate::chore::{Budget, Line};
 use crate::client::seat::ONLY;
-use crate::client::{Client, Fault, Listed, MAX_DATABASES, Seat};
+use crate::client::{Client, Fault, Listed, MAX_DATABASES, Seat, is_name};
 use crate::compat::Known;
 use crate::config::Accept;
 use crate::history::Histories;
@@ -26,6 +27,10 @@ use crate::verdict::{Code, Finding, Good, Verdict};
 
 /// A session that is not used for so long is kept alive; servers end it after two minutes.
 pub(crate) const IDLE: Duration = Duration::from_secs(45);
+/// Most databases of one server at a time: a server has 100 sessions for all its clients.
+pub(crate) const SEATS: usize = 8;
+/// A finding waits for its place for as long as so many calls may take, and never longer than an audit may.
+const PLACE: u32 = 3;
 /// For saying goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -43,19 +48,44 @@ pub(crate) struct Link {
     /// For work beside the audits, each interval.
     pub(crate) budget: Budget,
     pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
     pub(crate) deadline: Duration,
-    /// Databases at a time, all servers together.
+    /// Databases at a time, all servers together; those that give no answer don't count.
     pub(crate) limit: Arc<Semaphore>,
+    /// Databases of this server at a time: its share of all.
+    pub(crate) width: usize,
+    /// So many audits in a row ended without an answer.
+    pub(crate) silences: AtomicUsize,
     pub(crate) seats: Mutex<Vec<Seat>>,
+    /// Findings that are not told yet, by database.
+    pub(crate) findings: Mutex<BTreeMap<String, Finding>>,
     pub(crate) histories: Histories,
     pub(crate) behind: Behind,
     pub(crate) metrics: Metrics,
+}
+
+/// The audits of one interval.
+pub(crate) struct Turn {
+    begun: Instant,
+    /// How many databases were asked although there will hardly be an answer.
+    tried: AtomicUsize,
+}
+
+impl Turn {
+    pub(crate) fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            tried: AtomicUsize::new(0),
+        }
+    }
 }
 
 /// One database to audit.
 pub(crate) struct Job {
     pub(crate) name: String,
     loaded: bool,
+    /// It gave no answer last time.
+    silent: bool,
     record: Option<Record>,
     server: (Option<String>, Option<PublicKey>),
     held: bool,
@@ -66,41 +96,49 @@ pub(crate) struct Job {
 }
 
 impl Link {
-    /// What is to be audited of these databases and of those that are remembered; those that gave no answer last time at
-    /// the end.
-    pub(crate) fn jobs(&self, ledger: &Ledger, listed: &[Listed]) -> Vec<Job> {
-        let selection = &self.selection;
-        let names = listed.iter().map(|listed| listed.name.as_str());
-        let remembered = ledger.remembered();
-        let mut names: BTreeSet<String> = names
-            .chain(remembered)
-            .filter(|name| selection.takes(name))
-            .map(str::to_owned)
-            .collect();
-        names.extend(
-            selection
-                .named()
-                .filter(|name| crate::client::is_name(name))
-                .map(str::to_owned),
-        );
+    /// What is to be audited of these databases, which are in order, and of those that are named or remembered; those that
+    /// gave no answer last time at the end, by when they were asked. And how many that are new are left out.
+    pub(crate) fn jobs(&self, ledger: &Ledger, listed: &[Listed]) -> (Vec<Job>, usize) {
+        let (names, left) = self.names(ledger, listed);
         let now = time::now();
         let (uuid, key) = ledger.identity();
         let server = (uuid.map(str::to_owned), key.copied());
         let mut jobs: Vec<Job> = names
             .into_iter()
-            .take(MAX_DATABASES)
             .map(|name| Job {
-                loaded: listed.iter().all(|listed| listed.name != name || listed.loaded),
-                record: ledger.record(&name).cloned(),
+                loaded: listed
+                    .binary_search_by(|listed| listed.name.as_str().cmp(name))
+                    .map_or(true, |at| listed[at].loaded),
+                silent: ledger.silent(name).is_some(),
+                record: ledger.record(name).cloned(),
                 server: server.clone(),
-                held: ledger.is_due(&name, now),
-                located: ledger.located(&name),
+                held: ledger.is_due(name, now),
+                located: ledger.located(name),
                 found: None,
-                name,
+                name: name.to_owned(),
             })
             .collect();
-        jobs.sort_by_cached_key(|job| ledger.was_silent(&job.name));
-        jobs
+        jobs.sort_by_cached_key(|job| ledger.silent(&job.name));
+        (jobs, left)
+    }
+
+    /// Databases to audit, and how many are left out: whatever a server lists, none that is named or remembered.
+    fn names<'a>(&'a self, ledger: &'a Ledger, listed: &'a [Listed]) -> (BTreeSet<&'a str>, usize) {
+        let takes = |name: &&str| self.selection.takes(name);
+        let named = self.selection.named().filter(|name| is_name(name));
+        let mut names: BTreeSet<&str> = ledger.remembered().filter(takes).chain(named).collect();
+        let listed = listed.iter().map(|listed| listed.name.as_str()).filter(takes);
+        let (known, new): (Vec<&str>, Vec<&str>) = listed.partition(|name| ledger.remembers(name));
+        names.extend(known);
+        let mut left = 0;
+        for name in new {
+            if names.len() < MAX_DATABASES {
+                names.insert(name);
+            } else if !names.contains(name) {
+                left += 1;
+            }
+        }
+        (names, left)
     }
 
     /// Says goodbye to the server; one that is gone ends its logins by itself.
@@ -110,22 +148,49 @@ impl Link {
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     }
 
+    /// Whether a database will hardly give an answer: it gave none last time, or the server gives none at all.
+    fn is_silent(&self, job: &Job) -> bool {
+        job.silent || self.silences.load(Relaxed) >= self.width
+    }
+
+    /// Audits one database; not if it will hardly give an answer and the others would have to wait for it.
+    pub(crate) async fn in_turn(&self, job: &Job, turn: &Turn) -> Option<Verdict> {
+        let waits = self.is_silent(job)
+            && turn.tried.fetch_add(1, Relaxed) >= self.width
+            && turn.begun.elapsed() + self.timeout > self.interval;
+        if waits && job.loaded {
+            return None;
+        }
+        Some(self.one(job).await)
+    }
+
     /// Audits one database within its deadline.
     pub(crate) async fn one(&self, job: &Job) -> Verdict {
         if !job.loaded {
             return Verdict::of_fault(&Fault::Unloaded);
         }
-        // Never closed.
-        let _permit = self.limit.acquire().await;
+        let _permit = match self.is_silent(job) {
+            // Nobody else is to wait for it.
+            true => None,
+            // Never closed.
+            false => self.limit.acquire().await.ok(),
+        };
         let begin = Instant::now();
         let verdict = tokio::time::timeout(self.deadline, self.judge(job)).await;
         self.metrics.took(&self.label, begin.elapsed().as_secs_f64());
         let mut verdict = verdict.unwrap_or_else(|_| Verdict::of_fault(&Fault::Timeout(self.deadline)));
+        if verdict.is_silence() {
+            self.silences.fetch_add(1, Relaxed);
+        } else {
+            self.silences.store(0, Relaxed);
+        }
         match &mut verdict {
             Verdict::Ok(good) => self.remember(job, good).await,
-            // A finding doesn't wait for this longer than an audit may take, and stands without it.
+            // A finding doesn't wait for this for long, and stands without it.
             Verdict::Tampered(finding) => {
-                let _ = tokio::time::timeout(self.deadline, self.locate(job, finding)).await;
+                self.findings.lock().insert(job.name.clone(), finding.clone());
+                let most = self.deadline.min(self.timeout.saturating_mul(PLACE));
+                let _ = tokio::time::timeout(most, self.locate(job, finding)).await;
             }
             Verdict::Unchecked(_) => {}
         }
@@ -139,16 +204,17 @@ impl Link {
         }
     }
 
-    /// Keeps what was seen, for the day when something differs. Nothing is taken while a finding stands.
+    /// Keeps what was seen, for the day when something differs. Nothing is taken while a finding stands, and of databases
+    /// that are new: there may be no room to remember them, and a server may list others each time.
     async fn remember(&self, job: &Job, good: &mut Good) {
         let seen = std::mem::take(&mut good.seen);
-        let latched = job.record.as_ref().is_some_and(|record| record.finding.is_some());
-        if latched || seen.is_empty() || good.state.is_empty() {
+        let record = job.record.as_ref().filter(|record| record.finding.is_none());
+        let Some(record) = record.filter(|_| !seen.is_empty() && !good.state.is_empty()) else {
             return;
-        }
+        };
         let history = self.histories.of(&self.client.endpoint, &job.name);
-        let trusted = job.record.as_ref().map(|record| record.state);
-        let kept = tokio::task::spawn_blocking(move || history.append(trusted.as_ref(), &seen)).await;
+        let trusted = record.state;
+        let kept = tokio::task::spawn_blocking(move || history.append(&trusted, &seen)).await;
         if let Err(error) = kept.map_err(std::io::Error::other).flatten() {
             let (server, database) = (&self.label, &job.name);
             tracing::debug!(server, database, "immudb: the history is not kept: {error}");

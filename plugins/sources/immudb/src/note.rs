@@ -16,6 +16,8 @@ const USER: &str = "auditmon";
 pub(crate) struct Note {
     pub(crate) told: Vec<Told>,
     pub(crate) states: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What work beside the audits could not check, for the event.
+    pub(crate) stuck: Vec<Value>,
 }
 
 /// One verdict that is told.
@@ -28,7 +30,7 @@ pub(crate) struct Told {
 
 impl Note {
     pub(crate) fn is_empty(&self) -> bool {
-        self.told.is_empty() && self.states.is_empty()
+        self.told.is_empty() && self.states.is_empty() && self.stuck.is_empty()
     }
 
     /// Writes it; events first. Whether all of it fitted.
@@ -54,10 +56,24 @@ impl Note {
             };
             batch.push(draft).is_ok()
         });
+        let stuck = self.stuck.iter().all(|data| {
+            let resource = format!("immudb://{endpoint}/{}", data["database"].as_str().unwrap_or_default());
+            let data = data.to_string();
+            let draft = Draft {
+                resource: Some(&resource),
+                read_only: true,
+                outcome: Outcome::Unknown,
+                severity: Severity::Warning,
+                data: Data::Raw(&data),
+                ..Draft::new("immudb.values.stuck", USER)
+            };
+            batch.push(draft).is_ok()
+        });
         let states = self.states.iter();
-        told && states.fold(true, |all, (key, value)| {
-            batch.remember(key, None, value).is_ok() && all
-        })
+        told && stuck
+            && states.fold(true, |all, (key, value)| {
+                batch.remember(key, None, value).is_ok() && all
+            })
     }
 }
 

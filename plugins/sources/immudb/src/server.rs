@@ -1,6 +1,6 @@
 //! One server: all its databases, every interval, at once within limits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use auditmon_journal::Linger;
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::Value;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::chore::Done;
@@ -21,20 +21,19 @@ use crate::compat::{Known, known};
 use crate::config::Accept;
 use crate::desk::{Orders, Request};
 use crate::ledger::{Ledger, Past};
-use crate::link::{IDLE, Job, Link};
+use crate::link::{IDLE, Job, Link, Turn};
 use crate::note::Note;
 use crate::peers::Meeting;
 use crate::source::Board;
 use crate::verdict::{Finding, Unchecked, Verdict};
-use crate::voice::Voice;
+use crate::voice::{GROUP, Voice};
 use crate::word::Order;
 
-/// Most databases of one server at a time: a server has 100 sessions for all its clients.
-pub(crate) const SEATS: usize = 8;
 /// After a refused login the next one waits so long: each costs the server, and may lock the user out.
 const REFUSED: Duration = Duration::from_secs(60);
-/// Most verdicts of one group in the journal.
-const GROUP: usize = 256;
+
+/// For telling what was found, at the end.
+const LAST: Duration = Duration::from_secs(5);
 
 /// One server while it is audited.
 pub(crate) struct Server {
@@ -68,6 +67,7 @@ impl Server {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.work()).await;
         self.chores.shutdown().await;
+        self.last().await;
         Meeting::end(&mut self.meeting).await;
         self.link.goodbye().await;
     }
@@ -81,6 +81,7 @@ impl Server {
                 tracing::debug!(server = self.ledger.label, "immudb: `accept` has no effect: {says}");
             }
         }
+        self.begin();
         let mut tick = tokio::time::interval(self.link.interval);
         // One that comes while the last is at work is left out.
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -89,7 +90,11 @@ impl Server {
         loop {
             tokio::select! {
                 _ = tick.tick() => self.tick().await,
-                _ = idle.tick() => self.link.keep_alive().await,
+                _ = idle.tick() => {
+                    let link = self.link.clone();
+                    self.attend(async move { link.keep_alive().await }).await;
+                }
+                () = sleep_until(self.ledger.next_late()) => self.tell_late().await,
                 Some(done) = self.chores.join_next() => self.absorb(done).await,
                 Some(done) = Meeting::next(&mut self.meeting) => self.compared(done).await,
                 Some(request) = next(&mut self.orders) => {
@@ -102,6 +107,48 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Whatever the server does first, each database that is remembered comes to a verdict.
+    fn begin(&mut self) {
+        let remembered = self.ledger.remembered().filter(|name| self.link.selection.takes(name));
+        let mut names: Vec<String> = remembered.map(str::to_owned).collect();
+        if names.is_empty() {
+            names.push(String::new());
+        }
+        self.ledger.expect(names.iter().map(String::as_str));
+    }
+
+    /// Tells what was found and is not told yet, as its place was still looked for.
+    async fn last(&mut self) {
+        let found = std::mem::take(&mut *self.link.findings.lock());
+        let verdicts = found
+            .into_iter()
+            .map(|(name, finding)| (name, Verdict::Tampered(finding)));
+        let verdicts: Vec<_> = verdicts.collect();
+        if !verdicts.is_empty() {
+            let _ = tokio::time::timeout(LAST, self.say(verdicts)).await;
+        }
+    }
+
+    /// Waits for the server, and tells meanwhile which verdicts get too old.
+    async fn attend<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let (mut work, mut late) = (pin!(work), pin!(sleep_until(self.ledger.next_late())));
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = &mut late => {
+                    self.tell_late().await;
+                    late.as_mut().reset(self.ledger.next_late());
+                }
+            }
+        }
+    }
+
+    async fn tell_late(&mut self) {
+        let voice = Voice { emitter: &self.emitter };
+        voice.late(&mut self.ledger).await;
     }
 
     /// Does what an operator says, once it is in the journal; gives the event's data.
@@ -138,6 +185,7 @@ impl Server {
             Ok(mut jobs) => {
                 self.ledger.server_answers();
                 self.ledger.keep(&jobs.iter().map(|job| job.name.as_str()).collect());
+                self.ledger.expect(jobs.iter().map(|job| job.name.as_str()));
                 for job in &mut jobs {
                     job.found = self.found.get(&job.name).cloned();
                 }
@@ -203,8 +251,7 @@ impl Server {
     /// Nothing can be said of any database.
     async fn fail(&mut self, fault: &Fault) {
         self.ledger.server_fails();
-        let mut names: Vec<String> = self.ledger.known().map(str::to_owned).collect();
-        names.retain(|name| self.link.selection.takes(name));
+        let mut names: Vec<String> = self.ledger.audited().map(str::to_owned).collect();
         if names.is_empty() {
             names.push(String::new());
         }
@@ -230,7 +277,8 @@ impl Server {
             }
             self.refused = None;
         }
-        match self.link.client.health().await {
+        let link = self.link.clone();
+        match self.attend(async move { link.client.health().await }).await {
             Ok(answer) => {
                 self.ledger.version = auditmon_core::event::cut(&answer.message.version, 64).to_owned();
                 if let Some(face) = &mut self.ledger.face {
@@ -247,7 +295,8 @@ impl Server {
                 return Err(fault);
             }
         }
-        match self.link.list().await {
+        let link = self.link.clone();
+        match self.attend(async move { link.list().await }).await {
             Ok(listed) => self.listed = listed,
             // From 1.9.3 to 1.11.0 one unloaded database hides the list.
             Err(Fault::Unloaded) => {}
@@ -258,7 +307,16 @@ impl Server {
                 return Err(fault);
             }
         }
-        Ok(self.link.jobs(&self.ledger, &self.listed))
+        let (jobs, left) = self.link.jobs(&self.ledger, &self.listed);
+        if left > 0 && self.ledger.left == 0 {
+            let server = &self.ledger.label;
+            tracing::warn!(
+                server,
+                "immudb: {left} databases that the server lists are not audited: too many"
+            );
+        }
+        self.ledger.left = left;
+        Ok(jobs)
     }
 
     /// Goes on from what another auditor trusted, where nothing is remembered; once, before the first audit.
@@ -327,7 +385,6 @@ impl Server {
     }
 
     async fn all(&mut self, jobs: Vec<Job>) {
-        let mut waiting: BTreeSet<String> = jobs.iter().map(|job| job.name.clone()).collect();
         let Self {
             link,
             ledger,
@@ -335,14 +392,13 @@ impl Server {
             found,
             ..
         } = self;
-        let link = &*link;
+        let (link, turn) = (&*link, &Turn::new());
         let audits = stream::iter(jobs).map(move |job| async move {
-            let verdict = link.one(&job).await;
-            (job.name, verdict)
+            let verdict = link.in_turn(&job, turn).await?;
+            Some((job.name, verdict))
         });
-        let mut groups = pin!(audits.buffer_unordered(SEATS).ready_chunks(GROUP));
-        let mut late = tokio::time::interval_at(tokio::time::Instant::now() + link.interval, link.interval);
-        late.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut groups = pin!(audits.buffer_unordered(link.width).ready_chunks(GROUP));
+        let mut late = pin!(sleep_until(ledger.next_late()));
         let voice = Voice { emitter };
         loop {
             let group = tokio::select! {
@@ -350,21 +406,26 @@ impl Server {
                     Some(group) => group,
                     None => break,
                 },
-                _ = late.tick() => {
-                    let now = time::now();
-                    let late = waiting.iter().filter(|name| ledger.late(name, now));
-                    let text = "the audit has not come to an end for two intervals";
-                    let late = late.map(|name| (name.clone(), Verdict::Unchecked(Unchecked::new("late", text))));
-                    late.take(GROUP).collect()
+                () = &mut late => {
+                    voice.late(ledger).await;
+                    late.as_mut().reset(ledger.next_late());
+                    continue;
                 }
             };
+            let group: Vec<(String, Verdict)> = group.into_iter().flatten().collect();
             for (name, verdict) in &group {
-                waiting.remove(name);
+                ledger.asked(name, !verdict.is_silence());
                 if !matches!(verdict, Verdict::Unchecked(_)) {
                     found.remove(name);
                 }
             }
+            let told = group
+                .iter()
+                .filter(|(_, verdict)| matches!(verdict, Verdict::Tampered(_)));
+            let told: Vec<String> = told.map(|(name, _)| name.clone()).collect();
             voice.say(ledger, group).await;
+            let mut findings = link.findings.lock();
+            told.iter().for_each(|name| drop(findings.remove(name)));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
 use auditmon_core::Emitter;
@@ -25,7 +26,7 @@ use crate::config::{ImmudbConfig, ServerConfig};
 use crate::desk::{Desk, Orders};
 use crate::history::Histories;
 use crate::ledger::{Ledger, Past, Summary};
-use crate::link::Link;
+use crate::link::{Link, SEATS};
 use crate::metrics::Metrics;
 use crate::peers::{self, Hub, Meeting};
 use crate::room::Room;
@@ -66,6 +67,13 @@ impl Board {
         let mut text: Vec<String> = parts.into_iter().flatten().collect();
         if all.values().any(|summary| summary.full) {
             text.push("not all that was seen is remembered: the journal takes 8 MiB for all servers".to_owned());
+        }
+        let left: usize = all.values().map(|summary| summary.left).sum();
+        if left > 0 {
+            let most = crate::client::MAX_DATABASES;
+            text.push(format!(
+                "{left} databases that servers list are not audited: at most {most} of a server are"
+            ));
         }
         if !text.is_empty() {
             return health.degraded(text.join("; "));
@@ -211,9 +219,14 @@ pub(crate) fn link(
             values: config.value_calls,
         },
         interval: config.interval.0,
+        timeout: config.timeout.0,
         deadline: config.deadline.0,
         limit: limit.clone(),
+        // One that gives no answer takes nothing from the others.
+        width: (config.concurrency as usize / config.servers.len().max(1)).clamp(1, SEATS),
+        silences: AtomicUsize::new(0),
         seats: Mutex::default(),
+        findings: Mutex::default(),
         behind: Behind::default(),
         histories: histories.clone(),
         metrics: metrics.clone(),

@@ -386,6 +386,11 @@ impl Verdict {
         Self::Tampered(Finding::new(code, fault.code(), fault.to_string()))
     }
 
+    /// Whether there was no answer in time.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::Unchecked(why) if why.reason == "timeout")
+    }
+
     /// Its result, as events and metrics have it.
     pub(crate) fn result(&self) -> &'static str {
         match self {

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use crate::ledger::Ledger;
 use crate::note::Note;
-use crate::verdict::Verdict;
+use crate::verdict::{Unchecked, Verdict};
+
+/// Most verdicts of one group in the journal.
+pub(crate) const GROUP: usize = 256;
 
 /// Longest text of an event, in bytes.
 const MAX_TEXT: usize = 4_096;
@@ -27,15 +30,29 @@ impl Voice<'_> {
         self.write(ledger, &note).await;
     }
 
+    /// Tells which verdicts are too old by now.
+    pub(crate) async fn late(&self, ledger: &mut Ledger) {
+        let text = "no audit has come to an end for two intervals";
+        for names in ledger.late().chunks(GROUP) {
+            let late = |name: &String| (name.clone(), Verdict::Unchecked(Unchecked::new("late", text)));
+            self.say(ledger, names.iter().map(late).collect()).await;
+        }
+    }
+
     /// Hands it over, and waits for as long as the journal takes nothing. What it never takes is told apart from the rest.
     pub(crate) async fn write(&self, ledger: &mut Ledger, note: &Note) {
         if note.is_empty() || self.hand(ledger, note).await {
             return;
         }
         // Events need no memory, and findings are remembered before all else.
-        let Note { told, mut states } = note.clone();
+        let Note {
+            told,
+            mut states,
+            stuck,
+        } = note.clone();
         let told = Note {
             told,
+            stuck,
             ..Note::default()
         };
         if !told.is_empty() && !self.hand(ledger, &told).await {

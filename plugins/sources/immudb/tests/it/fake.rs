@@ -64,6 +64,8 @@ pub struct Db {
 pub struct World {
     pub databases: BTreeMap<String, Db>,
     pub uuid: Option<String>,
+    /// Another one on answers to a call.
+    pub stranger: Option<&'static str>,
     pub auth: bool,
     /// Name and password of the user.
     pub user: (String, String),
@@ -76,6 +78,8 @@ pub struct World {
     pub calls: Vec<String>,
     /// When each audit of all databases began, in nanoseconds since 1970.
     pub ticks: Vec<u64>,
+    /// Calls that are never answered.
+    pub mute: Vec<&'static str>,
     /// How many calls were not answered.
     pub silences: usize,
     /// Takes no connection.
@@ -148,6 +152,7 @@ impl Fake {
         let world = Arc::new(Mutex::new(World {
             databases: BTreeMap::from([("defaultdb".to_owned(), Db::default())]),
             uuid: Some(UUID.to_owned()),
+            stranger: None,
             auth: true,
             user: (USER.to_owned(), PASSWORD.to_owned()),
             sessions: true,
@@ -156,6 +161,7 @@ impl Fake {
             made: 0,
             calls: Vec::new(),
             ticks: Vec::new(),
+            mute: Vec::new(),
             silences: 0,
             down: false,
             connections: Vec::new(),
@@ -223,7 +229,11 @@ async fn answer(request: Request<Incoming>, world: &Mutex<World>) -> Response<Bo
     let (reply, uuid) = {
         let mut world = world.lock();
         world.calls.push(call.clone());
-        (world.call(&call, &parts.headers, &body[5..]), world.uuid.clone())
+        let uuid = match world.stranger {
+            Some(of) if of == call => Some("stranger".to_owned()),
+            _ => world.uuid.clone(),
+        };
+        (world.call(&call, &parts.headers, &body[5..]), uuid)
     };
     let mut response = Response::builder().header("content-type", "application/grpc");
     if let Some(uuid) = uuid {
@@ -252,6 +262,10 @@ async fn answer(request: Request<Incoming>, world: &Mutex<World>) -> Response<Bo
 impl World {
     fn call(&mut self, call: &str, headers: &HeaderMap, body: &[u8]) -> Reply {
         let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        if self.mute.contains(&call) {
+            self.silences += 1;
+            return Reply::Silence;
+        }
         let seat = header("sessionid").or_else(|| header("authorization"));
         match call {
             "Health" => {

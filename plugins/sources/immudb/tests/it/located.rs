@@ -154,10 +154,16 @@ async fn an_accepted_state_is_gone_on_from() {
 /// The file is a help and no witness: without it, or with another, verdicts are the same.
 #[tokio::test]
 async fn no_verdict_depends_on_it() {
-    for spoil in [
-        |file: &std::path::Path| std::fs::remove_file(file).unwrap(),
-        |file: &std::path::Path| std::fs::write(file, [7; 400]).unwrap(),
-    ] {
+    type Spoil = fn(&std::path::Path);
+    let spoils: [(Spoil, Option<Value>); 2] = [
+        // What is trusted is known from the journal.
+        (
+            |file| std::fs::remove_file(file).unwrap(),
+            Some(location(15, 0, None, Some((10, 15)))),
+        ),
+        (|file| std::fs::write(file, [7; 400]).unwrap(), None),
+    ];
+    for (spoil, expected) in spoils {
         let (fake, trial, all) = followed(10_000, &[10]).await;
         let agent = trial.stop().await;
         let dir = std::fs::read_dir(agent.data_dir().join("immudb")).unwrap();
@@ -166,7 +172,10 @@ async fn no_verdict_depends_on_it() {
         trial.verdict("orders", "ok", "").await;
         fake.db("orders", |db| fork(db, 9, 0));
         let data = found(&mut trial, "rollback").await;
-        assert_eq!(data["location"], Value::Null);
+        match expected {
+            Some(expected) => assert_eq!(without_calls(&data), expected, "{data:#}"),
+            None => assert_eq!(data["location"], Value::Null),
+        }
         trial.stop().await;
     }
 }
@@ -192,6 +201,35 @@ async fn a_finding_does_not_wait_for_its_place() {
     );
     fake.db("orders", |db| *db = Db::default());
     found(&mut trial, "emptied").await;
+    trial.stop().await;
+}
+
+/// Nor does the journal: whoever ends the agent meanwhile, or makes it wait, hides nothing.
+#[tokio::test]
+async fn a_finding_is_told_though_its_place_is_never_found() {
+    let (fake, trial, mut all) = followed(10_000, &[10]).await;
+    let agent = trial.stop().await;
+    all["timeout"] = json!("1h");
+    all["deadline"] = json!("1h");
+    fake.db("orders", |db| fork(db, 9, 0));
+    fake.lie("orders", |call, reply| match call {
+        "TxScan" => Reply::Silence,
+        _ => reply,
+    });
+    let scans = |fake: &Fake| fake.change(|world| world.count("TxScan"));
+    let before = scans(&fake);
+    let trial = Trial::go_on(agent, all.clone()).await;
+    auditmon_testkit::eventually("its place is looked for", || (scans(&fake) > before).then_some(())).await;
+    assert_eq!(trial.trusted("orders").unwrap()["finding"], Value::Null);
+    let agent = trial.stop().await;
+    // By then the server shows what it should.
+    fake.change(|world| {
+        world.databases.insert("orders".to_owned(), Db::default());
+        world.grow("orders", 15, 0);
+    });
+    let mut trial = Trial::go_on(agent, all).await;
+    assert_eq!(trial.trusted("orders").unwrap()["finding"]["code"], "rollback");
+    trial.verdict("orders", "tampered", "not-accepted").await;
     trial.stop().await;
 }
 

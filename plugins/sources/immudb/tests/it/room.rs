@@ -43,14 +43,58 @@ async fn a_database_without_room_is_told_and_not_taken() {
         trial.verdict("orders", "error", "too-many").await;
     }
     assert_eq!(trial.trusted("orders"), None);
+    // Nor does it take room on the disk: others may come in its place for ever.
+    assert!(!trial.agent.data_dir().join("immudb").exists());
     assert_eq!(trial.agent.health(PLUGIN).unwrap().state, State::Degraded);
-    // One that is gone is spoken of no more: others may come in its place for ever.
+    // One that is gone is spoken of no more.
     fake.change(|world| world.databases.remove("orders"));
     eventually("it is forgotten", || {
         let reason = trial.agent.health(PLUGIN).unwrap().reason.unwrap();
         reason.contains("of 1 databases").then_some(())
     })
     .await;
+    trial.stop().await;
+}
+
+/// As many as are audited, and more, don't hide one that is remembered.
+#[tokio::test]
+async fn databases_that_are_listed_displace_none_that_is_remembered() {
+    let fake = Fake::start().await;
+    fake.change(|world| {
+        world.databases.clear();
+        world.grow("orders", 9, 0);
+        world.grow("others", 9, 0);
+    });
+    let mut all = section(&fake);
+    all["every"] = json!(false);
+    all["servers"][0]["databases"] = json!(["*", "zebra"]);
+    let mut trial = Trial::start(all).await;
+    trial.first("orders").await;
+    trial.first("others").await;
+    let missing = |event: &Value| event["event_data"]["reason"] == "missing";
+    trial.ever("zebra is missing", missing).await;
+    fake.change(|world| {
+        for number in 0..10_000 {
+            let db = crate::fake::Db {
+                unloaded: true,
+                ..crate::fake::Db::default()
+            };
+            world.databases.insert(format!("{number:04}"), db);
+        }
+    });
+    eventually("what is left out is told", || {
+        let reason = trial.agent.health(PLUGIN).unwrap().reason?;
+        reason
+            .contains("; 3 databases that servers list are not audited")
+            .then_some(())
+    })
+    .await;
+    fake.change(|world| world.grow("zebra", 2, 0));
+    fake.db("orders", |db| fork(db, 3, 20));
+    trial.verdict("orders", "tampered", "proof").await;
+    trial.first("zebra").await;
+    fake.change(|world| drop(world.databases.remove("others")));
+    trial.verdict("others", "tampered", "missing").await;
     trial.stop().await;
 }
 

@@ -1,10 +1,12 @@
 //! Operators' words that commands bring.
 
+use auditmon_core::health::State;
+use auditmon_testkit::eventually;
 use serde_json::{Value, json};
 
 use crate::fake::{Db, Fake};
 use crate::lies::fork;
-use crate::trial::{Trial, section};
+use crate::trial::{PLUGIN, Trial, section};
 
 const WORDS: &str = "server=db1&database=orders&by=jane&reason=restored%2C%20ticket%207";
 
@@ -82,6 +84,20 @@ async fn a_database_that_was_deleted_on_purpose() {
     trial.verdict("orders", "tampered", "missing").await;
     let (status, data) = trial.trust(WORDS).await;
     assert_eq!((status, &data["new"]["tx"]), (200, &json!(0)), "{data}");
+    // It is spoken of no more.
+    let runs = |db: &str| trial.agent.metric_of("auditmon_immudb_runs_total", &[("db", db)]);
+    eventually("it is not audited", || (runs("orders") == 0.0).then_some(())).await;
+    eventually("all is well", || {
+        (trial.agent.health(PLUGIN).unwrap().state == State::Ok).then_some(())
+    })
+    .await;
+    let before = runs("defaultdb");
+    eventually("the other one is audited on", || {
+        (runs("defaultdb") > before + 2.0).then_some(())
+    })
+    .await;
+    assert_eq!(runs("orders"), 0.0);
+    assert_eq!(trial.trusted("orders").unwrap()["tx"], 0);
     // Made anew, it is seen for the first time.
     fake.change(|world| {
         world.databases.insert("orders".to_owned(), Db::default());
