@@ -124,7 +124,7 @@ impl Line<'_> {
                 && (page.txs.len() as u64) < last - first + 1
             {
                 // Half of it at most, so that few calls more come to an end.
-                most = (page.txs.len() as u64).min(((last - first + 1) / 2).max(1));
+                most = (page.txs.len() as u64).min((last - first).div_ceil(2).max(1));
                 continue;
             }
             let sound = match page.and_then(|page| check(&down, &page, (what, values.gives), now)) {

@@ -96,8 +96,8 @@ pub(crate) struct Word {
 }
 
 impl Word {
-    /// Weighs an order against what is remembered; `found` is the finding on a database that nothing is remembered of, `current` is what the server showed last, and whether another
-    /// server than before has the trusted history.
+    /// Weighs an order against what is remembered; `found` is the finding on a database that nothing is remembered of,
+    /// `current` what the server showed last, and whether another server than before has the trusted history.
     ///
     /// # Errors
     /// A sentence: it was taken before, there is no finding, or nothing that could be trusted.
