@@ -9,13 +9,16 @@ pub struct ProcessCollector {
     start: f64,
 }
 
+/// Help texts are those that other libraries have, too.
+const CPU: &str = "Total user and system CPU time spent in seconds.";
+
 impl ProcessCollector {
     /// # Errors
     /// None that a caller could cause: the names are constants.
     pub fn new() -> Result<Self, prometheus::Error> {
         let desc = Desc::new(
             "process_cpu_seconds_total".to_owned(),
-            "User and system time spent.".to_owned(),
+            CPU.to_owned(),
             Vec::new(),
             std::collections::HashMap::new(),
         )?;
@@ -47,19 +50,27 @@ impl ProcessCollector {
         };
         gauge(
             "process_resident_memory_bytes",
-            "Resident memory.",
+            "Resident memory size in bytes.",
             field(24) * rustix::param::page_size() as f64,
         )?;
-        gauge("process_virtual_memory_bytes", "Virtual memory.", field(23))?;
-        gauge("process_open_fds", "Open file descriptors.", open as f64)?;
-        gauge("process_max_fds", "Limit of open file descriptors.", limit as f64)?;
+        gauge(
+            "process_virtual_memory_bytes",
+            "Virtual memory size in bytes.",
+            field(23),
+        )?;
+        gauge("process_open_fds", "Number of open file descriptors.", open as f64)?;
+        gauge(
+            "process_max_fds",
+            "Maximum number of open file descriptors.",
+            limit as f64,
+        )?;
         gauge("process_threads", "Threads.", field(20))?;
         gauge(
             "process_start_time_seconds",
-            "Start of the process, Unix time.",
+            "Start time of the process since unix epoch in seconds.",
             self.start,
         )?;
-        let cpu = prometheus::Counter::new("process_cpu_seconds_total", "User and system time spent.")?;
+        let cpu = prometheus::Counter::new("process_cpu_seconds_total", CPU)?;
         cpu.inc_by((field(14) + field(15)) / tick);
         families.extend(cpu.collect());
         Ok(families)

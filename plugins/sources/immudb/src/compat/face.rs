@@ -253,4 +253,6 @@ impl Face {
 }
 
 #[cfg(test)]
+mod recorded;
+#[cfg(test)]
 mod tests;

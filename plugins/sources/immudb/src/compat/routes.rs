@@ -263,4 +263,4 @@ async fn metrics(State(routes): State<Routes>, headers: HeaderMap) -> Response {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

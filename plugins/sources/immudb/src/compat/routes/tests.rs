@@ -10,6 +10,15 @@ use crate::client::connect;
 use crate::compat::{CompatConfig, Face};
 use crate::config::Login;
 
+/// Asks the server at this address.
+pub(in crate::compat) fn probe(endpoint: &Endpoint) -> Probe {
+    let control = Control::of_caller(Vec::new()).unwrap();
+    let timeout = Duration::from_secs(10);
+    let target = connect::target(endpoint, None, timeout, &control).unwrap();
+    let client = Client::new(endpoint.clone(), target, None, Login::Auto, timeout, 1 << 20);
+    Probe::new(client)
+}
+
 /// The routes of a program whose server is not there.
 fn routes(program: Program) -> (Arc<Compat>, Router) {
     // Bound and let go: nobody listens.
@@ -18,10 +27,6 @@ fn routes(program: Program) -> (Arc<Compat>, Router) {
         .local_addr()
         .unwrap();
     let endpoint = Endpoint::parse(&free.to_string()).unwrap();
-    let control = Control::of_caller(Vec::new()).unwrap();
-    let timeout = Duration::from_secs(10);
-    let target = connect::target(&endpoint, None, timeout, &control).unwrap();
-    let client = Client::new(endpoint.clone(), target, None, Login::Auto, timeout, 1 << 20);
     let registry = Registry::new();
     let config = CompatConfig {
         program,
@@ -29,7 +34,7 @@ fn routes(program: Program) -> (Arc<Compat>, Router) {
     };
     let compat = Compat::new(&config, Duration::from_secs(60), &registry).unwrap();
     let _ = Face::new(compat.clone(), &endpoint, Some("u1"));
-    let routes = Routes::new(compat.clone(), vec![Probe::new(client)], registry).unwrap();
+    let routes = Routes::new(compat.clone(), vec![probe(&endpoint)], registry).unwrap();
     (compat, routes.router())
 }
 
