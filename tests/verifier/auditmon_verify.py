@@ -13,6 +13,7 @@ import merkle
 import note
 import proof
 import segment
+import strange
 from generation import Generation
 from report import Bad, CannotCheck, Report
 from store import Store
@@ -115,6 +116,8 @@ def expect_against(path, key, generations, report):
 
 def verify(data_dir, key_text=None, against=None):
     report, data_dir = Report(), Path(data_dir)
+    if strange.tell(data_dir, report):
+        return report, "nothing was read"
     journal = data_dir / "journal"
     try:
         text = (journal / "origin").read_text().removesuffix("\n")

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read as _};
 
 use auditmon_merkle::{Checkpoint, CheckpointError, Ed25519Verifier, MAX_NOTE, Note, NoteError, TreeHead};
 
-use crate::files::{Generation, read_text};
+use crate::files::{Generation, open as open_file, read_text};
 use crate::keys::Keys;
 use crate::report::{CouldNot, Fault, Report};
 
@@ -81,7 +81,7 @@ struct Older {
 
 impl Older {
     fn open(generation: &Generation) -> io::Result<Option<Self>> {
-        let file = match File::open(generation.dir.join("checkpoints")) {
+        let file = match open_file(&generation.dir.join("checkpoints")) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -201,7 +201,7 @@ impl Heads {
     }
 
     fn any_newest(&self, generation: &Generation) -> bool {
-        generation.dir.join("checkpoint").exists()
+        generation.dir.join("checkpoint").is_file()
     }
 
     /// Reads the newest checkpoint, again while an agent runs.

@@ -23,6 +23,7 @@
 //! | `against` | what is given to compare with: checkpoints and proofs |
 //! | `event` | canonical bytes |
 //! | `files` | names in a data directory |
+//! | `strange` | what has a file's name and is none |
 //! | `report` | faults, notes, what can't be seen |
 //! | `proofs` | [`check_proofs`] |
 //! | `prove`, `leaf_source` | [`prove`] |
@@ -48,6 +49,7 @@ mod report;
 mod row_stream;
 mod rows;
 mod segment;
+mod strange;
 mod tiles;
 mod trees;
 

@@ -1,6 +1,5 @@
 //! Proofs of single events, from tiles.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use auditmon_merkle::{
 use thiserror::Error;
 
 use crate::event::{kind_of, members, uuid_text};
-use crate::files::{Generation, generations, read_text};
+use crate::files::{Generation, generations, open as open_file, read_text};
 use crate::heads::open;
 use crate::keys::VKEY;
 use crate::leaf_source::{FoundRecord, LeafSource};
@@ -233,7 +232,7 @@ fn prove_record(
 /// The newest checkpoint that covers the record and only sealed segments: the newest of all needs the hashes of a
 /// segment that is being written, which are on no disk yet, while for this one there are tiles.
 fn earlier(generation: &Generation, seq: u64, sealed: u64, key: &Ed25519Verifier) -> Option<(String, TreeHead)> {
-    let file = File::open(generation.dir.join("checkpoints")).ok()?;
+    let file = open_file(&generation.dir.join("checkpoints")).ok()?;
     let size = file.metadata().ok()?.len();
     let mut some = TAIL;
     loop {

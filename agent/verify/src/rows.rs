@@ -380,7 +380,15 @@ fn connect(path: &Path) -> Result<Connection, DbError> {
         PathBuf::from(name)
     };
     let could_not = |error: std::io::Error| DbError::CouldNot(error.to_string());
-    path.metadata().map_err(could_not)?;
+    if !path.metadata().map_err(could_not)?.is_file() {
+        return Err(damaged("it is no file"));
+    }
+    // SQLite would wait for a pipe.
+    for suffix in ["-wal", "-shm", "-journal"] {
+        if beside(suffix).metadata().is_ok_and(|meta| !meta.is_file()) {
+            return Err(DbError::Damaged(format!("what has the name of its {suffix} is no file")));
+        }
+    }
     // Whoever has it open keeps a -shm file; without one nobody changes the database, and its WAL is empty.
     let shared = beside("-shm").exists();
     if !shared && beside("-wal").metadata().is_ok_and(|meta| meta.len() > 0) {

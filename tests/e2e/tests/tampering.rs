@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use auditmon_e2e::binary;
 use auditmon_journal::format::Kind;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use model::{Dir, Leave, Model, canonical, insert, leaf_file, recount, seg};
 use serde_json::json;
 
@@ -129,6 +130,20 @@ fn forge(model: &mut Model, seq: u64) {
     let text = String::from_utf8(rec.payload.clone()).unwrap();
     rec.payload = text.replace("alice", "mallo").into_bytes();
     rec.salt = [9; 16];
+}
+
+/// Tampering that removes a file can leave something else in its place, which is neither waited for nor an error.
+#[test]
+fn something_else_in_the_place_of_a_file() {
+    for file in [seg(MIDDLE), "journal/1/tile/0/001".to_owned(), "events.db".to_owned()] {
+        let place = place(true);
+        place.remove(&file);
+        std::fs::create_dir(place.dir.file(&file)).unwrap();
+        place.both(Tampered(&[&file]), Tampered(&[&file]));
+        std::fs::remove_dir(place.dir.file(&file)).unwrap();
+        mknodat(CWD, place.dir.file(&file), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        place.both(Tampered(&[&file]), Tampered(&[&file]));
+    }
 }
 
 #[test]
