@@ -140,6 +140,8 @@ def verify(data_dir, key_text=None, against=None):
     store = Store(str(database)) if database.exists() else None
     generations = {}
     former = former_keys(data_dir, key, [origin_of(match["base"], number) for number in numbers], report)
+    for each in store.strangers() if store else ():
+        report.tampered("events.db", f"the {each} is not the store's", lasting=True)
     for number in numbers:
         origin = origin_of(match["base"], number)
         rows = store.rows(origin) if store else ()

@@ -246,7 +246,12 @@ fn open_database(request: &Request<'_>, report: &mut Report) -> Result<Option<Da
         Ok(_) => {}
     }
     match Database::open(path, place.clone()) {
-        Ok(database) => Ok(Some(database)),
+        Ok(database) => {
+            for what in &database.schema {
+                report.fault(Fault::of(&place, what.as_str()).lasting());
+            }
+            Ok(Some(database))
+        }
         Err(DbError::Damaged(what)) => {
             report.fault(Fault::of(place, what));
             Ok(None)

@@ -18,8 +18,8 @@ use std::path::PathBuf;
 
 use auditmon_e2e::binary;
 use auditmon_journal::format::Kind;
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 use model::{Dir, Leave, Model, canonical, insert, leaf_file, recount, seg};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
 /// An event in the middle of the middle segment, which begins with 254.
@@ -143,6 +143,27 @@ fn something_else_in_the_place_of_a_file() {
         std::fs::remove_dir(place.dir.file(&file)).unwrap();
         mknodat(CWD, place.dir.file(&file), FileType::Fifo, Mode::RUSR, 0).unwrap();
         place.both(Tampered(&[&file]), Tampered(&[&file]));
+    }
+}
+
+#[test]
+fn what_the_store_did_not_make() {
+    for (sql, name) in [
+        (
+            "CREATE INDEX faster ON events (kind, username) WHERE place <> 300",
+            "index faster",
+        ),
+        ("CREATE VIEW shown AS SELECT * FROM events", "view shown"),
+        (
+            "CREATE TRIGGER quiet AFTER INSERT ON events BEGIN DELETE FROM events WHERE place = 300; END",
+            "trigger quiet",
+        ),
+    ] {
+        let place = place(true);
+        let db = rusqlite::Connection::open(place.dir.file("events.db")).unwrap();
+        db.execute_batch(sql).unwrap();
+        db.close().unwrap();
+        place.both(Tampered(&["events.db", name]), Tampered(&["events.db", name]));
     }
 }
 
