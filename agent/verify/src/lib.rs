@@ -57,4 +57,4 @@ pub use directory::{DatabaseFile, Progress, Request, verify};
 pub use event::{parse_uuid, uuid_text};
 pub use proofs::{Proven, check_proofs};
 pub use prove::{ProveError, ProveRequest, prove};
-pub use report::{CouldNot, Counts, Fault, MAX_FAULTS, NewestHead, Report};
+pub use report::{CouldNot, Counts, Fault, MAX_FAULTS, MAX_NOTES, NewestHead, Report};
