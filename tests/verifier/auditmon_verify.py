@@ -14,7 +14,7 @@ import note
 import proof
 import segment
 import strange
-from generation import Generation
+from generation import Generation, has_begun
 from report import Bad, CannotCheck, Report
 from store import Store
 
@@ -127,6 +127,8 @@ def verify(data_dir, key_text=None, against=None):
     match = note.ORIGIN.fullmatch(text)
     if not match or not numbers:
         raise CannotCheck("journal/origin is no origin, or there is no generation")
+    while len(numbers) > 1 and not has_begun(journal / str(numbers[-1])):
+        report.note(f"journal/{numbers.pop()} was never begun: it has no event")
     newest = origin_of(match["base"], numbers[-1])
     # Numbers may have gaps: none is given twice that a sink has seen.
     if match["generation"] and text != newest or numbers[0] != 1:
@@ -138,10 +140,10 @@ def verify(data_dir, key_text=None, against=None):
                  if not path.name.endswith((".new", ".tmp"))]
     database = data_dir / "events.db"
     store = Store(str(database)) if database.exists() else None
-    generations = {}
-    former = former_keys(data_dir, key, [origin_of(match["base"], number) for number in numbers], report)
     for each in store.strangers() if store else ():
         report.tampered("events.db", f"the {each} is not the store's", lasting=True)
+    generations = {}
+    former = former_keys(data_dir, key, [origin_of(match["base"], number) for number in numbers], report)
     for number in numbers:
         origin = origin_of(match["base"], number)
         rows = store.rows(origin) if store else ()

@@ -30,6 +30,21 @@ def tile_name(level, number):
     return f"{level}/{name}"
 
 
+def has_begun(path):
+    """Whether this generation's directory has an event, or anything that says that it had one."""
+    names = [match for match in map(PIECE.fullmatch, (each.name for each in (path / "seg").glob("*"))) if match]
+    if any(os.path.lexists(path / name) for name in ("checkpoint", "checkpoints", "accepted")) or any((path / "tile").glob("*")):
+        return True
+    if not names or any(match[2] != "seg" or int(match[1]) for match in names):
+        return bool(names)
+    buf, offset, seq = (path / "seg" / names[0][0]).read_bytes(), segment.HEADER.size, 0
+    while frame := segment.read_frame(buf, offset, seq, seq + 1):
+        if any(segment.kind(record.prefix) != canonical.STATE for record in frame.records):
+            return True
+        offset, seq = frame.end, seq + frame.count
+    return any(buf[offset:offset + segment.HEAD])
+
+
 class Generation:
     def __init__(self, journal, number, origin, key, report, rows, newest=True, stored=None, former=(), given=True):
         self.number, self.origin, self.key, self.report, self.newest = number, origin, key, report, newest

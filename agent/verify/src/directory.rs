@@ -85,7 +85,7 @@ fn check(request: &Request<'_>, report: &mut Report) -> Result<(), CouldNot> {
         .map_err(|error| CouldNot::new("--key", error))?;
     strange::tell(request.data_dir, report);
     let mut database = open_database(request, report)?;
-    let Some(found) = find(request.data_dir, report)? else {
+    let Some(mut found) = find(request.data_dir, report)? else {
         let only = matches!(request.database, DatabaseFile::Given(_));
         let Some(database) = database.as_mut().filter(|_| only) else {
             return Err(CouldNot::new(
@@ -97,6 +97,7 @@ fn check(request: &Request<'_>, report: &mut Report) -> Result<(), CouldNot> {
         finish_database(database, &[], None, report)?;
         return Ok(());
     };
+    formers::leave_unbegun(&mut found, report)?;
     // Where even that can't be told, what is being written isn't blamed.
     let running = !matches!(auditmon_journal::holder(request.data_dir), Ok(None));
     let keys = Keys::load(request.data_dir, &found, given.as_ref(), report)?;

@@ -168,6 +168,13 @@ fn what_the_store_did_not_make() {
 }
 
 #[test]
+fn a_generation_that_was_never_begun() {
+    let place = place(true);
+    std::fs::create_dir_all(place.dir.file("journal/2/seg")).unwrap();
+    place.both(Unseen("never begun"), Unseen("never begun"));
+}
+
+#[test]
 fn nothing_was_changed() {
     let place = place(true);
     place.both(Unseen("holds: "), Unseen("good: "));
