@@ -64,6 +64,7 @@ class Generation:
         self.row = next(self.rows, None)
         self.stored = stored                # how far the store is
         self.former, self.given = former, given     # keys of before a rotation; whether the key is from elsewhere
+        self.by_former = None               # place of its newest checkpoint, if only a former key has signed that
         self.own = False                    # the key has signed one of the older checkpoints
         self.gone, self.unstored = False, []        # records without payload; those that the store never had
         self.rowless, self.never_stored = [], []    # [first, last, id]: events without a row; (seq, first, last): why
@@ -108,7 +109,9 @@ class Generation:
         try:
             checkpoint, own = note.older_checkpoint(each, self.key, self.former)
             if place.endswith("checkpoint"):
-                if self.given and not own:
+                if self.given and not own and not self.newest:
+                    self.by_former = place      # counts if a newer generation has signed which records these are
+                elif self.given and not own:
                     raise Bad("is signed by a former key only, not by the one given")
             elif self.own and not own:
                 raise Bad("is signed by a former key only, behind one that the key has signed")

@@ -129,7 +129,9 @@ fn check(request: &Request<'_>, report: &mut Report) -> Result<(), CouldNot> {
         let newest = at + 1 == found.len();
         let own = |head: &(u32, Head)| head.0 == generation.number;
         let given: Vec<Head> = heads.extract_if(.., |head| own(head)).map(|(_, head)| head).collect();
-        let heads = Heads::load(generation, &keys, given, running && newest, report)?;
+        let (former, words) = newer.of(&generation.origin).unzip();
+        let given_up = former.is_some();
+        let heads = Heads::load(generation, &keys, (given, given_up), running && newest, report)?;
         let remembered = positions.of(generation.number);
         let setting = Setting {
             generation,
@@ -139,12 +141,9 @@ fn check(request: &Request<'_>, report: &mut Report) -> Result<(), CouldNot> {
             letters: &letters,
             progress: &progress,
         };
-        let (former, words) = newer.of(&generation.origin).unzip();
-        let given_up = former.is_some();
         let before = Before::of(report);
         let newer_say = (former.map(AsAccepted::new), newer.lacking(&generation.origin));
-        let (outcome, checked) =
-            check_generation(setting, heads, remembered, newer_say, database.as_mut(), report)?;
+        let (outcome, checked) = check_generation(setting, heads, remembered, newer_say, database.as_mut(), report)?;
         indexes = indexes.or(checked);
         if signed.is_none() && outcome.begun {
             signed = Some((generation.place("checkpoint"), outcome.signed > 0));

@@ -20,7 +20,7 @@ pub(crate) struct Head {
 }
 
 /// What is said of a note that other keys signed.
-const UNKNOWN: &str = "not signed with the journal's key";
+pub(crate) const UNKNOWN: &str = "not signed with the journal's key";
 
 /// Reads a checkpoint that one of the former keys may have signed; whether the journal's key did.
 pub(crate) fn open_older(
@@ -126,7 +126,7 @@ pub(crate) struct Heads {
     origin: String,
     key: Option<Ed25519Verifier>,
     former: Vec<Ed25519Verifier>,
-    /// The newest checkpoint may be a former key's: nobody gave the key.
+    /// The newest checkpoint may be a former key's: nobody gave the key, or what it covers is signed elsewhere.
     trusting: bool,
     /// The journal's key has signed one of the older ones.
     own: bool,
@@ -145,10 +145,12 @@ pub(crate) struct Heads {
 }
 
 impl Heads {
+    /// `given` are those to compare with; `given_up` says that a newer generation has signed which records this one
+    /// has: its own checkpoints may then all be a former key's.
     pub(crate) fn load(
         generation: &Generation,
         keys: &Keys,
-        given: Vec<Head>,
+        (given, given_up): (Vec<Head>, bool),
         running: bool,
         report: &mut Report,
     ) -> Result<Self, CouldNot> {
@@ -159,7 +161,7 @@ impl Heads {
             any: older.is_some(),
             key: keys.verifier(&generation.origin),
             former: keys.former(&generation.origin),
-            trusting: !keys.given(),
+            trusting: !keys.given() || given_up,
             own: false,
             place,
             older,
