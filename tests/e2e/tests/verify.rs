@@ -122,3 +122,16 @@ fn beside_the_agent_and_stopped_everything_holds_until_a_row_or_a_byte_is_change
     let none = alone(&["verify", "--data-dir", "/nonexistent"]);
     assert_eq!(none.status.code(), Some(2), "{none:?}");
 }
+
+#[test]
+fn why_it_could_not_check_is_an_object_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    for more in [vec![], vec!["--against", "/dev/zero"]] {
+        let checked = alone(&[vec!["verify", "--data-dir", path, "--json"], more].concat());
+        assert_eq!(checked.status.code(), Some(2));
+        let object: Value = serde_json::from_slice(&checked.stdout).unwrap();
+        assert!(object["holds"].is_null() && object["reason"].is_string(), "{object}");
+        assert!(!checked.stderr.is_empty());
+    }
+}
