@@ -58,6 +58,8 @@ def forgive(generations, report):
     """Makes notes of the faults of accepted generations; `generations` oldest first."""
     for number, generation in enumerate(generations):
         over = begun_over(generation, generations[number + 1:])
+        if generation.by_former and not over:
+            report.tampered(generation.by_former, "is signed by a former key only, and no newer generation says so")
         if over and not generation.lines and not any(as_given_up(generation, each) for each in over):
             report.tampered(f"{generation.place}/seg", "not the records that the next generation took the place of")
         explained = [line for line in generation.lines if line not in report.lasting]

@@ -13,7 +13,8 @@ import merkle
 import note
 import proof
 import segment
-from generation import Generation
+import strange
+from generation import Generation, has_begun
 from report import Bad, CannotCheck, Report
 from store import Store
 
@@ -115,6 +116,8 @@ def expect_against(path, key, generations, report):
 
 def verify(data_dir, key_text=None, against=None):
     report, data_dir = Report(), Path(data_dir)
+    if strange.tell(data_dir, report):
+        return report, "nothing was read"
     journal = data_dir / "journal"
     try:
         text = (journal / "origin").read_text().removesuffix("\n")
@@ -124,6 +127,8 @@ def verify(data_dir, key_text=None, against=None):
     match = note.ORIGIN.fullmatch(text)
     if not match or not numbers:
         raise CannotCheck("journal/origin is no origin, or there is no generation")
+    while len(numbers) > 1 and not has_begun(journal / str(numbers[-1])):
+        report.note(f"journal/{numbers.pop()} was never begun: it has no event")
     newest = origin_of(match["base"], numbers[-1])
     # Numbers may have gaps: none is given twice that a sink has seen.
     if match["generation"] and text != newest or numbers[0] != 1:
@@ -135,6 +140,8 @@ def verify(data_dir, key_text=None, against=None):
                  if not path.name.endswith((".new", ".tmp"))]
     database = data_dir / "events.db"
     store = Store(str(database)) if database.exists() else None
+    for each in store.strangers() if store else ():
+        report.tampered("events.db", f"the {each} is not the store's", lasting=True)
     generations = {}
     former = former_keys(data_dir, key, [origin_of(match["base"], number) for number in numbers], report)
     for number in numbers:

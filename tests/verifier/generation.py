@@ -30,6 +30,21 @@ def tile_name(level, number):
     return f"{level}/{name}"
 
 
+def has_begun(path):
+    """Whether this generation's directory has an event, or anything that says that it had one."""
+    names = [match for match in map(PIECE.fullmatch, (each.name for each in (path / "seg").glob("*"))) if match]
+    if any(os.path.lexists(path / name) for name in ("checkpoint", "checkpoints", "accepted")) or any((path / "tile").glob("*")):
+        return True
+    if not names or any(match[2] != "seg" or int(match[1]) for match in names):
+        return bool(names)
+    buf, offset, seq = (path / "seg" / names[0][0]).read_bytes(), segment.HEADER.size, 0
+    while frame := segment.read_frame(buf, offset, seq, seq + 1):
+        if any(segment.kind(record.prefix) != canonical.STATE for record in frame.records):
+            return True
+        offset, seq = frame.end, seq + frame.count
+    return any(buf[offset:offset + segment.HEAD])
+
+
 class Generation:
     def __init__(self, journal, number, origin, key, report, rows, newest=True, stored=None, former=(), given=True):
         self.number, self.origin, self.key, self.report, self.newest = number, origin, key, report, newest
@@ -49,6 +64,7 @@ class Generation:
         self.row = next(self.rows, None)
         self.stored = stored                # how far the store is
         self.former, self.given = former, given     # keys of before a rotation; whether the key is from elsewhere
+        self.by_former = None               # place of its newest checkpoint, if only a former key has signed that
         self.own = False                    # the key has signed one of the older checkpoints
         self.gone, self.unstored = False, []        # records without payload; those that the store never had
         self.rowless, self.never_stored = [], []    # [first, last, id]: events without a row; (seq, first, last): why
@@ -93,7 +109,9 @@ class Generation:
         try:
             checkpoint, own = note.older_checkpoint(each, self.key, self.former)
             if place.endswith("checkpoint"):
-                if self.given and not own:
+                if self.given and not own and not self.newest:
+                    self.by_former = place      # counts if a newer generation has signed which records these are
+                elif self.given and not own:
                     raise Bad("is signed by a former key only, not by the one given")
             elif self.own and not own:
                 raise Bad("is signed by a former key only, behind one that the key has signed")

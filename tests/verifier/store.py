@@ -12,6 +12,10 @@ from report import Bad, CannotCheck, Other
 from merkle import leaf_hash
 from segment import PREFIX, check_event, check_prefix, commit, kind
 
+# What the store makes (the queries of docs/store.md name them), and what SQLite and the migrations keep for themselves.
+OWN = {("table", name) for name in (b"events", b"position", b"usage", b"_sqlx_migrations", b"sqlite_sequence",
+                                    b"sqlite_stat1", b"sqlite_stat4")}
+OWN |= {("index", name) for name in (b"events_kind", b"events_time", b"events_username")}
 NEEDED = {"origin", "seq", "event_id", "canonical", "salt"}
 SEQ_BITS = 48
 # Rows that the store never deletes, docs/store.md: they say nothing of how far retention has come.
@@ -52,6 +56,12 @@ class Store:
             raise CannotCheck("events.db has no table events with the columns needed")
         connection.execute("SELECT 1 FROM events LIMIT 1").fetchall()
         return connection
+
+    def strangers(self):
+        """What the schema has beside what the store makes: an index, trigger, view or table that hides or changes rows."""
+        entries = self.connection.execute("SELECT type, name, sql FROM sqlite_schema")
+        return [f"{kind.decode()} {name.decode(errors='replace')}" for kind, name, sql in entries
+                if (kind.decode(), name) not in OWN and not (kind == b"index" and sql is None)]
 
     def origins(self):
         return {origin.decode() for origin, in self.connection.execute("SELECT DISTINCT origin FROM events")}

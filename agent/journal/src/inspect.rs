@@ -1,12 +1,12 @@
 //! A segment file as it lies on disk, for a reader that trusts nothing of it.
 
+use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::format::{FormatError, FrameHead, SEGMENT_HEAD, SegmentHead};
-use crate::fs::{Fs as _, FsFile, RealFs, read_full_at};
+use crate::fs::{FsFile, RealFs, read_full_at};
 use crate::scan::{Finder, FrameReader, Probe, last_nonzero};
 
 /// Offset of a segment's first frame.
@@ -34,12 +34,12 @@ pub struct SegmentFile {
 }
 
 impl SegmentFile {
-    /// Opens a segment for reading.
+    /// A segment that was opened for reading.
     ///
     /// # Errors
     /// What the system says.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file = RealFs.open_read(path)?;
+    pub fn of(file: File) -> io::Result<Self> {
+        let file = RealFs::file(file);
         let size = file.size()?;
         Ok(Self {
             frames: FrameReader::new(Arc::clone(&file), size),

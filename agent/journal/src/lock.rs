@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use thiserror::Error;
 
 /// Why the data directory could not be locked.
@@ -72,7 +72,10 @@ impl DirLock {
 /// # Errors
 /// The lock file can't be opened or locked for another reason.
 pub fn holder(dir: &Path) -> io::Result<Option<(u32, String)>> {
-    let file = match File::open(dir.join("lock")) {
+    // A pipe that somebody put there would be waited for.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = File::options().read(true).custom_flags(flags).open(dir.join("lock"));
+    let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

@@ -1,7 +1,7 @@
 //! `auditmon verify`: checks a data directory, beside a running agent too, or a file of proofs; changes nothing.
 
 use std::cell::Cell;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -55,11 +55,28 @@ fn could_not(error: impl std::fmt::Display) -> Failure {
 
 fn read(path: &Path) -> Result<String, Failure> {
     let fail = |error: &dyn std::fmt::Display| could_not(format!("{}: {error}", path.display()));
-    let size = path.metadata().map_err(|error| fail(&error))?.len();
-    if size > MAX_FILE {
+    let file = std::fs::File::open(path).map_err(|error| fail(&error))?;
+    let mut bytes = Vec::new();
+    // It may be a pipe, or a device without an end.
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| fail(&error))?;
+    if bytes.len() as u64 > MAX_FILE {
         return Err(fail(&"larger than 64 MiB: neither proofs nor checkpoints"));
     }
-    std::fs::read_to_string(path).map_err(|error| fail(&error))
+    String::from_utf8(bytes).map_err(|error| fail(&error.utf8_error()))
+}
+
+/// With `--json` why it could not be checked is an object, too.
+fn or_json(args: &VerifyArgs, checked: Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
+    if let Err(failure) = &checked
+        && args.json
+        && failure.code == exit::USAGE
+    {
+        let value = serde_json::json!({"holds": null, "reason": failure.message});
+        print(&format!("{value}\n"))?;
+    }
+    checked
 }
 
 fn verdict(good: bool) -> ExitCode {
@@ -72,6 +89,10 @@ fn verdict(good: bool) -> ExitCode {
 
 /// Checks a file of proofs.
 pub fn proofs(args: &VerifyArgs, file: &Path) -> Result<ExitCode, Failure> {
+    or_json(args, check_file(args, file))
+}
+
+fn check_file(args: &VerifyArgs, file: &Path) -> Result<ExitCode, Failure> {
     let key = args.key.as_deref().ok_or_else(|| {
         could_not("--key is missing: a proof is checked with the journal's verifier key, kept in keys/log.vkey there")
     })?;
@@ -100,6 +121,10 @@ pub fn proofs(args: &VerifyArgs, file: &Path) -> Result<ExitCode, Failure> {
 
 /// Checks the data directory.
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<ExitCode, Failure> {
+    or_json(args, check_directory(context, args))
+}
+
+fn check_directory(context: &Context, args: &VerifyArgs) -> Result<ExitCode, Failure> {
     let against = args.against.as_deref().map(read).transpose()?;
     let name = args.against.as_ref().map(|path| path.display().to_string());
     let bar = Bar::new();

@@ -9,7 +9,7 @@ use auditmon_merkle::{Ed25519Verifier, Verifier as _};
 
 use crate::accepted::{AsAccepted, Before, Lacks, Newer, forgive};
 use crate::against;
-use crate::files::{Generation, generations, read_text};
+use crate::files::{Generation, generations, is_missing, read_text};
 use crate::formers;
 use crate::generation::{Check, Outcome, Remembered, Setting};
 use crate::heads::{Head, Heads};
@@ -20,6 +20,7 @@ use crate::report::{CouldNot, Fault, Report};
 use crate::row_stream::{Part, RowStream};
 use crate::rows::{Database, DbError, Row, Stored};
 use crate::segment::Segment;
+use crate::strange;
 
 /// Rows handed over at once, and how often before the reader of rows waits.
 const ROWS: usize = 512;
@@ -64,13 +65,27 @@ pub struct Progress {
 /// is none.
 pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
     let mut report = Report::default();
+    match check(request, &mut report) {
+        // What was found is tampering, whatever else there is.
+        Err(CouldNot { place, reason }) if !report.holds() => {
+            report.unseen(format!(
+                "whatever else is wrong: the check ended early, since {place} can't be checked: {reason}"
+            ));
+        }
+        checked => checked?,
+    }
+    Ok(report)
+}
+
+fn check(request: &Request<'_>, report: &mut Report) -> Result<(), CouldNot> {
     let given = request
         .key
         .map(|key| key.trim().parse::<Ed25519Verifier>())
         .transpose()
         .map_err(|error| CouldNot::new("--key", error))?;
-    let mut database = open_database(request, &mut report)?;
-    let Some(found) = find(request.data_dir, &mut report)? else {
+    strange::tell(request.data_dir, report);
+    let mut database = open_database(request, report)?;
+    let Some(mut found) = find(request.data_dir, report)? else {
         let only = matches!(request.database, DatabaseFile::Given(_));
         let Some(database) = database.as_mut().filter(|_| only) else {
             return Err(CouldNot::new(
@@ -79,7 +94,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
             ));
         };
         report.unseen("whether rows were removed, added or wholly replaced: there is no journal to compare them with");
-        finish_database(database, &[], None, &mut report)?;
+        finish_database(database, &[], None, report)?;
         if report.holds() {
             let what = format!(
                 "each of {} rows fits itself, and that is all that can be said: in {} there is no journal, which signs them",
@@ -88,24 +103,25 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
             );
             return Err(CouldNot::new(&database.place, what));
         }
-        return Ok(report);
+        return Ok(());
     };
+    formers::leave_unbegun(&mut found, report)?;
     let running = match auditmon_journal::holder(request.data_dir) {
         Ok(holder) => holder.is_some(),
         // What is being written isn't blamed where only an agent may tell.
         Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
     };
-    let keys = Keys::load(request.data_dir, &found, given.as_ref(), &mut report)?;
+    let keys = Keys::load(request.data_dir, &found, given.as_ref(), report)?;
     let mut heads = match request.against {
-        Some((name, text)) => against::heads(name, text, &found, &keys, &mut report)?,
+        Some((name, text)) => against::heads(name, text, &found, &keys, report)?,
         None => Vec::new(),
     };
-    say_unseen(request, &keys, &mut report);
-    let mut positions = Positions::read(request.data_dir, &found, &mut report)?;
+    say_unseen(request, &keys, report);
+    let mut positions = Positions::read(request.data_dir, &found, report)?;
     if let Some(database) = &database {
-        positions.add_stored(database, &found, &mut report);
+        positions.add_stored(database, &found, report);
     }
-    let letters = letters::read(request.data_dir, &found, &mut report)?;
+    let letters = letters::read(request.data_dir, &found, report)?;
     let total = found.iter().map(size_of).sum();
     let done = Cell::new(0);
     let progress = |bytes: u64| {
@@ -124,7 +140,9 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
         let newest = at + 1 == found.len();
         let own = |head: &(u32, Head)| head.0 == generation.number;
         let given: Vec<Head> = heads.extract_if(.., |head| own(head)).map(|(_, head)| head).collect();
-        let heads = Heads::load(generation, &keys, given, running && newest, &mut report)?;
+        let (former, words) = newer.of(&generation.origin).unzip();
+        let given_up = former.is_some();
+        let heads = Heads::load(generation, &keys, (given, given_up), running && newest, report)?;
         let remembered = positions.of(generation.number);
         let setting = Setting {
             generation,
@@ -134,32 +152,29 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
             letters: &letters,
             progress: &progress,
         };
-        let (former, words) = newer.of(&generation.origin).unzip();
-        let given_up = former.is_some();
-        let before = Before::of(&report);
+        let before = Before::of(report);
         let newer_say = (former.map(AsAccepted::new), newer.lacking(&generation.origin));
-        let (outcome, checked) =
-            check_generation(setting, heads, remembered, newer_say, database.as_mut(), &mut report)?;
+        let (outcome, checked) = check_generation(setting, heads, remembered, newer_say, database.as_mut(), report)?;
         indexes = indexes.or(checked);
         if signed.is_none() && outcome.begun {
             signed = Some((generation.place("checkpoint"), outcome.signed > 0));
         }
         // Its own checkpoints may have been removed.
-        if given_up && !outcome.as_accepted && before.is_all_of(&report) {
+        if given_up && !outcome.as_accepted && before.is_all_of(report) {
             let what = "not the records that the next generation says, signed, it took the place of";
             report.fault(Fault::of(generation.place("seg"), what));
         }
         if let Some(words) = words.flatten().filter(|_| outcome.as_accepted) {
-            forgive(&mut report, before, &generation.origin, &words);
+            forgive(report, before, &generation.origin, &words);
         }
-        formers::check(generation, &outcome.told, &mut report)?;
+        formers::check(generation, &outcome.told, report)?;
         newer.add(generation.number, outcome.told);
         newer.add_unsigned(outcome.unsigned);
     }
-    formers::missing(&found, &newer, &mut report)?;
-    positions.tell_nowhere(&found, &newer, &mut report);
+    formers::missing(&found, &newer, report)?;
+    positions.tell_nowhere(&found, &newer, report);
     match &mut database {
-        Some(database) => finish_database(database, &found, indexes, &mut report)?,
+        Some(database) => finish_database(database, &found, indexes, report)?,
         None => report.unseen("whether the store's rows are what the journal has: there is no database"),
     }
     match signed {
@@ -168,7 +183,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, CouldNot> {
             "no record is under a checkpoint, so all of them could be anybody's: start the agent, which signs them, or give a checkpoint kept elsewhere with --against",
         )),
         None if report.holds() => Err(CouldNot::new("journal", "there is no event in it yet")),
-        _ => Ok(report),
+        _ => Ok(()),
     }
 }
 
@@ -234,13 +249,20 @@ fn open_database(request: &Request<'_>, report: &mut Report) -> Result<Option<Da
         DatabaseFile::Usual(path) => (path, false),
         DatabaseFile::Given(path) => (path, true),
     };
-    if !given && !path.exists() {
-        return Ok(None);
-    }
     let place = path.strip_prefix(request.data_dir).unwrap_or(path);
     let place = place.display().to_string();
+    match path.symlink_metadata() {
+        Err(error) if !given && is_missing(&error) => return Ok(None),
+        Err(error) => return Err(CouldNot::new(place, error)),
+        Ok(_) => {}
+    }
     match Database::open(path, place.clone()) {
-        Ok(database) => Ok(Some(database)),
+        Ok(database) => {
+            for what in &database.schema {
+                report.fault(Fault::of(&place, what.as_str()).lasting());
+            }
+            Ok(Some(database))
+        }
         Err(DbError::Damaged(what)) => {
             report.fault(Fault::of(place, what));
             Ok(None)

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// More than any small file of ours has.
 pub(crate) const SMALL: u64 = 512 << 10;
@@ -53,22 +57,23 @@ impl Generation {
     pub(crate) fn segments(&self) -> io::Result<BTreeMap<u64, Parts>> {
         let mut found: BTreeMap<u64, Parts> = BTreeMap::new();
         for name in names(&self.dir.join("seg"))? {
-            let Some((digits, extension)) = name.split_once('.') else {
-                continue;
-            };
-            if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                continue;
-            }
-            let Ok(first) = digits.parse::<u64>() else { continue };
-            match extension {
-                "seg" => found.entry(first).or_default().seg = true,
-                "leaf" => found.entry(first).or_default().leaf = true,
-                "sub" => found.entry(first).or_default().sub = true,
-                _ => {}
+            match segment_name(&name) {
+                Some((first, "seg")) => found.entry(first).or_default().seg = true,
+                Some((first, "leaf")) => found.entry(first).or_default().leaf = true,
+                Some((first, _)) => found.entry(first).or_default().sub = true,
+                None => {}
             }
         }
         Ok(found)
     }
+}
+
+/// First seq and ending of a name in `seg`, if it is one of ours.
+pub(crate) fn segment_name(name: &str) -> Option<(u64, &str)> {
+    let (digits, ending) = name.split_once('.')?;
+    let ours = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let first = digits.parse().ok().filter(|_| ours)?;
+    matches!(ending, "seg" | "leaf" | "sub").then_some((first, ending))
 }
 
 /// The number of the generation with this origin, if it is one of the journal that another origin is of.
@@ -87,7 +92,7 @@ pub(crate) fn number_in(origin: &str, journal: &str) -> Option<u32> {
 pub(crate) fn names(dir: &Path) -> io::Result<Vec<String>> {
     let entries = match dir.read_dir() {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if is_missing(&error) => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     let mut names = Vec::new();
@@ -124,9 +129,38 @@ pub(crate) fn generations(data_dir: &Path, origin: &str) -> io::Result<Vec<Gener
         .collect())
 }
 
+/// Whether the path leads to nothing: also where a file stands in the place of a directory, or links lead in a circle.
+pub(crate) fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        || Errno::from_io_error(error) == Some(Errno::LOOP)
+}
+
+/// Opens a file for reading. What has its name and is none isn't there ([`crate::strange`] tells of it); it is neither
+/// waited for nor opened, since that alone does something to some devices.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let missing = |error: io::Error| match is_missing(&error) {
+        true => io::ErrorKind::NotFound.into(),
+        false => error,
+    };
+    if !path.metadata().map_err(missing)?.is_file() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // It may be another one by now.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .map_err(missing)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
 /// Reads a file of which no more than `most` bytes are of use; `None` if it isn't there.
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
+    let file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

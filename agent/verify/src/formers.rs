@@ -1,8 +1,13 @@
 //! Which generations there must be; and two small files of one that took the place of another, which repeat for the
 //! agent what its events say, signed.
 
+use std::io;
+
+use auditmon_journal::format::{Kind, RecordIter};
+use auditmon_journal::inspect::{FIRST_FRAME, Look, SegmentFile};
+
 use crate::accepted::{Newer, Told};
-use crate::files::{Generation, number_in, read_text};
+use crate::files::{Generation, names, number_in, open, read_text};
 use crate::report::{CouldNot, Fault, Report};
 
 /// Which generation it took the place of: its number, where it ended, and why it was given up.
@@ -38,6 +43,64 @@ pub(crate) fn check(generation: &Generation, told: &[(u64, Told)], report: &mut 
         ));
     }
     Ok(())
+}
+
+/// Leaves out the last ones that were never begun: a crash, or a full disk, came before their first event. The agent goes
+/// on with the one before, as if they weren't there.
+pub(crate) fn leave_unbegun(found: &mut Vec<Generation>, report: &mut Report) -> Result<(), CouldNot> {
+    while let [_, .., last] = found.as_slice() {
+        if has_begun(last).map_err(|error| CouldNot::new(last.place("seg"), error))? {
+            break;
+        }
+        report.note(format!(
+            "journal/{}: a generation that was never begun: it has no event, and the agent goes on with the one before",
+            last.number
+        ));
+        found.pop();
+    }
+    Ok(())
+}
+
+/// Whether anything is left of an event, or says that there was one.
+fn has_begun(generation: &Generation) -> io::Result<bool> {
+    let there = |name: &str| generation.dir.join(name).symlink_metadata().is_ok();
+    if ["checkpoint", "checkpoints", ACCEPTED].into_iter().any(there) {
+        return Ok(true);
+    }
+    if !names(&generation.dir.join("tile"))?.is_empty() {
+        return Ok(true);
+    }
+    let segments = generation.segments()?;
+    let Some((first, parts)) = segments.last_key_value() else {
+        return Ok(false);
+    };
+    if *first > 0 || parts.leaf || parts.sub {
+        return Ok(true);
+    }
+    match open(&generation.dir.join(Generation::seg_name(0))) {
+        Ok(file) => has_event(SegmentFile::of(file)?),
+        // What can't be read is no sign that nothing was there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a segment has anything but what sources remember.
+fn has_event(mut segment: SegmentFile) -> io::Result<bool> {
+    let mut at = FIRST_FRAME;
+    loop {
+        match segment.look(at)? {
+            Look::Frame(head) => {
+                let mut records = RecordIter::new(segment.records(at, &head)?).flatten();
+                if records.any(|record| record.prefix.kind != Kind::State) {
+                    return Ok(true);
+                }
+                at += head.len() as u64;
+            }
+            Look::Zero | Look::End => return Ok(false),
+            Look::Bad => return Ok(true),
+        }
+    }
 }
 
 /// Tells of generations that are missing: none is ever removed. Their numbers may have gaps, since none is given twice

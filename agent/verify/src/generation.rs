@@ -309,7 +309,7 @@ impl<'a> Check<'a> {
             return Ok(tail);
         }
         self.memory.forget();
-        let there = |name: String| generation.dir.join(name).exists();
+        let there = |name: String| generation.dir.join(name).is_file();
         // While the check runs a segment may have been collapsed.
         if !there(Generation::leaf_name(first)) && (parts.sub || there(Generation::sub_name(first))) {
             self.collapsed(first, end)?;

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read as _};
 
 use auditmon_merkle::{Checkpoint, CheckpointError, Ed25519Verifier, MAX_NOTE, Note, NoteError, TreeHead};
 
-use crate::files::{Generation, read_text};
+use crate::files::{Generation, open as open_file, read_text};
 use crate::keys::Keys;
 use crate::report::{CouldNot, Fault, Report};
 
@@ -20,7 +20,7 @@ pub(crate) struct Head {
 }
 
 /// What is said of a note that other keys signed.
-const UNKNOWN: &str = "not signed with the journal's key";
+pub(crate) const UNKNOWN: &str = "not signed with the journal's key";
 
 /// Reads a checkpoint that one of the former keys may have signed; whether the journal's key did.
 pub(crate) fn open_older(
@@ -81,7 +81,7 @@ struct Older {
 
 impl Older {
     fn open(generation: &Generation) -> io::Result<Option<Self>> {
-        let file = match File::open(generation.dir.join("checkpoints")) {
+        let file = match open_file(&generation.dir.join("checkpoints")) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -126,7 +126,7 @@ pub(crate) struct Heads {
     origin: String,
     key: Option<Ed25519Verifier>,
     former: Vec<Ed25519Verifier>,
-    /// The newest checkpoint may be a former key's: nobody gave the key.
+    /// The newest checkpoint may be a former key's: nobody gave the key, or what it covers is signed elsewhere.
     trusting: bool,
     /// The journal's key has signed one of the older ones.
     own: bool,
@@ -145,10 +145,12 @@ pub(crate) struct Heads {
 }
 
 impl Heads {
+    /// `given` are those to compare with; `given_up` says that a newer generation has signed which records this one
+    /// has: its own checkpoints may then all be a former key's.
     pub(crate) fn load(
         generation: &Generation,
         keys: &Keys,
-        given: Vec<Head>,
+        (given, given_up): (Vec<Head>, bool),
         running: bool,
         report: &mut Report,
     ) -> Result<Self, CouldNot> {
@@ -159,7 +161,7 @@ impl Heads {
             any: older.is_some(),
             key: keys.verifier(&generation.origin),
             former: keys.former(&generation.origin),
-            trusting: !keys.given(),
+            trusting: !keys.given() || given_up,
             own: false,
             place,
             older,
@@ -201,7 +203,7 @@ impl Heads {
     }
 
     fn any_newest(&self, generation: &Generation) -> bool {
-        generation.dir.join("checkpoint").exists()
+        generation.dir.join("checkpoint").is_file()
     }
 
     /// Reads the newest checkpoint, again while an agent runs.

@@ -94,6 +94,20 @@ impl Keys {
         Ed25519Verifier::new(origin, self.public.as_ref()?).ok()
     }
 
+    /// Those of a directory, whoever's.
+    pub(crate) fn of_directory(data_dir: &Path) -> Result<Self, CouldNot> {
+        let text = |name: &str| read_text(&data_dir.join(name)).map_err(|error| CouldNot::new(name, error));
+        let own = text(VKEY)?.ok_or_else(|| CouldNot::new(VKEY, "missing: nothing is signed in this directory"))?;
+        let own: Ed25519Verifier = own.trim_end().parse().map_err(|error| CouldNot::new(VKEY, error))?;
+        let former = text(FORMER)?.unwrap_or_default();
+        let former = former.lines().filter_map(|line| line.parse::<Ed25519Verifier>().ok());
+        Ok(Self {
+            public: material(&own),
+            former: former.filter_map(|key| material(&key)).collect(),
+            given: false,
+        })
+    }
+
     /// Keys that have signed older checkpoints of a generation. They came with the directory: who could write there could
     /// put his own, so they say nothing of what the journal's key has not signed later.
     pub(crate) fn former(&self, origin: &str) -> Vec<Ed25519Verifier> {
@@ -112,6 +126,6 @@ impl Keys {
     }
 }
 
-fn material(key: &Ed25519Verifier) -> Option<[u8; 32]> {
+pub(crate) fn material(key: &Ed25519Verifier) -> Option<[u8; 32]> {
     key.vkey().material().try_into().ok()
 }

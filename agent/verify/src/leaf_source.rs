@@ -10,7 +10,7 @@ use auditmon_journal::format::{FRAME_HEAD, FrameHead, Kind, LEAF, RecordIter};
 use auditmon_journal::inspect::FIRST_FRAME;
 use auditmon_merkle::{HASH, Hash, TILE_BYTES, TILE_WIDTH, TileId, TileReader, leaf_hash};
 
-use crate::files::{Generation, Parts, read};
+use crate::files::{Generation, Parts, open, read};
 use crate::segment::{Next, Segment};
 
 /// Bytes read at once to find heads of frames.
@@ -46,7 +46,7 @@ struct Skim {
 impl Skim {
     fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            file: File::open(path)?,
+            file: open(path)?,
             offset: FIRST_FRAME,
             buffer: Vec::new(),
             begin: 0,
@@ -144,7 +144,7 @@ impl<'a> LeafSource<'a> {
     }
 
     fn leaves(&self, first: u64) -> io::Result<File> {
-        File::open(self.generation.dir.join(Generation::leaf_name(first)))
+        open(&self.generation.dir.join(Generation::leaf_name(first)))
     }
 
     /// Whether an id's time lies between those of a segment's first and last leaf.

@@ -19,7 +19,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::event::{kind_of, members, parse_uuid, time_ns};
-use crate::files::{Generation, names};
+use crate::files::{Generation, names, open};
 use crate::report::{CouldNot, Fault, Report};
 
 /// Longest line; an event has at most 1 MiB.
@@ -113,7 +113,7 @@ pub(crate) fn read(data_dir: &Path, found: &[Generation], report: &mut Report) -
             continue;
         }
         let place = format!("dlq/{name}");
-        let file = match File::open(dir.join(&name)) {
+        let file = match open(&dir.join(&name)) {
             // Its letters were handed over meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             file => file.map_err(|error| CouldNot::new(&place, error))?,
@@ -145,9 +145,7 @@ impl Letters {
                 ));
                 break;
             }
-            if bytes.is_none() {
-                reader.skip_until(b'\n')?;
-            }
+            let endless = bytes.is_none() && line.len() >= MAX_LINE;
             match letter(bytes, found) {
                 None => {}
                 Some(Ok(_)) if self.all.len() >= MAX_LETTERS => {
@@ -168,6 +166,12 @@ impl Letters {
                         None => Fault::of(&place, what),
                     });
                 }
+            }
+            if endless {
+                report.unseen(format!(
+                    "{place}: what follows line {number}, which is longer than a letter can be"
+                ));
+                break;
             }
         }
         self.files.push(place);

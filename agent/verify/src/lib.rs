@@ -23,6 +23,7 @@
 //! | `against` | what is given to compare with: checkpoints and proofs |
 //! | `event` | canonical bytes |
 //! | `files` | names in a data directory |
+//! | `strange` | what has a file's name and is none |
 //! | `report` | faults, notes, what can't be seen |
 //! | `proofs` | [`check_proofs`] |
 //! | `prove`, `leaf_source` | [`prove`] |
@@ -48,6 +49,7 @@ mod report;
 mod row_stream;
 mod rows;
 mod segment;
+mod strange;
 mod tiles;
 mod trees;
 
@@ -55,4 +57,4 @@ pub use directory::{DatabaseFile, Progress, Request, verify};
 pub use event::{parse_uuid, uuid_text};
 pub use proofs::{Proven, check_proofs};
 pub use prove::{ProveError, ProveRequest, prove};
-pub use report::{CouldNot, Counts, Fault, MAX_FAULTS, NewestHead, Report};
+pub use report::{CouldNot, Counts, Fault, MAX_FAULTS, MAX_NOTES, NewestHead, Report};

@@ -1,8 +1,10 @@
 //! Files of proofs, checked with a key and nothing else.
 
-use auditmon_merkle::{Ed25519Verifier, EventProof, event_proof};
+use auditmon_merkle::{Ed25519Verifier, EventProof, Verifier as _, event_proof};
 use serde::Serialize;
 
+use crate::files::number_in;
+use crate::keys::material;
 use crate::report::CouldNot;
 
 /// What one proof of a file proves, or why it doesn't.
@@ -43,10 +45,13 @@ pub fn check_proofs(text: &str, key: &str) -> Result<Vec<Proven>, CouldNot> {
             fault: None,
         };
         let parsed = EventProof::parse(text);
+        // One key signs all generations of a journal, under the name of each.
+        let renamed = parsed.as_ref().ok().and_then(|proof| in_its_generation(&key, proof));
+        let key = renamed.as_ref().unwrap_or(&key);
         let checked = parsed
             .as_ref()
             .map_err(Clone::clone)
-            .and_then(|proof| proof.verify(&[&key]));
+            .and_then(|proof| proof.verify(&[key]));
         match checked {
             Ok(event) => {
                 proven.origin = Some(event.checkpoint.origin().to_owned());
@@ -59,6 +64,13 @@ pub fn check_proofs(text: &str, key: &str) -> Result<Vec<Proven>, CouldNot> {
         proven
     };
     Ok(event_proof::split(text).enumerate().map(check).collect())
+}
+
+/// The key under the name of the generation that a proof is of, if that is another one of the same journal.
+fn in_its_generation(key: &Ed25519Verifier, proof: &EventProof) -> Option<Ed25519Verifier> {
+    let origin = proof.tlog_proof().note().lines().next()?;
+    number_in(origin, key.name())?;
+    Ed25519Verifier::new(origin, &material(key)?).ok()
 }
 
 /// An error with what it comes from.

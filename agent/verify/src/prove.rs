@@ -1,6 +1,5 @@
 //! Proofs of single events, from tiles.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,9 +11,9 @@ use auditmon_merkle::{
 use thiserror::Error;
 
 use crate::event::{kind_of, members, uuid_text};
-use crate::files::{Generation, generations, read_text};
-use crate::heads::open;
-use crate::keys::VKEY;
+use crate::files::{Generation, generations, open as open_file, read_text};
+use crate::heads::{UNKNOWN, open};
+use crate::keys::Keys;
 use crate::leaf_source::{FoundRecord, LeafSource};
 use crate::proofs::with_sources;
 use crate::report::CouldNot;
@@ -200,8 +199,9 @@ fn prove_record(
     let place = generation.place("checkpoint");
     let note = read_text(&generation.dir.join("checkpoint")).map_err(|error| CouldNot::new(&place, error))?;
     let note = note.ok_or(ProveError::NotCovered { id, seq, size: 0 })?;
-    let key = key(dir, generation)?;
-    let head: TreeHead = open(&note, &generation.origin, Some(&key)).map_err(|what| CouldNot::new(&place, what))?;
+    let keys = Keys::of_directory(dir)?;
+    let origin = &generation.origin;
+    let (key, head) = signed(&note, origin, &keys).map_err(|what| CouldNot::new(&place, what))?;
     if seq >= head.size {
         let size = head.size;
         return Err(ProveError::NotCovered { id, seq, size });
@@ -233,7 +233,7 @@ fn prove_record(
 /// The newest checkpoint that covers the record and only sealed segments: the newest of all needs the hashes of a
 /// segment that is being written, which are on no disk yet, while for this one there are tiles.
 fn earlier(generation: &Generation, seq: u64, sealed: u64, key: &Ed25519Verifier) -> Option<(String, TreeHead)> {
-    let file = File::open(generation.dir.join("checkpoints")).ok()?;
+    let file = open_file(&generation.dir.join("checkpoints")).ok()?;
     let size = file.metadata().ok()?.len();
     let mut some = TAIL;
     loop {
@@ -263,13 +263,18 @@ fn earlier(generation: &Generation, seq: u64, sealed: u64, key: &Ed25519Verifier
     }
 }
 
-fn key(dir: &Path, generation: &Generation) -> Result<Ed25519Verifier, CouldNot> {
-    let text = read_text(&dir.join(VKEY)).map_err(|error| CouldNot::new(VKEY, error))?;
-    let text = text.ok_or_else(|| CouldNot::new(VKEY, "missing: nothing is signed in this directory"))?;
-    let key: Ed25519Verifier = text.trim_end().parse().map_err(|error| CouldNot::new(VKEY, error))?;
-    let vkey = key.vkey();
-    let public = vkey.material().try_into().ok();
-    public
-        .and_then(|public| Ed25519Verifier::new(&generation.origin, public).ok())
-        .ok_or_else(|| CouldNot::new(VKEY, "not a usable key"))
+/// The key that has signed a checkpoint: the journal's, else a former one, of which the checkpoints of a former generation
+/// may all be.
+fn signed(note: &str, origin: &str, keys: &Keys) -> Result<(Ed25519Verifier, TreeHead), String> {
+    let mut wrong = UNKNOWN.to_owned();
+    for key in keys.verifier(origin).into_iter().chain(keys.former(origin)) {
+        match open(note, origin, Some(&key)) {
+            Ok(head) => return Ok((key, head)),
+            Err(what) => wrong = what,
+        }
+        if wrong != UNKNOWN {
+            break;
+        }
+    }
+    Err(wrong)
 }

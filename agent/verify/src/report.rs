@@ -7,6 +7,9 @@ use serde::{Serialize, Serializer};
 /// Most faults that are listed; the rest is counted.
 pub const MAX_FAULTS: usize = 1000;
 
+/// Most notes that are listed, and most lines of what can't be seen; the rest is counted.
+pub const MAX_NOTES: usize = 1000;
+
 /// Something that isn't what the agent wrote.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Fault {
@@ -95,8 +98,12 @@ pub struct Report {
     pub(crate) more_lasting: u64,
     /// What is unusual and no tampering: an unfinished write, payloads that retention removed.
     pub notes: Vec<String>,
+    /// Further notes, not listed.
+    pub more_notes: u64,
     /// What this check can't see, and what would let it.
     pub not_seen: Vec<String>,
+    /// Further ones, not listed.
+    pub more_not_seen: u64,
     /// The newest signed tree head that holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<NewestHead>,
@@ -164,13 +171,22 @@ impl Report {
     }
 
     pub(crate) fn note(&mut self, text: impl Into<String>) {
-        self.notes.push(text.into());
+        if self.notes.len() < MAX_NOTES {
+            self.notes.push(text.into());
+        } else {
+            self.more_notes += 1;
+        }
     }
 
     pub(crate) fn unseen(&mut self, text: impl Into<String>) {
         let text = text.into();
-        if !self.not_seen.contains(&text) {
+        if self.not_seen.contains(&text) {
+            return;
+        }
+        if self.not_seen.len() < MAX_NOTES {
             self.not_seen.push(text);
+        } else {
+            self.more_not_seen += 1;
         }
     }
 }
@@ -187,8 +203,14 @@ impl fmt::Display for Report {
         for note in &self.notes {
             writeln!(f, "note: {note}")?;
         }
+        if self.more_notes > 0 {
+            writeln!(f, "note: {} further notes", self.more_notes)?;
+        }
         for text in &self.not_seen {
             writeln!(f, "not seen: {text}")?;
+        }
+        if self.more_not_seen > 0 {
+            writeln!(f, "not seen: {} further lines of this kind", self.more_not_seen)?;
         }
         let counts = &self.counts;
         let mut read = format!(
@@ -230,5 +252,27 @@ impl CouldNot {
             place: place.to_string(),
             reason: reason.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_to_be_listed_is_counted() {
+        let mut report = Report::default();
+        for n in 0..MAX_NOTES + 3 {
+            report.note(n.to_string());
+            report.unseen(n.to_string());
+            report.unseen("0");
+        }
+        assert_eq!((report.notes.len(), report.more_notes), (MAX_NOTES, 3));
+        assert_eq!((report.not_seen.len(), report.more_not_seen), (MAX_NOTES, 3));
+        let text = report.to_string();
+        assert!(
+            text.contains("note: 3 further notes\n") && text.contains("not seen: 3 further lines"),
+            "{text}"
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use auditmon_journal::format::{Kind, Prefix, commitment, leaf, source_hash};
 use auditmon_merkle::{Hash, leaf_hash};
+use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -13,7 +14,9 @@ use crate::event::{Declaration, declares, id_has_time, kind_of, kind_word, membe
 
 /// Bits of a place that hold the seq.
 const SEQ_BITS: u32 = 48;
-/// The table as the store makes it: its virtual columns are then what they should be.
+/// Longest row that is read: no event is longer than 1 MiB, and no column but two is longer than its event.
+const MOST: i32 = 4 << 20;
+/// The database as the store makes it: its virtual columns are then what they should be.
 const SCHEMA: &str = include_str!("../../../migrations/sqlite/0001_events.sql");
 /// Kinds of events, in the order of their numbers.
 pub(crate) const KINDS: [Kind; 4] = [Kind::Application, Kind::Kernel, Kind::Immudb, Kind::Agent];
@@ -84,12 +87,24 @@ impl From<rusqlite::Error> for DbError {
     }
 }
 
+impl DbError {
+    /// The same, with the seq of the last row that could be read.
+    fn behind(self, read: Option<u64>) -> Self {
+        match (self, read) {
+            (Self::Damaged(what), Some(seq)) => Self::Damaged(format!("behind the row of seq {seq}: {what}")),
+            (error, _) => error,
+        }
+    }
+}
+
 /// A store's database, as it was when it was opened.
 pub(crate) struct Database {
     connection: Connection,
     pub(crate) place: String,
     /// The table is the known one.
     known: bool,
+    /// What its schema has and lacks, against what the store makes.
+    pub(crate) schema: Vec<String>,
     pub(crate) stored: Vec<Stored>,
     /// Received time and place of the oldest row of each kind that retention may delete.
     oldest: [Option<(i64, i64)>; 4],
@@ -158,6 +173,7 @@ impl Database {
             connection,
             place,
             known: false,
+            schema: Vec::new(),
             stored: Vec::new(),
             oldest: [None; 4],
             usage: [(0, 0); 4],
@@ -170,12 +186,7 @@ impl Database {
     }
 
     fn read_heads(&mut self) -> Result<(), DbError> {
-        let sql: Option<String> = self.connection.query_row(
-            "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'events'",
-            [],
-            |row| row.get(0),
-        )?;
-        self.known = sql.is_some_and(|sql| SCHEMA.contains(&sql));
+        self.read_schema()?;
         let mut statement = self
             .connection
             .prepare("SELECT origin, number, seq, leaf_hash FROM position")?;
@@ -207,6 +218,35 @@ impl Database {
         Ok(())
     }
 
+    /// Compares what the schema has with what the store makes. A further index that lacks rows hides them, a trigger
+    /// changes them, a view or table can take another's place in what somebody asks.
+    fn read_schema(&mut self) -> Result<(), DbError> {
+        let made = Connection::open_in_memory()?;
+        made.execute_batch(SCHEMA)?;
+        let mut expected = Vec::new();
+        each_entry(&made, |entry| expected.push(entry))?;
+        let mut wrong = Vec::new();
+        self.known = false;
+        each_entry(&self.connection, |entry| {
+            if let Some(at) = expected.iter().position(|expected| *expected == entry) {
+                self.known |= expected.swap_remove(at).is("table", "events");
+            } else if wrong.len() < MAX_ENTRIES && !entry.is_sqlites() {
+                wrong.push(entry);
+            }
+        })?;
+        for Entry { kind, name, .. } in wrong {
+            let at = expected.iter().position(|expected| expected.is(&kind, &name));
+            self.schema.push(match at.map(|at| expected.swap_remove(at)) {
+                Some(_) => format!("the {kind} {name} isn't what the store makes"),
+                None => format!("the {kind} {name} isn't the store's: it may hide, change or add what is asked for"),
+            });
+        }
+        for Entry { kind, name, .. } in expected {
+            self.schema.push(format!("the {kind} {name} is missing"));
+        }
+        Ok(())
+    }
+
     /// What is known without reading rows, for the thread that doesn't read them.
     pub(crate) fn heads(&self) -> RowHeads {
         RowHeads { oldest: self.oldest }
@@ -222,7 +262,9 @@ impl Database {
         let mut statement = self.connection.prepare(&sql)?;
         let mut rows = statement.query(bounds)?;
         let mut key = Vec::new();
-        while let Some(row) = rows.next()? {
+        let mut read = None;
+        while let Some(row) = rows.next().map_err(|error| DbError::from(error).behind(read))? {
+            read = Some(row.get::<_, i64>(0)?.unsigned_abs() & ((1 << SEQ_BITS) - 1));
             for (at, columns) in INDEXED.iter().enumerate() {
                 key.clear();
                 for column in *columns {
@@ -349,6 +391,50 @@ impl Database {
     }
 }
 
+/// A line of a database's schema.
+#[derive(Eq, PartialEq)]
+struct Entry {
+    kind: String,
+    name: String,
+    table: String,
+    sql: Option<String>,
+}
+
+impl Entry {
+    fn is(&self, kind: &str, name: &str) -> bool {
+        self.kind == kind && self.name == name
+    }
+
+    /// The list of migrations that were made, and what SQLite keeps for itself.
+    fn is_sqlites(&self) -> bool {
+        match self.kind.as_str() {
+            "table" => matches!(
+                self.name.as_str(),
+                "_sqlx_migrations" | "sqlite_sequence" | "sqlite_stat1" | "sqlite_stat4"
+            ),
+            "index" => self.name == "sqlite_autoindex__sqlx_migrations_1" && self.table == "_sqlx_migrations",
+            _ => false,
+        }
+    }
+}
+
+/// Most lines of a schema that are told.
+const MAX_ENTRIES: usize = 100;
+
+fn each_entry(connection: &Connection, mut take: impl FnMut(Entry)) -> Result<(), rusqlite::Error> {
+    let mut statement = connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        take(Entry {
+            kind: row.get(0)?,
+            name: row.get(1)?,
+            table: row.get(2)?,
+            sql: row.get(3)?,
+        });
+    }
+    Ok(())
+}
+
 /// How old the oldest row of each kind is that retention may delete.
 #[derive(Clone, Copy)]
 pub(crate) struct RowHeads {
@@ -380,7 +466,17 @@ fn connect(path: &Path) -> Result<Connection, DbError> {
         PathBuf::from(name)
     };
     let could_not = |error: std::io::Error| DbError::CouldNot(error.to_string());
-    path.metadata().map_err(could_not)?;
+    if !path.metadata().map_err(could_not)?.is_file() {
+        return Err(damaged("it is no file"));
+    }
+    // SQLite would wait for a pipe.
+    for suffix in ["-wal", "-shm", "-journal"] {
+        if beside(suffix).metadata().is_ok_and(|meta| !meta.is_file()) {
+            return Err(DbError::Damaged(format!(
+                "what has the name of its {suffix} is no file"
+            )));
+        }
+    }
     // Whoever has it open keeps a -shm file; without one nobody changes the database, and its WAL is empty.
     let shared = beside("-shm").exists();
     if !shared && beside("-wal").metadata().is_ok_and(|meta| meta.len() > 0) {
@@ -401,7 +497,9 @@ fn connect(path: &Path) -> Result<Connection, DbError> {
         }
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Ok(Connection::open_with_flags(format!("{uri}?{options}"), flags)?)
+    let connection = Connection::open_with_flags(format!("{uri}?{options}"), flags)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MOST)?;
+    Ok(connection)
 }
 
 /// A row, its kind and the length of its event.

@@ -6,6 +6,8 @@ use std::path::Path;
 use auditmon_journal::format::{FRAME_HEAD, FrameHead, Record, RecordIter, SegmentHead, origin_hash};
 use auditmon_journal::inspect::{FIRST_FRAME, Look, SegmentFile};
 
+use crate::files::open;
+
 /// What comes next in a segment.
 pub(crate) enum Next {
     /// A frame of which the first record has the wanted seq.
@@ -47,7 +49,7 @@ pub(crate) struct Segment {
 impl Segment {
     pub(crate) fn open(path: &Path, end: Option<u64>) -> io::Result<Self> {
         Ok(Self {
-            file: SegmentFile::open(path)?,
+            file: SegmentFile::of(open(path)?)?,
             offset: FIRST_FRAME,
             at: FIRST_FRAME,
             passed: None,
@@ -59,7 +61,7 @@ impl Segment {
     /// Reads on in a file that grew. Where it was written anew meanwhile, because an event was erased, frames lie
     /// elsewhere: the place is then looked for.
     pub(crate) fn reopen(&mut self, path: &Path, end: Option<u64>) -> io::Result<()> {
-        self.file = SegmentFile::open(path)?;
+        self.file = SegmentFile::of(open(path)?)?;
         self.end = end;
         let Some(passed) = self.passed else { return Ok(()) };
         if matches!(self.file.look(self.at)?, Look::Frame(head) if head == passed) {

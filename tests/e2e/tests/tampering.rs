@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use auditmon_e2e::binary;
 use auditmon_journal::format::Kind;
 use model::{Dir, Leave, Model, canonical, insert, leaf_file, recount, seg};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
 /// An event in the middle of the middle segment, which begins with 254.
@@ -129,6 +130,48 @@ fn forge(model: &mut Model, seq: u64) {
     let text = String::from_utf8(rec.payload.clone()).unwrap();
     rec.payload = text.replace("alice", "mallo").into_bytes();
     rec.salt = [9; 16];
+}
+
+/// Tampering that removes a file can leave something else in its place, which is neither waited for nor an error.
+#[test]
+fn something_else_in_the_place_of_a_file() {
+    for file in [seg(MIDDLE), "journal/1/tile/0/001".to_owned(), "events.db".to_owned()] {
+        let place = place(true);
+        place.remove(&file);
+        std::fs::create_dir(place.dir.file(&file)).unwrap();
+        place.both(Tampered(&[&file]), Tampered(&[&file]));
+        std::fs::remove_dir(place.dir.file(&file)).unwrap();
+        mknodat(CWD, place.dir.file(&file), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        place.both(Tampered(&[&file]), Tampered(&[&file]));
+    }
+}
+
+#[test]
+fn what_the_store_did_not_make() {
+    for (sql, name) in [
+        (
+            "CREATE INDEX faster ON events (kind, username) WHERE place <> 300",
+            "index faster",
+        ),
+        ("CREATE VIEW shown AS SELECT * FROM events", "view shown"),
+        (
+            "CREATE TRIGGER quiet AFTER INSERT ON events BEGIN DELETE FROM events WHERE place = 300; END",
+            "trigger quiet",
+        ),
+    ] {
+        let place = place(true);
+        let db = rusqlite::Connection::open(place.dir.file("events.db")).unwrap();
+        db.execute_batch(sql).unwrap();
+        db.close().unwrap();
+        place.both(Tampered(&["events.db", name]), Tampered(&["events.db", name]));
+    }
+}
+
+#[test]
+fn a_generation_that_was_never_begun() {
+    let place = place(true);
+    std::fs::create_dir_all(place.dir.file("journal/2/seg")).unwrap();
+    place.both(Unseen("never begun"), Unseen("never begun"));
 }
 
 #[test]

@@ -150,3 +150,16 @@ fn a_row_that_is_added_beside_the_agent() {
     let line = format!("tampered: events.db: seq {far}, event ");
     assert!(found.stdout.contains(&line), "{}", found.stdout);
 }
+
+#[test]
+fn why_it_could_not_check_is_an_object_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    for more in [vec![], vec!["--against", "/dev/zero"]] {
+        let checked = alone(&[vec!["verify", "--data-dir", path, "--json"], more].concat());
+        assert_eq!(checked.status.code(), Some(2));
+        let object: Value = serde_json::from_slice(&checked.stdout).unwrap();
+        assert!(object["holds"].is_null() && object["reason"].is_string(), "{object}");
+        assert!(!checked.stderr.is_empty());
+    }
+}

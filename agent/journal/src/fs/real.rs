@@ -15,6 +15,13 @@ use super::{Fs, FsFile};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealFs;
 
+impl RealFs {
+    /// A file that is open.
+    pub(crate) fn file(file: File) -> Arc<dyn FsFile> {
+        Arc::new(RealFile(file))
+    }
+}
+
 impl Fs for RealFs {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
         let file = File::options().read(true).write(true).open(path)?;

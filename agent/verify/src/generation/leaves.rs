@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use auditmon_journal::format::LEAF;
 
 use super::{Check, LEAVES};
-use crate::files::Generation;
+use crate::files::{Generation, open};
 use crate::report::{CouldNot, Fault};
 
 /// The leaf file of a segment, read beside its records.
@@ -37,7 +37,7 @@ impl Leaves {
         };
         if there {
             let fail = |error: io::Error| CouldNot::new(generation.place(&leaves.name), error);
-            match File::open(generation.dir.join(&leaves.name)) {
+            match open(&generation.dir.join(&leaves.name)) {
                 Ok(file) => {
                     leaves.length = file.metadata().map_err(fail)?.len();
                     leaves.count = leaves.length / LEAF as u64;

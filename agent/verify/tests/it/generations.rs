@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use auditmon_journal::format::{Body, Kind, Position, RecordIter, mark, parse_frame};
+use auditmon_journal::DirLock;
+use auditmon_journal::format::{Body, Kind, Position, RecordIter, SegmentHead, mark, origin_hash, parse_frame};
+use auditmon_merkle::{Checkpoint, Ed25519Signer, Ed25519Verifier, Tiler};
+use auditmon_verify::{ProveRequest, check_proofs, prove};
 use serde_json::json;
 
 use crate::journal::{WAIT, start, wait_for};
@@ -74,14 +77,7 @@ fn a_former_generation_without_checkpoints_is_what_the_next_one_signed() {
         "{report}"
     );
     // Without its last records.
-    let (mut at, mut last) = (64, None);
-    while let Ok((head, _)) = parse_frame(&good[at..]) {
-        if head.count > 0 {
-            last = Some((at, head.first_seq));
-        }
-        at += head.len();
-    }
-    let (at, seq) = last.unwrap();
+    let (at, seq) = last_frame(&good);
     let mut cut = good[..at].to_vec();
     cut.extend(mark(seq));
     write(&cut);
@@ -89,6 +85,117 @@ fn a_former_generation_without_checkpoints_is_what_the_next_one_signed() {
         "tampered: journal/1/seg: ",
         "not the records that the next generation says",
     );
+}
+
+#[test]
+fn a_generation_that_was_never_begun_is_left_out() {
+    let model = Model::usual();
+    let mut dir = Dir::of(&model);
+    dir.key = Some(model.vkey());
+    let notes = |report: &auditmon_verify::Report| {
+        let note = "a generation that was never begun: it has no event, and the agent goes on with the one before";
+        report.notes.iter().filter(|text| text.contains(note)).count()
+    };
+    for number in 2..4 {
+        std::fs::create_dir_all(dir.file(&format!("journal/{number}/seg"))).unwrap();
+    }
+    std::fs::write(dir.file("journal/2/former"), "1 700 contradicted\n").unwrap();
+    // What sources remember comes before the first event.
+    let origin = origin_hash(&format!("{}/gen/2", crate::model::ORIGIN));
+    let head = SegmentHead { first_seq: 0, origin }.encode();
+    let segment = dir.file("journal/2/seg/00000000000000000000.seg");
+    std::fs::write(&segment, [head.as_slice(), &mark(0), &[0; 4096]].concat()).unwrap();
+    assert_eq!(notes(&dir.holds()), 2);
+    let lock = DirLock::acquire(dir.path()).unwrap();
+    assert_eq!(notes(&dir.holds()), 2);
+    drop(lock);
+    // What can't be read may have been one.
+    std::fs::write(&segment, [head.as_slice(), &[7; 4096]].concat()).unwrap();
+    assert_eq!(dir.check().map_or(0, |report| notes(&report)), 0);
+    std::fs::remove_file(segment).unwrap();
+    std::fs::write(dir.file("journal/2/checkpoint"), model.notes.last().unwrap()).unwrap();
+    dir.finds("tampered: journal/2/checkpoint: ", "");
+}
+
+#[test]
+fn a_key_rotated_behind_a_former_generation() {
+    let mut dir = Dir::new();
+    put_back(&dir, "");
+    let origin = std::fs::read_to_string(dir.file("journal/origin")).unwrap();
+    let first = std::fs::read_to_string(dir.file("keys/log.vkey")).unwrap();
+    let running = start(dir.path(), |_| {});
+    let second = running.handle.rotate_key().unwrap();
+    assert!(running.handle.finish_rotation().is_ok());
+    running.write(40, 5);
+    assert!(running.handle.close(WAIT));
+    drop(running);
+    dir.key = Some(second.clone());
+    dir.holds();
+
+    // Each is proved by the key that signed it, under the name of any generation.
+    let named = |key: &str, generation: &str| {
+        let key: Ed25519Verifier = key.trim().parse().unwrap();
+        let public = key.vkey().material().try_into().unwrap();
+        let key = Ed25519Verifier::new(&format!("{origin}{generation}"), &public).unwrap();
+        key.vkey().to_string()
+    };
+    for (segment, good, bad) in [
+        (seg(0), &first, &second),
+        ("journal/2/seg/00000000000000000000.seg".to_owned(), &second, &first),
+    ] {
+        let records = records_of(&dir, &segment);
+        let event = records.iter().rfind(|rec| rec.prefix.kind != Kind::State).unwrap();
+        let proof = prove(&ProveRequest {
+            data_dir: dir.path(),
+            database: None,
+            event_id: event.prefix.event_id,
+            patience: Duration::ZERO,
+        });
+        let proof = proof.unwrap().to_string();
+        let fault = |key: &str| check_proofs(&proof, key).unwrap().remove(0).fault;
+        for generation in ["", "/gen/2", "/gen/7"] {
+            assert_eq!(fault(&named(good, generation)), None, "{segment}");
+            assert!(fault(&named(bad, generation)).is_some(), "{segment}");
+        }
+        let other = "host/00112233445566ff";
+        let key: Ed25519Verifier = good.trim().parse().unwrap();
+        let key = Ed25519Verifier::new(other, &key.vkey().material().try_into().unwrap()).unwrap();
+        assert!(fault(&key.vkey().to_string()).is_some(), "of another journal");
+    }
+
+    // Who can write there takes the last record away, and puts a key of his own beside the former one.
+    let kept = records(&dir);
+    let forger = Ed25519Signer::from_seed(&origin, &[9; 32]).unwrap();
+    let keys = std::fs::read_to_string(dir.file("keys/log.old.vkey")).unwrap();
+    let own = forger.verifier().vkey();
+    std::fs::write(dir.file("keys/log.old.vkey"), format!("{keys}{own}\n")).unwrap();
+    let mut tree = Tiler::new();
+    for rec in &kept[..kept.len() - 1] {
+        tree.push(rec.hash()).unwrap();
+    }
+    let note = Checkpoint::new(&origin, tree.head()).unwrap().sign(&[&forger]).unwrap();
+    std::fs::write(dir.file("journal/1/checkpoint"), note).unwrap();
+    std::fs::write(dir.file("journal/1/checkpoints"), "").unwrap();
+    let path = dir.file(&seg(0));
+    let good = std::fs::read(&path).unwrap();
+    let (at, seq) = last_frame(&good);
+    std::fs::write(&path, [&good[..at], &mark(seq)].concat()).unwrap();
+    dir.finds(
+        "tampered: journal/1/seg: ",
+        "not the records that the next generation says",
+    );
+}
+
+/// Offset of the last frame that has records, and its first seq.
+fn last_frame(segment: &[u8]) -> (usize, u64) {
+    let (mut at, mut last) = (64, None);
+    while let Ok((head, _)) = parse_frame(&segment[at..]) {
+        if head.count > 0 {
+            last = Some((at, head.first_seq));
+        }
+        at += head.len();
+    }
+    last.unwrap()
 }
 
 #[test]
@@ -136,7 +243,11 @@ fn a_position_in_a_generation_that_was_lost_is_tampering_until_that_was_accepted
 
 /// The records of the first generation's segment.
 fn records(dir: &Dir) -> Vec<Rec> {
-    let bytes = std::fs::read(dir.file(&seg(0))).unwrap();
+    records_of(dir, &seg(0))
+}
+
+fn records_of(dir: &Dir, segment: &str) -> Vec<Rec> {
+    let bytes = std::fs::read(dir.file(segment)).unwrap();
     let (mut at, mut found) = (64, Vec::new());
     while let Ok((head, records)) = parse_frame(&bytes[at..]) {
         found.extend(RecordIter::new(records).map(|record| {

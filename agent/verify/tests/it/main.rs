@@ -15,4 +15,5 @@ mod records;
 mod rotation;
 mod rows;
 mod segments;
+mod strange;
 mod tiles;

@@ -591,3 +591,7 @@ pub fn seg(first: u64) -> String {
 pub fn leaf_file(first: u64) -> String {
     format!("journal/1/seg/{first:020}.leaf")
 }
+
+pub fn sub_file(first: u64) -> String {
+    format!("journal/1/seg/{first:020}.sub")
+}

@@ -1,9 +1,11 @@
 //! Rows of the store against the journal.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use auditmon_journal::DirLock;
 use auditmon_journal::format::{Kind, Position};
+use auditmon_verify::{ProveRequest, prove};
 use serde_json::json;
 
 use crate::cases::{EVENT, usual};
@@ -84,6 +86,7 @@ fn a_column_that_is_computed_otherwise() {
         PRAGMA writable_schema = OFF;";
     change(&dir, sql);
     dir.finds("tampered: events.db: seq 0, event ", "event_time");
+    dir.finds("tampered: events.db: ", "the table events isn't what the store makes");
 }
 
 #[test]
@@ -423,6 +426,66 @@ fn an_index_that_hides_a_row() {
         "the index events_username isn't that of the rows",
     );
     assert_eq!(faults.len(), 1, "{faults:?}");
+}
+
+#[test]
+fn what_the_store_did_not_make() {
+    for (sql, what) in [
+        (
+            "CREATE INDEX faster ON events (kind, username) WHERE place <> 300",
+            "the index faster isn't the store's",
+        ),
+        (
+            "CREATE TRIGGER quiet AFTER INSERT ON events BEGIN DELETE FROM events WHERE username = 'eve'; END",
+            "the trigger quiet isn't the store's",
+        ),
+        (
+            "CREATE VIEW shown AS SELECT * FROM events WHERE username <> 'eve'",
+            "the view shown isn't the store's",
+        ),
+        ("CREATE TABLE other (id)", "the table other isn't the store's"),
+        (
+            "DROP INDEX events_time; CREATE INDEX events_time ON events (event_time_ns, username)",
+            "the index events_time isn't what the store makes",
+        ),
+        ("DROP INDEX events_time", "the index events_time is missing"),
+    ] {
+        let (_, dir) = usual();
+        let db = rusqlite::Connection::open(dir.file("events.db")).unwrap();
+        db.execute_batch(sql).unwrap();
+        db.close().unwrap();
+        dir.finds("tampered: events.db: ", what);
+    }
+    // What keeps the list of migrations, and what helps SQLite to plan.
+    let (_, dir) = usual();
+    change(
+        &dir,
+        "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL); ANALYZE",
+    );
+    dir.holds();
+}
+
+#[test]
+fn a_row_longer_than_any_event_is_not_read() {
+    let (model, dir) = usual();
+    let long = "'\"event_data\":\"' || hex(zeroblob(3000000)) || '\",\"more\":'";
+    let longer = format!("CAST(replace(CAST(canonical AS TEXT), '\"event_data\":', {long}) AS BLOB)");
+    change(
+        &dir,
+        &format!("UPDATE events SET canonical = {longer} WHERE place = {EVENT}"),
+    );
+    dir.finds(
+        "tampered: events.db: ",
+        &format!("behind the row of seq {}: string or blob too big", EVENT - 1),
+    );
+    let database = dir.file("events.db");
+    let proof = prove(&ProveRequest {
+        data_dir: dir.path(),
+        database: Some(&database),
+        event_id: model.rec(EVENT).prefix.event_id,
+        patience: Duration::ZERO,
+    });
+    assert!(proof.is_ok(), "the journal has it: {proof:?}");
 }
 
 #[test]
