@@ -121,7 +121,10 @@ fn all_of_a_day_is_kept_and_none_contradicts_another() {
     let vkey = vkey(dir.path());
     let earlier = std::fs::read_to_string(dir.path().join("journal/1/checkpoints")).unwrap();
     let newest = std::fs::read_to_string(dir.path().join("journal/1/checkpoint")).unwrap();
-    let notes: Vec<_> = split_checkpoints(&earlier).chain([newest.as_str()]).collect();
+    let mut notes: Vec<_> = split_checkpoints(&earlier).chain([newest.as_str()]).collect();
+    let all = notes.len();
+    notes.dedup();
+    assert_eq!(notes.len() + 2, all, "what ends a run is there twice");
     assert!(notes.len() >= 3);
     assert_eq!(notes, told.iter().map(|told| told.note.as_str()).collect::<Vec<_>>());
     for note in notes {
