@@ -18,6 +18,7 @@ mod thread;
 
 use earlier::Earlier;
 pub(crate) use newest::find as find_newest;
+use thin::Hours;
 pub(crate) use thread::{Alarm, CheckpointThread};
 
 /// How often the earlier ones are thinned out, in ns.
@@ -51,6 +52,7 @@ pub type OnCheckpoint = Box<dyn Fn(&Arc<SignedCheckpoint>) + Send>;
 pub(crate) struct Checkpointer {
     shared: Arc<Shared>,
     earlier: Earlier,
+    hours: Hours,
     /// When the earlier ones were thinned out last, ns since the Unix epoch.
     thinned_ns: u64,
     faults: Faults,
@@ -62,6 +64,7 @@ impl Checkpointer {
     pub(crate) fn new(shared: Arc<Shared>, faults: Faults) -> Self {
         Self {
             earlier: Earlier::default(),
+            hours: Hours::default(),
             thinned_ns: 0,
             shared,
             faults,
@@ -112,19 +115,21 @@ impl Checkpointer {
             self.shared.metrics.lock().failed_checkpoints += 1;
             return Err(error);
         }
+        self.hours.signed(signed.size, wall_ns);
         self.show(&signed);
         if wall_ns.saturating_sub(self.thinned_ns) >= THIN_EVERY {
             self.thinned_ns = wall_ns;
             // What stays too long does no harm, and goes an hour later.
-            let _ = self.earlier.thin(&self.shared, keys.len(), wall_ns);
+            let _ = self.earlier.thin(&self.shared, &self.hours, wall_ns);
         }
         Ok(true)
     }
 
     fn store(&mut self, signed: &SignedCheckpoint, former: Option<&SignedCheckpoint>) -> io::Result<()> {
         let fs = &*self.shared.fs;
-        if let Some(former) = former {
-            self.earlier.keep(&self.shared, former)?;
+        match former {
+            Some(former) => self.earlier.keep(&self.shared, former)?,
+            None => self.earlier.begin(),
         }
         let dir = self.shared.layout.generation_dir();
         replace(fs, &dir, CHECKPOINT, signed.note.as_bytes())

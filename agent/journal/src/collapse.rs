@@ -64,7 +64,8 @@ impl Collapsed {
         run.is_some_and(|(_, end)| *end >= leaves.end)
     }
 
-    fn end(&self) -> u64 {
+    /// Behind the last record of the last run.
+    pub(crate) fn end(&self) -> u64 {
         self.runs.values().next_back().copied().unwrap_or(0)
     }
 

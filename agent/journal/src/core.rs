@@ -497,23 +497,38 @@ impl Core {
         !matches!(signed, Some(Err(_)))
     }
 
-    /// Ends in order: tells what is to be told, appends the last mark and cuts
+    /// Ends in order: tells what is to be told, appends the last mark, signs and cuts
     /// the newest segment to its used length. What is still open is unknown.
     pub fn close(&mut self, now: Time) {
+        self.finish(now);
+        self.checkpoint(now);
+        self.cut();
+    }
+
+    /// Takes nothing more, tells what is to be told and appends the last mark.
+    pub(crate) fn finish(&mut self, now: Time) {
         self.now = now;
         self.closing = true;
         self.flush_notes();
-        if self.upkeep.marked() || self.append_mark() {
-            let cut = self.active.as_ref().map(|active| {
-                active.file.set_len(active.end)?;
-                active.segment.bytes.store(active.end, Ordering::Relaxed);
-                active.file.sync()
-            });
-            // Recovery cuts what wasn't cut here.
-            drop(cut);
+        if !self.upkeep.marked() && self.append_mark() {
+            self.upkeep.mark_written();
         }
         self.pause.give_up_all();
-        self.checkpoint(now);
+    }
+
+    /// Cuts the newest segment behind the last mark. That says that the run ended in order, so
+    /// only once the newest checkpoint covers everything.
+    pub(crate) fn cut(&mut self) {
+        let signed = self.shared.checkpoint().map_or(0, |newest| newest.size);
+        let covered = signed >= self.shared.durable();
+        let Some(active) = self.active.as_ref().filter(|_| covered && self.upkeep.marked()) else {
+            return;
+        };
+        // What wasn't cut here is as a kill leaves it.
+        if active.file.set_len(active.end).is_ok() {
+            active.segment.bytes.store(active.end, Ordering::Relaxed);
+            let _ = active.file.sync();
+        }
     }
 }
 
@@ -525,6 +540,10 @@ const MOST_NOTES: usize = 64;
 
 /// Offset of the first frame of a segment.
 pub(crate) const FIRST_FRAME: u64 = SEGMENT_HEAD as u64;
+
+/// Bytes that a segment has at least behind its last frame: more than any that says nothing
+/// needs. One that ends with its last frame was cut, as by an end in order.
+pub(crate) const UNCUT: u64 = FRAME_HEAD as u64 + 1;
 
 /// Shortest useful time between two looks at something that may have changed.
 pub(crate) const TICK: Duration = Duration::from_secs(1);

@@ -61,7 +61,7 @@ pub(crate) fn prepare(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut 
         .and_then(|()| fs.sync_dir(layout.data()))
         .map_err(io)?;
     let public = read_public(fs, layout);
-    let former = read_private(fs, layout, FORMER)?;
+    let before = read_private(fs, layout, FORMER)?;
     let (signer, made) = match read_private(fs, layout, PRIVATE)? {
         Some(signer) => (renamed(&signer, origin)?, false),
         None => (make(fs, layout, origin, entropy)?, true),
@@ -72,11 +72,11 @@ pub(crate) fn prepare(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut 
     }
     show(fs, layout, &signer, public.as_ref()).map_err(io)?;
     let mut known = vec![signer.verifier()];
-    let former_public = read_former(fs, layout).into_iter().chain(public);
+    let former_public = former(fs, layout).into_iter().chain(public);
     known.extend(former_public.filter(|key| key.vkey().name() == origin));
     let mut signers = vec![signer];
-    if let Some(former) = former {
-        let former = renamed(&former, origin)?;
+    if let Some(before) = before {
+        let former = renamed(&before, origin)?;
         // A crash within a rotation leaves the same key twice.
         if former.verifier() != signers[0].verifier() {
             known.push(former.verifier());
@@ -133,7 +133,7 @@ fn show(fs: &dyn Fs, layout: &Layout, signer: &Ed25519Signer, there: Option<&Ed2
 
 /// Adds the public half of a key that signs no more, or soon no more.
 fn keep_former(fs: &dyn Fs, layout: &Layout, key: &Ed25519Verifier) -> io::Result<()> {
-    let mut all = read_former(fs, layout);
+    let mut all = former(fs, layout);
     if all.iter().any(|there| there.vkey() == key.vkey()) {
         return Ok(());
     }
@@ -142,8 +142,8 @@ fn keep_former(fs: &dyn Fs, layout: &Layout, key: &Ed25519Verifier) -> io::Resul
     replace_public(fs, layout, FORMER_PUBLIC, text.as_bytes())
 }
 
-/// Lines that are no keys are left out.
-fn read_former(fs: &dyn Fs, layout: &Layout) -> Vec<Ed25519Verifier> {
+/// Public halves of all keys before, as far as their lines are keys.
+pub(crate) fn former(fs: &dyn Fs, layout: &Layout) -> Vec<Ed25519Verifier> {
     let bytes = read_small(fs, &layout.keys().join(FORMER_PUBLIC), MAX_FORMER).unwrap_or_default();
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()

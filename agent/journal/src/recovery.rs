@@ -266,8 +266,7 @@ impl Recovery {
         let newest = Newest::read(&self.shared, first, until)?;
         if newest.stop.reached && newest.size > newest.stop.offset {
             newest
-                .file
-                .set_len(newest.stop.offset)
+                .cut_behind()
                 .and_then(|()| newest.file.sync())
                 .map_err(OpenError::io(&path))?;
         }
@@ -440,7 +439,7 @@ impl Recovery {
         if let Verdict::Torn { end } = newest.verdict
             && !self.faults.is(Fault::KeepTail)
         {
-            newest.file.set_len(newest.stop.offset).map_err(io)?;
+            newest.cut_behind().map_err(io)?;
             // The cut must be on disk before a frame is: or a stale one behind
             // the new one could come back.
             stale = self.faults.is(Fault::StaleFrames);

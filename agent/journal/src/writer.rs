@@ -367,10 +367,11 @@ impl Run {
                 self.sealer.send(Task::Erase(erasure));
             }
         }
-        self.core.close(self.queue.time());
+        self.core.finish(self.queue.time());
         self.show();
         // Signs once more, over everything.
         self.signer = None;
+        self.core.cut();
     }
 
     fn show(&mut self) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use auditmon_journal::format::source_hash;
 use auditmon_journal::{AgentNote, OpenError, Position, PositionVerdict, RealFs, SignedCheckpoint, open};
 use auditmon_merkle::{Checkpoint, Ed25519Verifier, Frontier, Hash, TILE_BYTES, TileId, split_checkpoints};
-use common::{Journal, copy, event, files, forget_checkpoints, options, seg_dir, state, wait_for};
+use common::{Journal, copy, end, event, files, forget_checkpoints, options, seg, seg_dir, state, wait_for};
 
 fn vkey(dir: &Path) -> Ed25519Verifier {
     let text = std::fs::read_to_string(dir.join("keys/log.vkey")).unwrap();
@@ -121,7 +121,10 @@ fn all_of_a_day_is_kept_and_none_contradicts_another() {
     let vkey = vkey(dir.path());
     let earlier = std::fs::read_to_string(dir.path().join("journal/1/checkpoints")).unwrap();
     let newest = std::fs::read_to_string(dir.path().join("journal/1/checkpoint")).unwrap();
-    let notes: Vec<_> = split_checkpoints(&earlier).chain([newest.as_str()]).collect();
+    let mut notes: Vec<_> = split_checkpoints(&earlier).chain([newest.as_str()]).collect();
+    let all = notes.len();
+    notes.dedup();
+    assert_eq!(notes.len() + 2, all, "what ends a run is there twice");
     assert!(notes.len() >= 3);
     assert_eq!(notes, told.iter().map(|told| told.note.as_str()).collect::<Vec<_>>());
     for note in notes {
@@ -337,4 +340,50 @@ fn after_a_rotation_both_keys_sign_until_it_is_finished() {
     assert!(journal.opened.findings.is_empty());
     assert_eq!(vkey(dir.path()).vkey().to_string(), new);
     journal.close();
+}
+
+/// Bytes behind the last frame of the only segment.
+fn uncut(dir: &Path) -> u64 {
+    let path = seg(dir, 0);
+    std::fs::metadata(&path).unwrap().len() - end(&path) as u64
+}
+
+#[test]
+fn nothing_is_cut_before_all_of_it_is_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, opened) = open(RealFs, options(dir.path())).unwrap();
+    let told: Arc<Mutex<Vec<(u64, u64)>>> = Arc::default();
+    let (heard, path) = (Arc::clone(&told), dir.path().to_owned());
+    writer.on_checkpoint(Box::new(move |new| {
+        heard.lock().unwrap().push((new.size, uncut(&path)))
+    }));
+    let handle = writer.spawn(Box::new(|_| {})).unwrap();
+    let journal = Journal { handle, opened };
+    journal.write(&["a", "b"]);
+    wait_for("covered", || covered(&journal) == 2);
+    journal.write(&["c"]);
+    journal.close();
+    let told = told.lock().unwrap();
+    assert_eq!(told.last().unwrap().0, 3);
+    assert!(told.iter().all(|(_, left)| *left > 28), "{told:?}");
+    assert_eq!(uncut(dir.path()), 0);
+}
+
+#[test]
+fn an_end_that_cannot_be_signed_is_left_as_a_kill_leaves_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path());
+    journal.write(&["a"]);
+    wait_for("covered", || covered(&journal) == 1);
+    let beside = dir.path().join("journal/1/checkpoint.new");
+    std::fs::create_dir(&beside).unwrap();
+    journal.write(&["b"]);
+    journal.close();
+    assert_eq!(stored(dir.path()).head().size, 1);
+    assert!(uncut(dir.path()) > 28);
+    std::fs::remove_dir(&beside).unwrap();
+    let journal = Journal::open(dir.path());
+    assert_eq!(journal.texts(), ["a", "b"]);
+    journal.close();
+    assert_eq!((stored(dir.path()).head().size, uncut(dir.path())), (2, 0));
 }

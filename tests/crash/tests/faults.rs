@@ -1,6 +1,6 @@
 //! Every system call by which the journal touches its files fails once, or is the last one of the process:
-//! no accepted event is lost or doubled, none that was refused is there, `journal fsck` is clean, and the
-//! agent takes events again without a hand.
+//! no accepted event is lost or doubled, none that was refused is there, `journal fsck` is clean, `verify` calls
+//! nothing tampering, and the agent takes events again without a hand.
 
 #![allow(clippy::unwrap_used)]
 
@@ -428,6 +428,7 @@ fn check(case: &Case, data: &Path, judge: &mut Judge, client: Client, key: &str)
     let mut agent = agent(data, Phase::Sign).place();
     let mut signed = Signed::default();
     signed.keep(data);
+    signed.check_left(&agent);
     let key = if case.phase == Phase::Create {
         agent.create_key("crash", "write,read")
     } else {

@@ -112,7 +112,7 @@ impl Round {
         clients.await_first();
         std::thread::sleep(Duration::from_micros(rand::random_range(0..300_000)));
         self.agent.kill();
-        self.signed.keep(self.agent.data_dir());
+        self.check_left();
         let ledger = clients.finish();
         self.judge.take(&ledger, self.next.load(Ordering::Relaxed));
         self.ledger.absorb(ledger);
@@ -143,12 +143,21 @@ impl Round {
         }
         std::thread::sleep(Duration::from_micros(rand::random_range(0..1_500)));
         self.agent.kill();
-        self.signed.keep(self.agent.data_dir());
+        self.check_left();
         let said = self.agent.log();
         let over = said.iter().any(|line| line["message"] == "journal is open");
         self.met.kills += 1;
         self.met.in_recovery += usize::from(!over);
         self.fsck();
+    }
+
+    /// What was signed is kept; `verify` looks at what some of the kills left, of each sort.
+    #[track_caller]
+    fn check_left(&mut self) {
+        self.signed.keep(self.agent.data_dir());
+        if long() || self.met.kills % 5 == 4 {
+            self.signed.check_left(&self.agent);
+        }
     }
 
     fn start(&mut self) {

@@ -169,10 +169,12 @@ fn a_full_disk_costs_no_event_and_no_hand() {
 
     // A start on the full disk serves reads; so does one after a kill there.
     drop(blocked);
+    let _ = agent.run(&["verify"]).expect(0);
     agent.start_again_unready();
     can_read(&agent);
     agent.kill();
     agent.fsck();
+    let _ = agent.run(&["verify"]).expect(0);
     agent.start_again_unready();
     can_read(&agent);
 
@@ -202,6 +204,7 @@ fn a_full_disk_costs_no_event_and_no_hand() {
     );
     assert_eq!(agent.stop(), 0);
     agent.fsck();
+    let _ = agent.run(&["verify"]).expect(0);
 }
 
 /// What another program leaves no room for isn't the store's turn either, and readers need a file of its own.

@@ -68,6 +68,6 @@ impl Checkpoints {
 }
 
 /// Records that a note covers.
-fn size_of(note: &[u8]) -> Option<u64> {
+pub(crate) fn size_of(note: &[u8]) -> Option<u64> {
     std::str::from_utf8(note).ok()?.lines().nth(1)?.parse().ok()
 }

@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use auditmon_journal::bare::{self, Core, Fault, Submission, Time};
-use auditmon_journal::format::{FRAME_HEAD, Kind, Prefix, RECORD_HEAD, parse_frame, source_hash};
+use auditmon_journal::format::{FRAME_HEAD, Kind, Prefix, RECORD_HEAD, SEGMENT_HEAD, parse_frame, source_hash};
 use auditmon_journal::{AgentEvent, AgentNote, Opened, Options, Records, Refused, fsck};
 
+use crate::checkpoints::size_of;
 use crate::disk::SimFs;
 use crate::model::{Model, Violation, encode, retention_payload};
 use crate::rng::Rng;
@@ -256,6 +257,7 @@ impl History {
                 self.fs.crash_in(operations);
             }
             let image = self.images();
+            self.judge_end(&image)?;
             let options = self.options();
             let opened = bare::open(Arc::new(self.fs.clone()), options, self.now, self.fault);
             if self.fs.crashed() {
@@ -291,6 +293,32 @@ impl History {
             Some((first, self.fs.content(&dir.join(name))?))
         });
         segments.collect()
+    }
+
+    /// A newest segment that is cut behind a mark says that the run ended in order: then all of it is signed.
+    fn judge_end(&self, image: &[(u64, Vec<u8>)]) -> Result<(), Violation> {
+        let Some((first, bytes)) = image.iter().max_by_key(|(first, _)| first) else {
+            return Ok(());
+        };
+        let (mut at, mut seq, mut marked) = (SEGMENT_HEAD, *first, false);
+        while let Some((head, _)) = bytes.get(at..).and_then(|rest| parse_frame(rest).ok()) {
+            at += head.len();
+            seq = head.next_seq();
+            marked = head.count == 0;
+        }
+        let left = bytes.get(at..).unwrap_or_default();
+        if left.last().is_some_and(|byte| *byte != 0) {
+            return Err("bytes that are no frame end with the file".to_owned());
+        }
+        if !marked || left.len() > FRAME_HEAD || left.iter().any(|byte| *byte != 0) {
+            return Ok(());
+        }
+        let stored = self.fs.content(Path::new("/d/journal/1/checkpoint"));
+        let signed = stored.as_deref().and_then(size_of).unwrap_or(0);
+        if signed < seq {
+            return Err(format!("{seq} records end as if in order, and {signed} are signed"));
+        }
+        Ok(())
     }
 
     fn judge(&mut self, core: &Core, opened: &Opened, image: &[(u64, Vec<u8>)]) -> Result<(), Violation> {

@@ -185,3 +185,32 @@ fn without_a_reserve_it_is_refused_in_one_line_and_nothing_is_begun() {
     assert_eq!(opened.generation, 2);
     assert!(texts(&core).iter().any(|text| text.starts_with("NewGeneration")));
 }
+
+#[test]
+fn on_a_full_disk_no_frame_looks_like_the_last_of_an_end_in_order() {
+    let fs = SimFs::new(1);
+    fs.set_free(1 << 30);
+    let (mut core, _) = open(&fs, options(0), now(0)).unwrap();
+    commit(&mut core, "a", now(1)).unwrap();
+    core.close(now(2));
+    let path = Path::new("/d/journal/1/seg").join(format!("{:020}.seg", 0));
+    let used = fs.content(&path).unwrap().len();
+    // Room for some frames of the journal's own, and for no checkpoint.
+    for free in 0..1000 {
+        fs.set_free(free);
+        let (mut core, opened) = open(&fs, options(0), now(3)).unwrap();
+        assert_eq!(opened.paused, Some(PauseReason::Reserve));
+        for second in 4..8 {
+            core.maintain(now(second));
+        }
+        let bytes = fs.content(&path).unwrap();
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        assert!(end <= used || bytes.len() > end + 28, "{free} bytes free");
+        if end > used + 200 {
+            return;
+        }
+        drop(core);
+        fs.kill();
+    }
+    panic!("nothing was written");
+}

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use auditmon_merkle::split_checkpoints;
 
 use super::SignedCheckpoint;
-use super::thin::thin;
-use crate::fs::{FsFile, read_full_at, replace, write_all_at};
-use crate::layout::CHECKPOINTS;
+use super::thin::{Hours, thin};
+use crate::fs::{FsFile, read_full_at, write_all_at};
 use crate::shared::Shared;
 
 /// Bytes at the end in which the last note is looked for.
@@ -20,48 +19,58 @@ pub(crate) struct Earlier {
     file: Option<Arc<dyn FsFile>>,
     /// Behind its last whole note.
     end: u64,
-    /// Size of the newest checkpoint in it.
+    /// Size of the newest checkpoint in it, and how often it stands at the end.
     newest: u64,
+    times: usize,
+    /// Something was kept in this run.
+    in_run: bool,
 }
 
 impl Earlier {
+    /// No earlier run has signed anything.
+    pub(crate) fn begin(&mut self) {
+        self.in_run = true;
+    }
+
     /// Appends a checkpoint that another one follows; it is on disk when this
-    /// returns. One that is there already isn't written twice.
+    /// returns. One that an earlier run signed last is there twice then, which is how
+    /// [`thin`](Self::thin) knows it ever after; else none is.
     pub(crate) fn keep(&mut self, shared: &Shared, former: &SignedCheckpoint) -> io::Result<()> {
         if self.file.is_none() {
             self.open(shared, former)?;
         }
-        if self.newest >= former.size {
+        let wanted = if self.in_run { 1 } else { 2 };
+        let there = if self.newest < former.size { 0 } else { self.times };
+        if there >= wanted {
             return Ok(());
         }
         let Some(file) = &self.file else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let note = former.note.as_bytes();
+        let notes = former.note.repeat(wanted - there);
         // At the same place again after a fault.
-        write_all_at(&**file, &mut [IoSlice::new(note)], self.end)?;
+        write_all_at(&**file, &mut [IoSlice::new(notes.as_bytes())], self.end)?;
         file.sync()?;
-        self.end += note.len() as u64;
+        self.end += notes.len() as u64;
         self.newest = former.size;
+        self.times = wanted;
+        self.in_run = true;
         Ok(())
     }
 
     /// Removes what need not stay, so that a crash leaves the file as it was or
-    /// the new one; `own` signatures of a note are ours.
-    pub(crate) fn thin(&mut self, shared: &Shared, own: usize, now_ns: u64) -> io::Result<()> {
+    /// the new one.
+    pub(crate) fn thin(&mut self, shared: &Shared, hours: &Hours, now_ns: u64) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        let mut bytes = vec![0; self.end as usize];
-        let read = read_full_at(&**file, &mut bytes, 0)?;
-        bytes.truncate(read);
-        let text = String::from_utf8_lossy(&bytes);
-        if let Some(kept) = thin(shared, &text, own, now_ns)? {
-            let dir = shared.layout.generation_dir();
-            let replaced = replace(&*shared.fs, &dir, CHECKPOINTS, kept.as_bytes());
+        let thinned = thin(shared, file, self.end, hours, now_ns);
+        if !matches!(thinned, Ok(false)) {
             // Whether it was replaced or not: the name may be that of another file now.
-            *self = Self::default();
-            replaced?;
+            *self = Self {
+                in_run: self.in_run,
+                ..Self::default()
+            };
         }
-        Ok(())
+        thinned.map(|_| ())
     }
 
     /// Opens the file and cuts what a crash left of a note.
@@ -86,10 +95,14 @@ impl Earlier {
         if self.end < size {
             file.set_len(self.end)?;
         }
-        let ends_with = bytes
-            .get(..whole)
-            .is_some_and(|bytes| bytes.ends_with(former.note.as_bytes()));
-        self.newest = if ends_with { former.size } else { 0 };
+        let ends_with = |times| {
+            let notes = former.note.repeat(times);
+            bytes
+                .get(..whole)
+                .is_some_and(|bytes| bytes.ends_with(notes.as_bytes()))
+        };
+        self.times = (1..=2).rev().find(|times| ends_with(*times)).unwrap_or(0);
+        self.newest = if self.times > 0 { former.size } else { 0 };
         self.file = Some(file);
         Ok(())
     }

@@ -75,14 +75,13 @@ impl Core {
     /// Removes what was declared, once that is signed; false as long as it isn't.
     /// Where there is no room a signature that can't be had is not waited for.
     fn remove_declared(&mut self, full: bool) -> bool {
-        let signs = !self.shared.keys.lock().is_empty() && !self.shared.tree.lock().is_broken();
         let signed = self.shared.checkpoint().map_or(0, |newest| newest.size);
         let Some(declared) = self.declared.take() else {
             return true;
         };
         let waited = self.now.mono_ns.saturating_sub(declared.since_ns);
         let patience = UNSIGNED.max(self.options.checkpoint_interval * 2);
-        if signs && signed < declared.signed_at && !(full && waited >= duration_ns(patience)) {
+        if signed < declared.signed_at && !(full && waited >= duration_ns(patience)) {
             self.declared = Some(declared);
             let soon = self.now.mono_ns + duration_ns(LOOK);
             self.upkeep.retention_ns = self.upkeep.retention_ns.min(soon);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::retention::LOOK;
-use super::{Core, Done, Refused, TICK, Time};
+use super::{Core, Done, Refused, TICK, Time, UNCUT};
 use crate::collapse;
 use crate::fault::Fault;
 use crate::fs::is_full;
@@ -116,6 +116,11 @@ impl Upkeep {
     /// Whether a mark or nothing was the last frame.
     pub(crate) fn marked(&self) -> bool {
         self.mark_ns.is_none()
+    }
+
+    /// The mark that was due is the last frame.
+    pub(crate) fn mark_written(&mut self) {
+        self.mark_ns = None;
     }
 
     /// For a tail that recovery found without a mark.
@@ -318,9 +323,15 @@ impl Core {
     /// could not on a full disk.
     fn allocate_active(&mut self) -> bool {
         let size = self.options.segment_size + self.headroom();
+        self.lengthen_active(size)
+    }
+
+    /// Makes the segment being written at least so long. That is on disk before anything behind its former end is
+    /// written: a power cut must not leave a file that ends with its last frame.
+    fn lengthen_active(&mut self, size: u64) -> bool {
         match &mut self.active {
             Some(active) if active.allocated < size => {
-                let done = active.file.allocate(size).is_ok();
+                let done = active.file.allocate(size).and_then(|()| active.file.sync()).is_ok();
                 if done {
                     active.allocated = size;
                 }
@@ -335,7 +346,7 @@ impl Core {
     pub(crate) fn has_space_for(&mut self, len: u64) -> bool {
         let fits = |core: &Self| {
             let active = core.active.as_ref();
-            active.is_some_and(|active| active.end + len <= active.allocated)
+            active.is_some_and(|active| active.end + len + UNCUT <= active.allocated)
         };
         if self.active.is_none() || fits(self) {
             return self.active.is_some();
@@ -345,15 +356,8 @@ impl Core {
             return true;
         }
         // Not a whole segment's, then: as much as this frame needs.
-        let Some(active) = &mut self.active else {
-            return false;
-        };
-        let end = active.end + len;
-        if active.file.allocate(end).is_err() {
-            return false;
-        }
-        active.allocated = end;
-        true
+        let end = self.active.as_ref().map_or(0, |active| active.end);
+        self.lengthen_active(end + len + UNCUT)
     }
 
     /// Gives the reserve's space to what must be written; false if there is none.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::own_hash;
-use crate::core::FIRST_FRAME;
+use crate::core::{FIRST_FRAME, UNCUT};
 use crate::format::{Kind, RecordIter, SEGMENT_HEAD, SegmentHead, StateRecord, leaf_hash};
-use crate::fs::{FsFile, read_full_at, write_all_at};
+use crate::fs::{FsFile, is_full, read_full_at, write_all_at};
 use crate::options::OpenError;
 use crate::scan::{Finder, FrameReader, Stop, last_nonzero, walk};
 use crate::shared::Shared;
@@ -244,6 +244,21 @@ impl Newest {
             && self.stop.marked
             && self.stop.synced == self.stop.seq
             && !matches!(self.verdict, Verdict::Damaged { .. })
+    }
+
+    /// Removes what is behind the last frame, but not to its end: that would look like an end in order
+    /// until space is set aside again.
+    pub(super) fn cut_behind(&self) -> io::Result<()> {
+        let end = self.stop.offset;
+        let left = self.size.saturating_sub(end).min(UNCUT) as usize;
+        match write_all_at(&*self.file, &mut [IoSlice::new(&[0; UNCUT as usize][..left])], end) {
+            // A write in place may need new space.
+            Err(error) if is_full(&error) => self.file.set_len(end),
+            // Or the length could be on disk before the zeros are.
+            written => written
+                .and_then(|()| self.file.sync())
+                .and_then(|()| self.file.set_len(end + UNCUT)),
+        }
     }
 
     /// Writes again what no `synced` covers. A sync of it may have failed before
