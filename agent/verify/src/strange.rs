@@ -85,10 +85,8 @@ impl Look<'_> {
         for (name, kind) in self.entries(dir) {
             let place = format!("{dir}/{name}");
             match name.strip_prefix('x') {
-                Some(rest) if digits(rest) && depth > 0 => {
-                    if self.listed(&place, kind, true) {
-                        self.tiles(&place, depth - 1);
-                    }
+                Some(rest) if digits(rest) && depth > 0 && self.listed(&place, kind, true) => {
+                    self.tiles(&place, depth - 1);
                 }
                 None if digits(&name) => {
                     self.listed(&place, kind, false);

@@ -481,7 +481,8 @@ async fn servers_that_hang_harm_no_other() {
 /// Audits need no such answers: that values are checked no more is told all the same, and not each time.
 #[tokio::test]
 async fn values_that_can_not_be_checked_are_told() {
-    let changes: [(fn(&mut World), &str); 2] = [
+    type Change = fn(&mut World);
+    let changes: [(Change, &str); 2] = [
         (|world| world.stranger = Some("TxScan"), "another server's identity"),
         (
             |world| {
