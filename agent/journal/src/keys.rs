@@ -11,6 +11,8 @@ use crate::layout::Layout;
 use crate::options::Entropy;
 
 const PRIVATE: &str = "log.key";
+/// The next one, while it takes the place of the current one.
+const NEXT: &str = "log.key.new";
 const PUBLIC: &str = "log.vkey";
 /// The one before, while both sign.
 const FORMER: &str = "log.old.key";
@@ -64,7 +66,10 @@ pub(crate) fn prepare(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut 
     let before = read_private(fs, layout, FORMER)?;
     let (signer, made) = match read_private(fs, layout, PRIVATE)? {
         Some(signer) => (renamed(&signer, origin)?, false),
-        None => (make(fs, layout, origin, entropy)?, true),
+        None => match next(fs, layout, before.is_some()).map_err(io)? {
+            Some(signer) => (renamed(&signer, origin)?, false),
+            None => (make(fs, layout, origin, entropy)?, true),
+        },
     };
     // Of a key that was lost the public half is left.
     if let Some(lost) = public.as_ref().filter(|_| made) {
@@ -102,9 +107,45 @@ pub(crate) fn rotate(fs: &dyn Fs, layout: &Layout, signers: &[Ed25519Signer]) ->
     write_private(fs, layout, FORMER, former)?;
     keep_former(fs, layout, &former.verifier()).map_err(io)?;
     let mut entropy: Entropy = Box::new(crate::options::system_entropy);
-    let new = make(fs, layout, former.name(), &mut entropy)?;
-    show(fs, layout, &new, None).map_err(io)?;
+    let new = generate(layout, former.name(), &mut entropy)?;
+    if let Err(error) = exchange(fs, layout, &new) {
+        // As far as that is possible: both are as they were.
+        if write_private(fs, layout, PRIVATE, former).is_ok() {
+            let _ = show(fs, layout, former, None);
+        }
+        return Err(io(error));
+    }
     Ok(vec![new, former.clone()])
+}
+
+/// Puts a key and its public half in the place of those that are there. Never are both there and not of each other:
+/// in between no private one is, and [`next`] finds the new one.
+fn exchange(fs: &dyn Fs, layout: &Layout, new: &Ed25519Signer) -> io::Result<()> {
+    let dir = layout.keys();
+    let text = zeroize::Zeroizing::new(format!("{}\n", new.private_text().as_str()));
+    let file = fs.create(&dir.join(NEXT))?;
+    write_all_at(&*file, &mut [IoSlice::new(text.as_bytes())], 0)?;
+    file.sync()?;
+    fs.sync_dir(&dir)?;
+    fs.remove(&dir.join(PRIVATE))?;
+    fs.sync_dir(&dir)?;
+    show(fs, layout, new, None)?;
+    fs.rename(&dir.join(NEXT), &dir.join(PRIVATE))?;
+    fs.sync_dir(&dir)
+}
+
+/// The key that a rotation that was broken off was about to put in the place of the current one, which is gone.
+fn next(fs: &dyn Fs, layout: &Layout, rotating: bool) -> io::Result<Option<Ed25519Signer>> {
+    let found = match rotating {
+        true => read_private(fs, layout, NEXT).ok().flatten(),
+        false => None,
+    };
+    if found.is_some() {
+        let dir = layout.keys();
+        fs.rename(&dir.join(NEXT), &dir.join(PRIVATE))?;
+        fs.sync_dir(&dir)?;
+    }
+    Ok(found)
 }
 
 /// Removes the former key; its public half stays, for checkpoints that only it signed.
@@ -179,14 +220,18 @@ fn read_public(fs: &dyn Fs, layout: &Layout) -> Option<Ed25519Verifier> {
 }
 
 fn make(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut Entropy) -> Result<Ed25519Signer, KeyFault> {
-    let mut seed = zeroize::Zeroizing::new([0; 32]);
-    entropy(seed.as_mut_slice());
-    let signer = Ed25519Signer::from_seed(origin, &seed).map_err(|error| KeyFault::Unreadable {
-        path: layout.keys().join(PRIVATE),
-        reason: error.to_string(),
-    })?;
+    let signer = generate(layout, origin, entropy)?;
     write_private(fs, layout, PRIVATE, &signer)?;
     Ok(signer)
+}
+
+fn generate(layout: &Layout, origin: &str, entropy: &mut Entropy) -> Result<Ed25519Signer, KeyFault> {
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    entropy(seed.as_mut_slice());
+    Ed25519Signer::from_seed(origin, &seed).map_err(|error| KeyFault::Unreadable {
+        path: layout.keys().join(PRIVATE),
+        reason: error.to_string(),
+    })
 }
 
 fn write_private(fs: &dyn Fs, layout: &Layout, name: &str, signer: &Ed25519Signer) -> Result<(), KeyFault> {
@@ -206,4 +251,93 @@ fn replace_public(fs: &dyn Fs, layout: &Layout, name: &str, bytes: &[u8]) -> io:
     file.sync()?;
     fs.rename(&beside, &dir.join(name))?;
     fs.sync_dir(&dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::fs::{FsFile, RealFs};
+
+    /// A process that ends after so many operations.
+    #[derive(Clone)]
+    struct Dying(Arc<AtomicUsize>);
+
+    impl Dying {
+        fn step(&self) -> io::Result<()> {
+            let left = self
+                .0
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            left.map(drop).map_err(|_| io::Error::other("it ended"))
+        }
+    }
+
+    impl Fs for Dying {
+        fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+            RealFs.open(path)
+        }
+        fn open_read(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+            RealFs.open_read(path)
+        }
+        fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+            self.step().and_then(|()| RealFs.create(path))
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.step().and_then(|()| RealFs.rename(from, to))
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            self.step().and_then(|()| RealFs.remove(path))
+        }
+        fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+            RealFs.list(dir)
+        }
+        fn create_dir(&self, dir: &Path) -> io::Result<()> {
+            RealFs.create_dir(dir)
+        }
+        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+            self.step().and_then(|()| RealFs.sync_dir(dir))
+        }
+        fn free(&self, path: &Path) -> io::Result<u64> {
+            RealFs.free(path)
+        }
+    }
+
+    #[test]
+    fn a_rotation_may_be_broken_off_anywhere() {
+        for steps in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let layout = Layout::new(dir.path(), 1);
+            let mut entropy: Entropy = Box::new(crate::options::system_entropy);
+            let mut prepare = || prepare(&RealFs, &layout, "host/1", &mut entropy).unwrap();
+            let former = prepare().signers;
+            let dying = Dying(Arc::new(AtomicUsize::new(steps)));
+            let rotated = rotate(&dying, &layout, &former);
+            // What the keys of the directory say of each other, at that moment.
+            let (private, public) = (read_private(&RealFs, &layout, PRIVATE), read_public(&RealFs, &layout));
+            let (private, public) = (private.unwrap(), public.unwrap());
+            assert!(
+                private.is_none_or(|key| key.verifier() == public),
+                "after {steps} steps"
+            );
+            let before = former[0].verifier();
+            let olds = super::former(&RealFs, &layout);
+            assert!(public == before || olds.contains(&before), "after {steps} steps");
+            // The next start has both, or the one from before.
+            let keys = prepare();
+            assert!(!keys.made && keys.known.contains(&before), "after {steps} steps");
+            assert!(
+                keys.signers.iter().any(|key| key.verifier() == before),
+                "after {steps} steps"
+            );
+            assert_eq!(read_public(&RealFs, &layout), Some(keys.signers[0].verifier()));
+            if let Ok(rotated) = rotated {
+                assert_eq!(keys.signers[0].verifier(), rotated[0].verifier());
+                assert!(steps > 8, "{steps}");
+                return;
+            }
+        }
+    }
 }

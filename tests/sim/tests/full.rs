@@ -214,3 +214,35 @@ fn on_a_full_disk_no_frame_looks_like_the_last_of_an_end_in_order() {
     }
     panic!("nothing was written");
 }
+
+#[test]
+fn on_a_full_disk_too_nothing_goes_before_it_is_signed() {
+    let fs = SimFs::new(1);
+    fs.set_free(1 << 30);
+    let (mut core, _) = open(&fs, options(0), now(0)).unwrap();
+    for _ in 0..1500 {
+        commit(&mut core, &"x".repeat(100), now(1)).unwrap();
+    }
+    core.seal_all(now(1));
+    fs.set_free(0);
+    let full = (0..1000).find_map(|_| commit(&mut core, &"x".repeat(100), now(2)).err());
+    assert_eq!(full, Some(Refused::Reserve));
+    let oldest = || fs.content(&Path::new("/d/journal/1/seg").join(format!("{:020}.seg", 0)));
+    for second in 3..30 {
+        core.maintain(now(second));
+        if oldest().is_none() {
+            let mut reader = core.reader(core.newest_checkpoint().unwrap().size);
+            let unsigned = std::iter::from_fn(|| reader.next().unwrap());
+            for item in unsigned {
+                let Item::Records(batch) = item else { panic!("{item:?}") };
+                for entry in batch.iter() {
+                    let text = String::from_utf8_lossy(entry.record.payload().unwrap());
+                    assert!(text.starts_with("Resumed"), "not signed: {text}");
+                }
+            }
+            return;
+        }
+        core.checkpoint(now(second));
+    }
+    panic!("it stays full");
+}

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::Core;
 use super::upkeep::duration_ns;
+use super::{Core, UNCUT};
 use crate::fault::Fault;
 use crate::format::{LEAF, PREFIX, Prefix};
 use crate::fs::read_full_at;
-use crate::options::AgentNote;
+use crate::options::{AgentNote, PauseReason};
 use crate::shared::Segment;
 
 /// A segment that may go, with the seq behind its last record.
@@ -24,6 +24,8 @@ pub(crate) struct Declared {
     signed_at: u64,
     /// When it said so, monotonic ns.
     since_ns: u64,
+    /// A checkpoint was given the room that is kept for the journal's own frames.
+    room_given: bool,
     expired: Vec<Candidate>,
 }
 
@@ -31,8 +33,9 @@ pub(crate) struct Declared {
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// How long a journal without room waits at least for the signature under what it
-/// said to be gone; two intervals of checkpoints if that is longer. A volume so full that no checkpoint can be written may need the room
-/// for just that.
+/// said to be gone; two intervals of checkpoints if that is longer. Then a checkpoint is given the room that is kept
+/// for the journal's own frames, and is waited for as long. A volume so full that none can be written all the same may
+/// need the room for just that.
 const UNSIGNED: Duration = Duration::from_secs(5);
 
 impl Core {
@@ -76,12 +79,19 @@ impl Core {
     /// Where there is no room a signature that can't be had is not waited for.
     fn remove_declared(&mut self, full: bool) -> bool {
         let signed = self.shared.checkpoint().map_or(0, |newest| newest.size);
-        let Some(declared) = self.declared.take() else {
+        let Some(mut declared) = self.declared.take() else {
             return true;
         };
         let waited = self.now.mono_ns.saturating_sub(declared.since_ns);
         let patience = UNSIGNED.max(self.options.checkpoint_interval * 2);
-        if signed < declared.signed_at && !(full && waited >= duration_ns(patience)) {
+        let mut waits = !(full && waited >= duration_ns(patience));
+        if signed < declared.signed_at && !waits && !declared.room_given && self.give_headroom() {
+            // That is waited for in turn.
+            declared.room_given = true;
+            declared.since_ns = self.now.mono_ns;
+            waits = true;
+        }
+        if signed < declared.signed_at && waits {
             self.declared = Some(declared);
             let soon = self.now.mono_ns + duration_ns(LOOK);
             self.upkeep.retention_ns = self.upkeep.retention_ns.min(soon);
@@ -89,6 +99,23 @@ impl Core {
         }
         self.remove(&declared.expired);
         self.counted.expired += 1;
+        true
+    }
+
+    /// Gives back what is set aside for the newest segment and not used, where the volume is full: a checkpoint
+    /// needs little. False if that is nothing. With room it is set aside again.
+    fn give_headroom(&mut self) -> bool {
+        if self.pause.reason() != Some(PauseReason::Reserve) {
+            return false;
+        }
+        let Some(active) = &mut self.active else { return false };
+        let needed = active.end + UNCUT;
+        if active.allocated <= needed || active.file.set_len(needed).is_err() {
+            return false;
+        }
+        active.allocated = needed;
+        active.segment.bytes.store(needed, Relaxed);
+        self.shared.alarm.ring();
         true
     }
 
@@ -180,6 +207,7 @@ impl Core {
         declared.then_some(Declared {
             signed_at: self.next_seq,
             since_ns: self.now.mono_ns,
+            room_given: false,
             expired,
         })
     }
