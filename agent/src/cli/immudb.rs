@@ -78,8 +78,9 @@ pub struct EvidenceArgs {
 #[derive(Args)]
 #[command(after_help = "Examples:\n  auditmon immudb trust db1 orders --reason restored\n  \
     auditmon immudb trust db1 orders --reason deleted --tx 0\n\n\
-    Without --tx the state is trusted that the server showed last; it is printed. The event `immudb.trust` has both\n\
-    states, the reason, the name and the user id of who ran this. Exit code 1 if nothing has changed, and why.")]
+    Without --tx the state is trusted that the server showed last; it is printed. If another server\n\
+    than before shows what doesn't follow from the trusted history, the state has to be named. The event `immudb.trust`\n\
+    has both states, the reason, the name and the user id of who ran this. Exit code 1 if nothing has changed, and why.")]
 pub struct TrustArgs {
     /// The server's name in `sources.immudb.servers`, or its address
     server: String,

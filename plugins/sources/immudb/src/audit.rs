@@ -153,7 +153,8 @@ impl Audit<'_> {
                 How::First
             }
             Some(record) => match record.state.compare(&claimed)? {
-                Progress::Same if asked.held && !claimed.is_empty() => {
+                // Another server may only repeat what it has heard.
+                Progress::Same if (asked.held || self.other.is_some()) && !claimed.is_empty() => {
                     self.held(&claimed).await?;
                     How::Held
                 }

@@ -146,6 +146,27 @@ async fn another_identity_with_another_history() {
     }
 }
 
+/// It repeats the trusted state and has another history.
+#[tokio::test]
+async fn another_identity_that_repeats_the_state() {
+    let tamper = |fake: &Fake| {
+        fake.change(|world| world.uuid = Some("another".to_owned()));
+        let hash = fake.db("defaultdb", |db| crate::fake::last(&db.data));
+        fake.db("defaultdb", |db| fork(db, 6, 3));
+        fake.lie("defaultdb", move |call, reply| match call {
+            "CurrentState" => answer(reply, |state: &mut proto::ImmutableState| state.tx_hash = hash.to_vec()),
+            _ => reply,
+        });
+    };
+    let event = changed(10_000, tamper, "identity").await;
+    let data = &event["event_data"];
+    assert_eq!(
+        (&data["history"], &data["also"]),
+        (&json!("differs"), &json!("proof")),
+        "{event:#}"
+    );
+}
+
 /// An answer of two bytes for each transaction, eight million of them, is not decoded.
 #[tokio::test]
 async fn more_transactions_than_asked_for() {
