@@ -204,12 +204,13 @@ impl Core {
         }
     }
 
-    /// Whether a frame of `len` bytes has room in the newest segment; one that
-    /// fits none makes an empty one longer.
+    /// Whether a frame of `len` bytes has room in the newest segment; one that is longer than a segment has it in an
+    /// empty one that was made for it.
     fn fits(&self, len: u64, headroom: u64) -> bool {
         self.active.as_ref().is_some_and(|active| {
             let end = active.end + self.staged_bytes;
-            end == active.head_end || end + len <= self.options.segment_size + headroom
+            let made_for_it = end == active.head_end && end + len + UNCUT <= active.allocated;
+            made_for_it || end + len <= self.options.segment_size + headroom
         })
     }
 

@@ -4,9 +4,10 @@
 
 mod common;
 
+use auditmon_journal::bare::{Submission, Time};
 use auditmon_journal::format::{FRAME_HEAD, Kind, RECORD_HEAD, leaf_hash};
 use auditmon_journal::{Gap, GapReason, Item, RealFs, Records, fsck};
-use common::{Journal, Seen, files, flip, frames, options, prefix, seg, wait_for};
+use common::{Journal, Seen, files, flip, frames, now_ns, options, prefix, seg, wait_for};
 
 /// Payloads of about 12 MiB: many short ones, some around a piece's size, one longer than a batch of a sink.
 fn texts() -> Vec<Vec<u8>> {
@@ -85,6 +86,36 @@ fn a_large_frame_is_read_in_pieces_from_any_record_on() {
     assert_eq!(next, journal.handle.durable());
     assert!(batches >= 8, "{batches}");
     journal.close();
+}
+
+/// One that ends with its last frame says that the run ended in order: a kill within the write would look like damage.
+#[test]
+fn the_first_frame_of_a_segment_may_be_longer_than_it_and_does_not_end_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (writer, _) = auditmon_journal::open(RealFs, options(dir.path())).unwrap();
+    let mut core = writer.into_core();
+    let (done, answer) = std::sync::mpsc::channel();
+    let submission = Submission {
+        records: large(),
+        done: Box::new(move |fate| done.send(fate).unwrap()),
+        since_ns: 1,
+        own: false,
+    };
+    let len = submission.records.bytes() as u64;
+    assert!(len > 100 * options(dir.path()).segment_size);
+    let now = Time {
+        wall_ns: now_ns(),
+        mono_ns: 1,
+    };
+    core.commit([submission], now);
+    assert_eq!(answer.recv().unwrap().unwrap().first_seq, 0);
+    let newest = files(dir.path(), ".seg").pop().unwrap();
+    let size = std::fs::metadata(seg(dir.path(), newest)).unwrap().len();
+    // As much as the shortest frame, and more, is left behind it.
+    assert!(size > len + 29, "{size} of {len}");
+    drop(core);
+    let (_, opened) = auditmon_journal::open(RealFs, options(dir.path())).unwrap();
+    assert!(!opened.clean_stop);
 }
 
 #[test]
