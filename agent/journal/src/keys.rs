@@ -65,7 +65,10 @@ pub(crate) fn prepare(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut 
     let public = read_public(fs, layout);
     let before = read_private(fs, layout, FORMER)?;
     let (signer, made) = match read_private(fs, layout, PRIVATE)? {
-        Some(signer) => (renamed(&signer, origin)?, false),
+        Some(signer) => {
+            forget_next(fs, layout).map_err(io)?;
+            (renamed(&signer, origin)?, false)
+        }
         None => match next(fs, layout, before.is_some()).map_err(io)? {
             Some(signer) => (renamed(&signer, origin)?, false),
             None => (make(fs, layout, origin, entropy)?, true),
@@ -146,6 +149,16 @@ fn next(fs: &dyn Fs, layout: &Layout, rotating: bool) -> io::Result<Option<Ed255
         fs.sync_dir(&dir)?;
     }
     Ok(found)
+}
+
+/// Removes the key of a rotation that was broken off before it took the current one away: it must never be taken for
+/// one that signed.
+fn forget_next(fs: &dyn Fs, layout: &Layout) -> io::Result<()> {
+    match fs.remove(&layout.keys().join(NEXT)) {
+        Ok(()) => fs.sync_dir(&layout.keys()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Removes the former key; its public half stays, for checkpoints that only it signed.
@@ -333,6 +346,7 @@ mod tests {
                 "after {steps} steps"
             );
             assert_eq!(read_public(&RealFs, &layout), Some(keys.signers[0].verifier()));
+            assert!(!layout.keys().join(NEXT).exists(), "after {steps} steps");
             if let Ok(rotated) = rotated {
                 assert_eq!(keys.signers[0].verifier(), rotated[0].verifier());
                 assert!(steps > 8, "{steps}");
