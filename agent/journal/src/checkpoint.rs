@@ -4,11 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use auditmon_merkle::{Checkpoint, Signer};
+use auditmon_merkle::{Checkpoint, Ed25519Signer, Signer};
 
 use crate::fault::{Fault, Faults};
 use crate::fs::replace;
+use crate::keys;
 use crate::layout::CHECKPOINT;
+use crate::options::{Entropy, system_entropy};
 use crate::shared::Shared;
 
 mod earlier;
@@ -84,11 +86,19 @@ impl Checkpointer {
     }
 
     /// Signs what no checkpoint covers yet; false if there is nothing. What
-    /// failed is to be repeated: nobody has seen it.
+    /// failed is counted, and to be repeated: nobody has seen it.
     ///
     /// # Errors
-    /// It could not be stored.
+    /// It could not be stored, or there is no key yet.
     pub(crate) fn sign(&mut self, wall_ns: u64) -> io::Result<bool> {
+        let signed = self.sign_and_store(wall_ns);
+        if signed.is_err() {
+            self.shared.metrics.lock().failed_checkpoints += 1;
+        }
+        signed
+    }
+
+    fn sign_and_store(&mut self, wall_ns: u64) -> io::Result<bool> {
         let former = self.shared.checkpoint();
         let Some(frontier) = self.shared.tree.lock().frontier() else {
             return Ok(false);
@@ -97,7 +107,7 @@ impl Checkpointer {
             return Ok(false);
         }
         let head = frontier.head();
-        let keys = self.shared.keys.lock().clone();
+        let keys = self.keys()?;
         let signers: Vec<&dyn Signer> = keys.iter().map(|key| key as &dyn Signer).collect();
         let note = Checkpoint::new(&self.shared.origin, head)
             .and_then(|checkpoint| checkpoint.sign(&signers))
@@ -111,10 +121,7 @@ impl Checkpointer {
         if self.faults.is(Fault::ShowUnstored) {
             self.show(&signed);
         }
-        if let Err(error) = self.store(&signed, former.as_deref()) {
-            self.shared.metrics.lock().failed_checkpoints += 1;
-            return Err(error);
-        }
+        self.store(&signed, former.as_deref())?;
         self.hours.signed(signed.size, wall_ns);
         self.show(&signed);
         if wall_ns.saturating_sub(self.thinned_ns) >= THIN_EVERY {
@@ -123,6 +130,27 @@ impl Checkpointer {
             let _ = self.earlier.thin(&self.shared, &self.hours, wall_ns);
         }
         Ok(true)
+    }
+
+    /// The keys; those that a start on a full disk could not make are made now. Not beside checkpoints of an earlier
+    /// run, which that start could not compare with the tree: the next one does.
+    fn keys(&self) -> io::Result<Vec<Ed25519Signer>> {
+        let shared = &self.shared;
+        let keys = shared.keys.lock().clone();
+        if !keys.is_empty() {
+            return Ok(keys);
+        }
+        let earlier = find_newest(&*shared.fs, &shared.layout, &shared.origin, &[]);
+        if earlier.unreadable || earlier.newest.is_some() {
+            return Err(io::Error::other(
+                "there was no room for the key; the next start makes it",
+            ));
+        }
+        let mut entropy: Entropy = Box::new(system_entropy);
+        let keys =
+            keys::prepare(&*shared.fs, &shared.layout, &shared.origin, &mut entropy).map_err(io::Error::other)?;
+        *shared.keys.lock() = keys.signers.clone();
+        Ok(keys.signers)
     }
 
     fn store(&mut self, signed: &SignedCheckpoint, former: Option<&SignedCheckpoint>) -> io::Result<()> {

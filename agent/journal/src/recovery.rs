@@ -104,13 +104,13 @@ fn open_generation(
     let (layout, origin) = (place.layout.clone(), place.origin.clone());
     let mut keys = keys::prepare(&**fs, &layout, &origin, &mut options.entropy);
     let full = |keys: &Result<Keys, KeyFault>| matches!(keys, Err(KeyFault::Io { source, .. }) if is_full(source));
-    // A new generation needs a name for its key.
-    if full(&keys) && !former.findings.is_empty() && reserve::release(&**fs, &layout) {
+    // Without a key nothing can be compared with what was signed.
+    if full(&keys) && reserve::release(&**fs, &layout) {
         keys = keys::prepare(&**fs, &layout, &origin, &mut options.entropy);
     }
     let keys = match keys {
         Ok(keys) => Some(keys),
-        // A start on a full disk must still serve reads.
+        // A start on a full disk must still serve reads; who signs asks for the key again.
         Err(KeyFault::Io { source, .. }) if is_full(&source) => None,
         Err(KeyFault::Io { path, source }) => return Err(OpenError::Io { path, source }),
         Err(KeyFault::Unreadable { path, reason }) => return Err(OpenError::Key { path, reason }),
@@ -344,10 +344,8 @@ impl Recovery {
             };
             return Ok(Recovered::GivenUp(Box::new(core.options), former));
         }
-        core.checkpointer = keys.map(|keys| {
-            *self.shared.keys.lock() = keys.signers;
-            Checkpointer::new(Arc::clone(&self.shared), core.faults)
-        });
+        *self.shared.keys.lock() = keys.map_or_else(Vec::new, |keys| keys.signers);
+        core.checkpointer = Some(Checkpointer::new(Arc::clone(&self.shared), core.faults));
         full |= self.preallocate(&mut core)?;
         if core.active.is_none() {
             match self.first_segment(&mut core) {

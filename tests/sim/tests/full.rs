@@ -121,6 +121,60 @@ fn the_reserve_is_given_for_a_new_generation() {
 }
 
 #[test]
+fn a_key_that_found_no_room_is_made_when_there_is_room() {
+    let fs = SimFs::new(1);
+    fs.set_free(1 << 30);
+    // A first start that ended before it signed.
+    drop(open(&fs, options(0), now(0)).unwrap());
+    for name in ["log.key", "log.vkey"] {
+        fs.remove(&Path::new("/d/keys").join(name)).unwrap();
+    }
+    fs.set_free(0);
+    let (mut core, _) = open(&fs, options(0), now(1)).unwrap();
+    commit(&mut core, "a", now(2)).unwrap();
+    assert!(!core.checkpoint(now(3)));
+    assert!(core.newest_checkpoint().is_none());
+    fs.set_free(1 << 30);
+    assert!(core.checkpoint(now(62)));
+    assert_eq!(core.newest_checkpoint().unwrap().size, core.durable());
+    let signed = core.newest_checkpoint();
+    core.close(now(63));
+    let (core, opened) = open(&fs, options(RESERVE), now(64)).unwrap();
+    assert_eq!((opened.generation, &opened.findings[..]), (1, &[][..]));
+    assert!(core.newest_checkpoint().unwrap().size >= signed.unwrap().size);
+}
+
+#[test]
+fn a_key_that_was_lost_is_not_made_beside_checkpoints_that_nobody_compared() {
+    let fs = SimFs::new(1);
+    fs.set_free(1 << 30);
+    let (mut core, _) = open(&fs, options(0), now(0)).unwrap();
+    commit(&mut core, "a", now(1)).unwrap();
+    core.close(now(2));
+    fs.remove(Path::new("/d/keys/log.key")).unwrap();
+    let path = Path::new("/d/journal/1/checkpoint");
+    let former = fs.content(path).unwrap();
+    fs.set_free(0);
+    let (mut core, opened) = open(&fs, options(0), now(3)).unwrap();
+    assert_eq!((opened.generation, opened.paused), (1, Some(PauseReason::Reserve)));
+    fs.set_free(1 << 30);
+    core.maintain(now(60));
+    commit(&mut core, "b", now(61)).unwrap();
+    assert!(!core.checkpoint(now(62)));
+    assert_eq!(fs.content(path).unwrap(), former);
+    core.close(now(63));
+    // The next start compares them, and tells of the new key.
+    let (mut core, opened) = open(&fs, options(0), now(64)).unwrap();
+    assert!(
+        matches!(opened.findings[..], [AgentNote::NewKey { .. }]),
+        "{:?}",
+        opened.findings
+    );
+    assert!(core.checkpoint(now(65)));
+    assert_eq!(core.newest_checkpoint().unwrap().size, core.durable());
+}
+
+#[test]
 fn what_only_the_page_cache_has_is_written_again_with_what_the_reserve_has() {
     // How much of a write is lost when its sync fails depends on the seed.
     for seed in 0..20 {
