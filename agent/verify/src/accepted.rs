@@ -163,26 +163,25 @@ impl Newer {
         })
     }
 
-    /// Who accepted something in a generation behind this number, in words.
+    /// Who was the first to accept something in a generation behind this number, in words.
     pub(crate) fn accepted_behind(&self, number: u32) -> Option<String> {
-        self.0.iter().find_map(|(generation, seq, told)| match told {
-            Told::Accepted(by) if *generation > number => Some(by.words(*generation, *seq)),
+        let accepted = self.0.iter().filter_map(|(generation, seq, told)| match told {
+            Told::Accepted(by) if *generation > number => Some((*generation, *seq, by)),
             _ => None,
-        })
+        });
+        let first = accepted.min_by_key(|(generation, seq, _)| (*generation, *seq));
+        first.map(|(generation, seq, by)| by.words(generation, seq))
     }
 
-    /// How this generation was when it was given up, and the words of who accepted that afterwards, if somebody has.
+    /// How this generation was when it was given up, and the words of who was the first to accept that afterwards, if
+    /// somebody has.
     pub(crate) fn of(&self, origin: &str) -> Option<(Former, Option<String>)> {
         let former = self.0.iter().find_map(|(generation, _, told)| match told {
             Told::Begun(former) if former.origin == origin && former.root.is_some() => Some((*generation, former)),
             _ => None,
         });
         let (begun, former) = former?;
-        let words = self.0.iter().find_map(|(generation, seq, told)| match told {
-            Told::Accepted(by) if *generation >= begun => Some(by.words(*generation, *seq)),
-            _ => None,
-        });
-        Some((former.clone(), words))
+        Some((former.clone(), self.accepted_behind(begun.saturating_sub(1))))
     }
 }
 
@@ -341,6 +340,16 @@ mod tests {
         assert!(words.is_none(), "generation 3 was accepted by nobody");
         let (of, words) = newer.of("h").unwrap();
         let words = words.unwrap();
+        // What somebody accepts later says nothing else of it.
+        let again = Acceptance {
+            user: "auditmon".to_owned(),
+            time: "later".to_owned(),
+            reason: "another".to_owned(),
+        };
+        newer.0.insert(0, (3, 9, Told::Accepted(again)));
+        assert_eq!(newer.of("h").unwrap().1.as_ref(), Some(&words));
+        let (_, later) = newer.of("h/gen/2").unwrap();
+        assert!(later.unwrap().starts_with("accepted by auditmon at later: another"));
         assert!(words.starts_with("accepted by auditmon at then: why"), "{words}");
         let mut as_accepted = AsAccepted::new(of);
         assert!(as_accepted.holds());
