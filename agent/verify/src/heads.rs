@@ -21,6 +21,8 @@ pub(crate) struct Head {
 
 /// What is said of a note that other keys signed.
 pub(crate) const UNKNOWN: &str = "not signed with the journal's key";
+/// The same where the directory's key did, and another was given.
+const LATER: &str = "signed with the directory's key (keys/log.vkey), not with the one given: if that is a former key, check with the current one";
 
 /// Reads a checkpoint that one of the former keys may have signed; whether the journal's key did.
 pub(crate) fn open_older(
@@ -57,6 +59,14 @@ pub(crate) fn open(note: &str, origin: &str, key: Option<&Ed25519Verifier>) -> R
         Ok(checkpoint.head())
     } else {
         Err(format!("a checkpoint of `{}`", checkpoint.origin()))
+    }
+}
+
+/// What is said of a note that doesn't open: `later` signed it, perhaps, where a former key was given.
+fn why(note: &str, origin: &str, later: Option<&Ed25519Verifier>, what: String) -> String {
+    match later {
+        Some(_) if what == UNKNOWN && open(note, origin, later).is_ok() => LATER.to_owned(),
+        _ => what,
     }
 }
 
@@ -139,6 +149,10 @@ pub(crate) struct Heads {
     pub(crate) newest: Option<u64>,
     /// Whether the directory has any checkpoint file.
     pub(crate) any: bool,
+    /// The newest checkpoint is there, and proves nothing.
+    pub(crate) spoilt: bool,
+    /// The directory's key, where one was given that it calls a former one.
+    later: Option<Ed25519Verifier>,
     /// Text of the newest checkpoint, of which a crash may have left a part at the end of the older ones.
     text: String,
     running: bool,
@@ -168,11 +182,16 @@ impl Heads {
             next: None,
             single: given,
             newest: None,
+            spoilt: false,
+            later: keys.later(&generation.origin),
             text: String::new(),
             running,
         };
         heads.single.sort_by_key(|head| std::cmp::Reverse(head.tree.size));
         heads.read_newest(generation, report)?;
+        if heads.spoilt {
+            heads.newest = heads.newest.max(heads.newest_older(generation)?);
+        }
         if heads.older.is_some() && !heads.any_newest(generation) {
             report.fault(Fault::of(
                 generation.place("checkpoint"),
@@ -197,9 +216,28 @@ impl Heads {
             single: Vec::new(),
             newest: None,
             any: false,
+            spoilt: false,
+            later: None,
             text: String::new(),
             running: false,
         }
+    }
+
+    /// The largest size that an older checkpoint is for, where the newest one doesn't say up to where all is signed.
+    fn newest_older(&self, generation: &Generation) -> Result<Option<u64>, CouldNot> {
+        let fail = |error| CouldNot::new(&self.place, error);
+        let Some(mut older) = Older::open(generation).map_err(fail)? else {
+            return Ok(None);
+        };
+        let mut largest = None;
+        while !older.over
+            && let Some(note) = older.note().map_err(fail)?
+        {
+            let text = String::from_utf8(note).unwrap_or_default();
+            let opened = open_older(&text, &self.origin, self.key.as_ref(), &self.former);
+            largest = largest.max(opened.ok().map(|(tree, _)| tree.size));
+        }
+        Ok(largest)
     }
 
     fn any_newest(&self, generation: &Generation) -> bool {
@@ -223,7 +261,12 @@ impl Heads {
                 self.single.push(Head { tree, place });
                 self.single.sort_by_key(|head| std::cmp::Reverse(head.tree.size));
             }
-            Err(what) => report.fault(Fault::of(place, what).lasting()),
+            // Read again at the end of a check beside an agent.
+            Err(_) if self.spoilt => {}
+            Err(what) => {
+                self.spoilt = true;
+                report.fault(Fault::of(place, why(&text, &self.origin, self.later.as_ref(), what)).lasting());
+            }
         }
         Ok(())
     }
@@ -264,7 +307,7 @@ impl Heads {
             let listed = |what: String| Fault::of(&self.place, format!("checkpoint {number}: {what}"));
             let mut fault = |what: String| report.fault(listed(what));
             match open_older(&text, &self.origin, self.key.as_ref(), &self.former) {
-                Err(what) => report.fault(listed(what).lasting()),
+                Err(what) => report.fault(listed(why(&text, &self.origin, self.later.as_ref(), what)).lasting()),
                 Ok((_, false)) if self.own => {
                     fault("signed with a former key only, behind one of the journal's key".to_owned())
                 }

@@ -16,6 +16,8 @@ const FORMER: &str = "keys/log.old.vkey";
 /// The journal's public key, under the name of each generation.
 pub(crate) struct Keys {
     public: Option<[u8; 32]>,
+    /// That of the directory, where one was given that it calls a former one.
+    later: Option<[u8; 32]>,
     /// Those of before it was rotated, by the directory.
     former: Vec<[u8; 32]>,
     /// It came from outside the directory.
@@ -82,8 +84,13 @@ impl Keys {
             }
         }
         let used = given.or(own.as_ref());
+        let public = used.and_then(material);
         Ok(Self {
-            public: used.and_then(material),
+            public,
+            later: own
+                .as_ref()
+                .and_then(material)
+                .filter(|_| public.is_some_and(|public| former.contains(&public))),
             former,
             given: given.is_some(),
         })
@@ -92,6 +99,12 @@ impl Keys {
     /// The key of a generation; its name is the origin.
     pub(crate) fn verifier(&self, origin: &str) -> Option<Ed25519Verifier> {
         Ed25519Verifier::new(origin, self.public.as_ref()?).ok()
+    }
+
+    /// That of the directory, where one was given that it calls a former one. It proves nothing: it only says why
+    /// signatures don't fit.
+    pub(crate) fn later(&self, origin: &str) -> Option<Ed25519Verifier> {
+        Ed25519Verifier::new(origin, self.later.as_ref()?).ok()
     }
 
     /// Those of a directory, whoever's.
@@ -103,6 +116,7 @@ impl Keys {
         let former = former.lines().filter_map(|line| line.parse::<Ed25519Verifier>().ok());
         Ok(Self {
             public: material(&own),
+            later: None,
             former: former.filter_map(|key| material(&key)).collect(),
             given: false,
         })

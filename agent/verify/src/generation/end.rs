@@ -11,7 +11,7 @@ impl Check<'_> {
     pub(super) fn finish(mut self, tail: Tail) -> Result<(), CouldNot> {
         self.trees.finish(&mut self.wrong);
         self.tell_wrong();
-        let any = self.heads.any;
+        let (any, spoilt) = (self.heads.any, self.heads.spoilt);
         let origin = self.setting.generation.origin.clone();
         let checkpoint = self.place("checkpoint");
         let heads = std::mem::replace(&mut self.heads, Heads::none());
@@ -31,7 +31,7 @@ impl Check<'_> {
             self.report
                 .unseen(format!("{origin}: whether the checkpoints behind missing leaves hold"));
         }
-        self.tail(&checkpoint, tail, any, end);
+        self.tail(&checkpoint, tail, (any, spoilt), end);
         // What others go by was read before the end of what a running agent has written.
         let written = end.max(self.heard);
         for remembered in std::mem::take(&mut self.remembered) {
@@ -62,8 +62,9 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// How the journal ends, and whether that is signed.
-    pub(super) fn tail(&mut self, checkpoint: &str, tail: Tail, any: bool, end: u64) {
+    /// How the journal ends, and whether that is signed: whether there is any checkpoint, and whether the newest one
+    /// proves nothing.
+    pub(super) fn tail(&mut self, checkpoint: &str, tail: Tail, (any, spoilt): (bool, bool), end: u64) {
         let running = self.setting.running && self.setting.newest;
         let ended = tail.cut;
         if let Some((offset, length)) = tail.torn.filter(|_| !running) {
@@ -89,7 +90,12 @@ impl Check<'_> {
             ));
         } else if self.covered < end && !running {
             if ended && tail.marked && self.setting.newest {
-                let what = "not signed, though the last run ended in order: an older checkpoint was put back";
+                let what = match spoilt {
+                    true => {
+                        "under no checkpoint that proves anything, though the last run ended in order: the newest one was changed"
+                    }
+                    false => "not signed, though the last run ended in order: an older checkpoint was put back",
+                };
                 self.report
                     .fault(Fault::at(checkpoint, self.covered, end - 1, None, what));
             } else {

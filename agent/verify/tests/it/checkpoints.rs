@@ -126,6 +126,17 @@ fn checkpoints_removed_or_changed() {
     };
     std::fs::write(dir.file("journal/1/checkpoint"), text).unwrap();
     dir.finds("tampered: journal/1/checkpoint: ", "its signature doesn't fit its text");
+    // What the one before covers is signed all the same.
+    let before: u64 = model.notes[model.notes.len() - 2]
+        .lines()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    dir.finds(
+        &format!("tampered: journal/1/checkpoint: seq {before} to {}: ", model.size() - 1),
+        "the newest one was changed",
+    );
 }
 
 #[test]

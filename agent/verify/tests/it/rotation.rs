@@ -1,5 +1,6 @@
 //! Keys of before: what they signed counts, and nothing newer.
 
+use auditmon_journal::DirLock;
 use auditmon_journal::format::Kind;
 use serde_json::json;
 
@@ -24,7 +25,18 @@ fn a_rotated_key_is_no_tampering_and_a_former_one_signs_no_more() {
     dir.holds();
     // Who has only the first one can't check what others signed.
     dir.key = Some(first);
-    dir.finds("tampered: journal/1/checkpoint: ", "not signed with the journal's key");
+    let says = "signed with the directory's key (keys/log.vkey), not with the one given";
+    dir.finds("tampered: journal/1/checkpoint: ", says);
+    // Beside an agent that is said once, and nothing is called cut off.
+    let lock = DirLock::acquire(dir.path()).unwrap();
+    let faults = dir.finds("tampered: journal/1/checkpoint: ", says);
+    assert_eq!(
+        faults.iter().filter(|fault| fault.contains("/checkpoint: ")).count(),
+        1,
+        "{faults:#?}"
+    );
+    assert!(!faults.iter().any(|fault| fault.contains("cut off")), "{faults:#?}");
+    drop(lock);
     dir.key = Some(model.vkey());
     // Without the line of the first, its checkpoints are nobody's.
     let file = dir.file("keys/log.old.vkey");
