@@ -193,6 +193,11 @@ impl Handle {
         self.shared.fs.open_read(&self.shared.layout.accepted()).is_ok()
     }
 
+    /// Whether this generation took the place of one that was put back or rewritten, and nobody has accepted that yet.
+    pub fn waits_for_acceptance(&self) -> bool {
+        self.has_former() && !self.continues_damaged() && !self.is_accepted()
+    }
+
     /// Accepts that this generation took the place of another: sinks that knew
     /// the former go on with this one. False if it is the first. Waits for the disk.
     /// Whoever calls this has stored an event that says so.

@@ -70,6 +70,8 @@ pub struct JournalStatus {
     pub free_bytes: Option<u64>,
     /// Why events are refused, if they are.
     pub paused: Option<&'static str>,
+    /// Whether the journal was put back or rewritten, and nobody has accepted that.
+    pub unaccepted_rollback: bool,
     /// The newest signed checkpoint.
     pub checkpoint: Option<CheckpointStatus>,
 }
@@ -113,6 +115,7 @@ pub(crate) fn journal(journal: &Handle) -> JournalStatus {
         bytes: status.bytes,
         free_bytes: status.free_bytes,
         paused: status.paused.map(pause_word),
+        unaccepted_rollback: journal.waits_for_acceptance(),
         checkpoint: journal.checkpoint().map(|newest| CheckpointStatus {
             entries: newest.size,
             age_seconds: newest.age().map(|age| age.as_secs()),

@@ -93,7 +93,8 @@ fn accept_rollback(context: &Context, reason: &str) -> Result<ExitCode, Failure>
             .map_err(Failure::plain)?;
     }
     eprintln!(
-        "auditmon: accepted; sinks that waited are given what is left of the former generation, then this one from its front"
+        "auditmon: accepted, with all generations before that nobody has accepted yet; sinks that waited are given what is \
+         left of the former generation, then this one from its front"
     );
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,8 @@ use crate::cli::{Context, Failure, exit, print, small_runtime};
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  auditmon status\n  auditmon status --json | jq .plugins.store.state\n\n\
-    Exit code 0 if every plugin that is on is ok, 1 if one is not or no agent runs."
+    Exit code 0 if every plugin that is on is ok, 1 if one is not, if the journal was put back or rewritten and nobody\n\
+    has accepted that, or if no agent runs."
 )]
 pub struct StatusArgs {
     /// Everything, as JSON
@@ -34,7 +35,7 @@ pub fn status(context: &Context, args: &StatusArgs) -> Result<ExitCode, Failure>
         print(&text(&status))?;
     }
     let well = members(&status["plugins"]).all(|(_, plugin)| matches!(word(plugin, "state"), "ok" | "disabled"));
-    Ok(if well {
+    Ok(if well && !is_put_back(&status["journal"]) {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(exit::FAILURE)
@@ -72,6 +73,11 @@ fn word<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or("-")
 }
 
+/// Whether the journal is another one than before, and nobody has accepted that.
+fn is_put_back(journal: &Value) -> bool {
+    journal["unaccepted_rollback"] == true
+}
+
 /// For people. Members that this version of the command does not know are left to `--json`.
 fn text(status: &Value) -> String {
     let mut out = format!(
@@ -94,6 +100,12 @@ fn text(status: &Value) -> String {
             None => String::new(),
         }
     );
+    if is_put_back(journal) {
+        out.push_str(
+            "  it was PUT BACK OR REWRITTEN (events journal.rollback, journal.rewritten), and nobody has accepted that: \
+             auditmon journal accept-rollback\n",
+        );
+    }
     out.push('\n');
     let width = members(&status["plugins"])
         .map(|(name, _)| name.len())
@@ -195,6 +207,9 @@ mod tests {
             "last_reload": {"at": "2026-01-02T00:00:00Z", "ok": true, "changed": [], "error": null},
         });
         let text = super::text(&status);
+        let mut put_back = status.clone();
+        put_back["journal"]["unaccepted_rollback"] = json!(true);
+        assert!(super::text(&put_back).contains("free\n  it was PUT BACK OR REWRITTEN"));
         assert_eq!(
             text,
             "auditmon 0.1.0, pid 7, since 2026-01-01T00:00:00Z\n\

@@ -114,9 +114,15 @@ fn the_whole_directory_put_back_to_an_older_copy_is_noticed_by_the_store_elsewhe
     let _ = agent.run(&["verify"]).expect(1);
     agent.start_again();
     assert_eq!(told(&agent, "journal.rollback").len(), 1, "told once");
-    let _ = agent
+    let status = agent.run(&["status"]).expect(1).stdout;
+    assert!(status.contains("nobody has accepted that"), "{status}");
+    let said = agent
         .run(&["journal", "accept-rollback", "--reason", "a snapshot was restored"])
-        .expect(0);
+        .expect(0)
+        .stderr;
+    assert!(said.contains("with all generations before"), "{said}");
+    let status = agent.run(&["status"]).expect(0).stdout;
+    assert!(!status.contains("nobody has accepted that"), "{status}");
     assert_eq!(agent.stop(), 0);
     let said = agent.run(&["verify"]).expect(0).stdout;
     assert!(said.contains("a snapshot was restored"), "{said}");

@@ -164,7 +164,7 @@ impl Places<'_> {
             PositionVerdict::Ok | PositionVerdict::Gone => Ok(position.seq),
             PositionVerdict::Former => Err(PluginError::permanent(format!(
                 "`{}` has read a former generation of this journal, up to record {}; that was rewritten or put back \
-                 (event journal.rewritten). `auditmon journal accept-rollback --reason TEXT` lets it go on with this one",
+                 (event journal.rollback or journal.rewritten). `auditmon journal accept-rollback --reason TEXT` lets it go on with this one",
                 self.sink, position.seq
             ))),
             verdict => Err(PluginError::permanent(format!(
