@@ -22,7 +22,7 @@ use crate::note::{Note, Told, log, shown};
 use crate::peers::{Claim, Published};
 use crate::room::Room;
 use crate::trusted::{self, Record, Remembered};
-use crate::verdict::{Code, Finding, History, How, Unchecked, Verdict};
+use crate::verdict::{Code, Finding, History, How, NOT_ACCEPTED, Unchecked, Verdict};
 use crate::weigh::weigh;
 use crate::word::{Order, Word};
 
@@ -72,7 +72,7 @@ struct Watched {
     gone: Option<Nanos>,
     /// The state that it showed at the last verdict; a server that gives no answer takes nothing back.
     shown: Option<State>,
-    /// Whether that has the trusted history, where it is another server's.
+    /// Whether that follows from the trusted history, where it is another server's or something was found before.
     history: Option<History>,
     /// Where it was found to differ, and what the server showed then.
     located: Option<(State, Located)>,
@@ -520,7 +520,9 @@ impl Ledger {
         match &verdict {
             Verdict::Ok(good) => (watched.shown, watched.history) = (Some(good.state), None),
             Verdict::Tampered(finding) => {
-                (watched.shown, watched.history) = (finding.shown, finding.history);
+                // What was found before is not found any more.
+                let follows = (finding.reason == NOT_ACCEPTED).then_some(History::Follows);
+                (watched.shown, watched.history) = (finding.shown, finding.history.or(follows));
                 let located = finding.shown.zip(finding.located.as_deref().cloned());
                 watched.located = located.or(watched.located.take());
             }
