@@ -68,6 +68,8 @@ struct Watched {
     checked: Option<Nanos>,
     /// When an event told of it.
     told: Option<Nanos>,
+    /// Whether another server has the trusted history, as an event told it.
+    answer: Option<History>,
     /// Since when it is gone.
     gone: Option<Nanos>,
     /// The state that it showed at the last verdict; a server that gives no answer takes nothing back.
@@ -528,9 +530,14 @@ impl Ledger {
             }
             Verdict::Unchecked(_) => {}
         }
-        let kind = verdict.kind();
-        let changed = watched.kind.replace(kind) != Some(kind);
+        let (kind, history) = (verdict.kind(), verdict.history());
+        // That it can't be told just now is no news.
+        let news = history != watched.answer && history.is_some_and(|history| history != History::Unknown);
+        let changed = watched.kind.replace(kind) != Some(kind) || news;
         let due = watched.told.is_none_or(|told| now.saturating_sub(told) >= AGAIN);
+        if changed || due {
+            watched.answer = history;
+        }
         watched.said = Some(Instant::now());
         let checked = watched.checked;
         if kind.0 != "error" {
@@ -681,7 +688,72 @@ fn missing(watched: &mut Watched, verdict: Verdict, (after, interval): (Duration
 
 #[cfg(test)]
 mod tests {
+    use prometheus::Registry;
+
     use super::*;
+
+    fn endpoint() -> Endpoint {
+        Endpoint::parse("db1:3322").unwrap()
+    }
+
+    fn ledger(memory: &Memory, registry: &Registry) -> Ledger {
+        let room = Room::new(memory, [&endpoint()]);
+        let metrics = Metrics::new(registry).unwrap();
+        let minute = Duration::from_secs(60);
+        let names = (endpoint(), "db1".to_owned());
+        Ledger::new(names, (memory, room), metrics, minute, minute, false)
+    }
+
+    /// What the last event says of another server's history gets old at the next answer, and silence takes no answer back.
+    #[test]
+    fn whether_another_server_has_the_history_is_told_as_soon_as_it_is_known() {
+        use History::{Differs, Follows, Unknown};
+        let mut ledger = ledger(&Memory::new(), &Registry::new());
+        let mut now = 0;
+        for (step, (history, told)) in [
+            (Some(Unknown), true),
+            (Some(Unknown), false),
+            (Some(Follows), true),
+            // Whatever it alternates between.
+            (Some(Unknown), false),
+            (Some(Follows), false),
+            (Some(Unknown), false),
+            (Some(Differs(Code::Rollback)), true),
+            (Some(Differs(Code::Rollback)), false),
+            (Some(Differs(Code::Proof)), true),
+            (Some(Follows), true),
+            // Not an answer at all, after which it says again what it knows.
+            (None, true),
+            (Some(Unknown), true),
+            (Some(Follows), true),
+            (Some(Follows), false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let verdict = match history {
+                Some(history) => {
+                    let mut finding = Finding::new(Code::Identity, "identity", "another server");
+                    finding.follow(history, "");
+                    Verdict::Tampered(finding)
+                }
+                None => Verdict::Unchecked(Unchecked::new("timeout", "no answer")),
+            };
+            let mut note = Note::default();
+            now += 60_000_000_000;
+            ledger.settle("orders", verdict, &mut note, now);
+            assert_eq!(note.told.len(), usize::from(told), "step {step}: {history:?}");
+        }
+        // What is told again after an hour may be that it is unknown.
+        for (minutes, history, told) in [(60, Unknown, true), (1, Follows, true), (1, Unknown, false)] {
+            let mut finding = Finding::new(Code::Identity, "identity", "another server");
+            finding.follow(history, "");
+            let mut note = Note::default();
+            now += minutes * 60_000_000_000;
+            ledger.settle("orders", Verdict::Tampered(finding), &mut note, now);
+            assert_eq!(note.told.len(), usize::from(told), "{history:?}");
+        }
+    }
 
     /// The second audit that misses a database tells it, where that is what `missing_after` says, and no sooner.
     #[test]

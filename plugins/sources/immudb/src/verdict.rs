@@ -400,7 +400,15 @@ impl Verdict {
         }
     }
 
-    /// What makes two verdicts in a row the same.
+    /// Of another server: whether it has the trusted history.
+    pub(crate) fn history(&self) -> Option<History> {
+        match self {
+            Self::Tampered(finding) => finding.history,
+            Self::Ok(_) | Self::Unchecked(_) => None,
+        }
+    }
+
+    /// What makes two verdicts in a row the same, beside [`history`](Self::history).
     pub(crate) fn kind(&self) -> (&'static str, &'static str) {
         match self {
             Self::Ok(_) => ("ok", ""),
