@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::note::{Note, Told, log, shown};
 use crate::peers::{Claim, Published};
 use crate::room::Room;
-use crate::trusted::{self, Record, Remembered};
+use crate::trusted::{self, Latched, Record, Remembered};
 use crate::verdict::{Code, Finding, History, How, NOT_ACCEPTED, Unchecked, Verdict};
 use crate::weigh::weigh;
 use crate::word::{Order, Word};
@@ -93,6 +93,14 @@ struct Stuck {
 }
 
 impl Watched {
+    /// What was found and not accepted yet.
+    fn finding(&self) -> Option<&Latched> {
+        match &self.remembered {
+            Some(Remembered::Record(record)) => record.finding.as_ref(),
+            _ => None,
+        }
+    }
+
     /// How far headers from before the first contact were looked at; nothing where none is left.
     fn past(&self) -> Past {
         let record = match &self.remembered {
@@ -249,7 +257,7 @@ impl Ledger {
             if name.is_empty() || names.contains(name.as_str()) {
                 return true;
             }
-            if watched.kind.is_some() {
+            if watched.said.is_some() {
                 metrics.forget(label, name);
             }
             *watched = Watched {
@@ -269,15 +277,13 @@ impl Ledger {
     pub(crate) fn expect<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         let now = Instant::now();
         for name in names {
-            match self.databases.get_mut(name) {
-                Some(watched) => watched.said = watched.said.or(Some(now)),
-                None => {
-                    let watched = Watched {
-                        said: Some(now),
-                        ..Watched::default()
-                    };
-                    self.databases.insert(name.to_owned(), watched);
-                }
+            let watched = self.databases.entry(name.to_owned()).or_default();
+            if watched.said.is_some() {
+                continue;
+            }
+            watched.said = Some(now);
+            if watched.finding().is_some() {
+                self.metrics.found(&self.label, name);
             }
         }
     }
@@ -322,13 +328,18 @@ impl Ledger {
             let Some((result, code)) = watched.kind else { continue };
             summary.all += 1;
             summary.past.add(watched.past());
-            let text = match name.as_str() {
+            let text = |code: &str| match name.as_str() {
                 "" => format!("{} ({code})", self.label),
                 name => format!("{}/{name} ({code})", self.label),
             };
             match result {
-                "tampered" => summary.tampered.push(text),
-                "error" => summary.unchecked.push(text),
+                "tampered" => summary.tampered.push(text(code)),
+                "error" => {
+                    summary
+                        .tampered
+                        .extend(watched.finding().map(|finding| text(&finding.code)));
+                    summary.unchecked.push(text(code));
+                }
                 _ => {}
             }
         }
@@ -625,6 +636,7 @@ impl Ledger {
             Verdict::Unchecked(why) => {
                 data["reason"] = why.reason.into();
                 data["text"] = why.text.clone().into();
+                data["finding"] = why.finding.map(Code::as_str).into();
                 data["last_checked"] = checked.map(time::format).into();
                 data["age_seconds"] = checked
                     .map(|checked| now.saturating_sub(checked) / 1_000_000_000)
@@ -669,6 +681,7 @@ fn missing(watched: &mut Watched, verdict: Verdict, (after, interval): (Duration
         Verdict::Unchecked(Unchecked {
             reason: "missing",
             text,
+            ..
         }) if had => {
             let since = *watched.gone.get_or_insert(now);
             if Duration::from_nanos(now.saturating_sub(since)) + early >= after {
@@ -702,6 +715,36 @@ mod tests {
         let minute = Duration::from_secs(60);
         let names = (endpoint(), "db1".to_owned());
         Ledger::new(names, (memory, room), metrics, minute, minute, false)
+    }
+
+    /// Another life shows what was found before anybody answers.
+    #[test]
+    fn a_finding_is_shown_from_the_start() {
+        let record = |finding: Value| {
+            let record = json!({
+                "v": 1, "tx": 9, "alh": "07".repeat(32), "uuid": null, "key": null, "first": 1, "taken": 2,
+                "finding": finding, "accepted": [],
+            });
+            (record.to_string().into_bytes(), None)
+        };
+        let mut memory = Memory::new();
+        let found = record(json!({"code": "rollback", "at": 3}));
+        memory.insert(trusted::key(&endpoint(), "bad"), found);
+        memory.insert(trusted::key(&endpoint(), "good"), record(Value::Null));
+        let registry = Registry::new();
+        let mut ledger = ledger(&memory, &registry);
+        ledger.expect(["", "bad", "good"].into_iter());
+        let all = registry.gather();
+        let results = all
+            .iter()
+            .filter(|family| family.name() == "auditmon_immudb_audit_result");
+        let results = results.flat_map(|family| family.get_metric()).map(|metric| {
+            let mut labels = metric.get_label().iter();
+            let db = labels.find(|label| label.name() == "db").unwrap();
+            (db.value().to_owned(), metric.get_gauge().get_value())
+        });
+        let results: Vec<_> = results.collect();
+        assert_eq!(results, [("bad".to_owned(), 0.0)]);
     }
 
     /// What the last event says of another server's history gets old at the next answer, and silence takes no answer back.

@@ -131,6 +131,8 @@ impl History {
 pub(crate) struct Unchecked {
     pub(crate) reason: &'static str,
     pub(crate) text: String,
+    /// What was found before, and stands.
+    pub(crate) finding: Option<Code>,
 }
 
 /// Kinds of findings.
@@ -345,6 +347,7 @@ impl Unchecked {
         Self {
             reason,
             text: text.into(),
+            finding: None,
         }
     }
 }
