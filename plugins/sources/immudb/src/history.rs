@@ -125,6 +125,14 @@ impl Rungs {
         Ok(there.then_some(at + 1))
     }
 
+    /// Whether they come to a state, or go on beyond it: then it may only have been left out.
+    fn reach(&self, state: &State) -> io::Result<bool> {
+        let known = unless_damaged(self.up_to(state))?.flatten();
+        let last = self.count.checked_sub(1).map(|at| self.get(at)).transpose();
+        let last = unless_damaged(last)?.flatten();
+        Ok(known.is_some() || last.is_some_and(|last| last.tx > state.tx))
+    }
+
     /// The place of the first one that isn't before a transaction.
     fn place(&self, tx: TxId) -> io::Result<u64> {
         let (mut low, mut high) = (0, self.count);
@@ -229,22 +237,23 @@ impl History {
     }
 
     /// What is known up to the trusted state; `None` if the file doesn't hold that. Where there is none, as nothing has come
-    /// since the first contact, it is made. `past` says what of the time before the first contact was looked at.
+    /// since the first contact, or where it leads nowhere, it is made. `past` says what of the time before the first contact
+    /// was looked at.
     ///
     /// # Errors
     /// A file can't be read, or written.
     pub(crate) fn rungs(&self, trusted: &State, past: Option<&Descent>) -> io::Result<Option<Rungs>> {
-        let file = match File::open(&self.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if self.limit == 0 || trusted.is_empty() {
-                    return Ok(None);
-                }
-                self.append(trusted, &[])?;
-                File::open(&self.file)?
-            }
-            other => other?,
+        let open = || match File::open(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => Rungs::of(other?).map(Some),
         };
-        let rungs = Rungs::of(file)?;
+        let mut rungs = open()?;
+        let reach = rungs.as_ref().map(|rungs| rungs.reach(trusted)).transpose()?;
+        if reach != Some(true) && self.limit > 0 && !trusted.is_empty() {
+            self.append(trusted, &[])?;
+            rungs = open()?;
+        }
+        let Some(rungs) = rungs else { return Ok(None) };
         let Some(count) = unless_damaged(rungs.up_to(trusted))?.flatten() else {
             return Ok(None);
         };
@@ -340,13 +349,37 @@ mod tests {
         history.append(&state(7, 3), &[state(8, 3)]).unwrap();
         assert_eq!(all(&history, &state(8, 3)), Some(vec![7, 8]));
         fs::write(&history.file, [0xff; 3 * RECORD]).unwrap();
-        assert_eq!(all(&history, &state(8, 3)), None);
+        assert_eq!(all(&history, &state(8, 3)), Some(vec![8]));
         history.append(&crate::word::NOTHING, &[state(1, 1)]).unwrap();
         assert_eq!(all(&history, &state(1, 1)), Some(vec![1]));
         // None yet: what is trusted is known at least.
         fs::remove_file(&history.file).unwrap();
         assert_eq!(all(&history, &crate::word::NOTHING), None);
         assert_eq!(all(&history, &state(7, 1)), Some(vec![7]));
+    }
+
+    /// A file that leads nowhere, such as one of another version, begins anew at what is trusted; one that may only have
+    /// left that out is kept.
+    #[test]
+    fn what_can_not_be_used_begins_anew() {
+        let (_dir, history) = history(1 << 20);
+        let older: Vec<u8> = (1..=9).flat_map(|tx| bytes(&state(tx, 1))[..STATE].to_vec()).collect();
+        history.append(&state(1, 1), &[]).unwrap();
+        for contents in [older, Vec::new(), bytes(&state(6, 1)).to_vec()] {
+            fs::write(&history.file, contents).unwrap();
+            assert_eq!(all(&history, &crate::word::NOTHING), None);
+            assert_eq!(all(&history, &state(9, 1)), Some(vec![9]));
+            history.append(&state(9, 1), &[state(10, 1)]).unwrap();
+            assert_eq!(all(&history, &state(10, 1)), Some(vec![9, 10]));
+        }
+        let before = fs::read(&history.file).unwrap();
+        assert_eq!(all(&history, &state(8, 1)), None);
+        assert_eq!(fs::read(&history.file).unwrap(), before);
+        // Who only reads makes none.
+        let reader = History { limit: 0, ..history };
+        fs::write(&reader.file, [7; 400]).unwrap();
+        assert_eq!(all(&reader, &state(9, 1)), None);
+        assert_eq!(fs::read(&reader.file).unwrap(), [7; 400]);
     }
 
     /// What was fetched of the time before the first contact stands before the rest, once.
@@ -396,7 +429,8 @@ mod tests {
             bad[at] ^= 0x10;
             fs::write(&history.file, &bad).unwrap();
             let damaged = 1 + (at / RECORD) as u64;
-            if let Some(rungs) = history.rungs(&state(9, 1), None).unwrap() {
+            let rungs = history.rungs(&state(9, 1), None).unwrap().unwrap();
+            if rungs.count > 1 {
                 for tx in 1..=9 {
                     let told = rungs.find(TxId(tx)).ok().flatten();
                     assert!(told.is_none_or(|told| told == state(tx, 1)), "byte {at}");
@@ -404,6 +438,7 @@ mod tests {
                 }
             } else {
                 // On the way to the trusted state: it begins anew there, and goes on.
+                assert_eq!(rungs.get(0).unwrap(), state(9, 1), "byte {at}");
                 history.append(&state(9, 1), &[state(10, 1)]).unwrap();
                 assert_eq!(all(&history, &state(10, 1)), Some(vec![9, 10]), "byte {at}");
             }

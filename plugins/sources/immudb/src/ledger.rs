@@ -21,8 +21,8 @@ use crate::metrics::Metrics;
 use crate::note::{Note, Told, log, shown};
 use crate::peers::{Claim, Published};
 use crate::room::Room;
-use crate::trusted::{self, Record, Remembered};
-use crate::verdict::{Code, Finding, History, How, Unchecked, Verdict};
+use crate::trusted::{self, Latched, Record, Remembered};
+use crate::verdict::{Code, Finding, History, How, NOT_ACCEPTED, Unchecked, Verdict};
 use crate::weigh::weigh;
 use crate::word::{Order, Word};
 
@@ -68,11 +68,13 @@ struct Watched {
     checked: Option<Nanos>,
     /// When an event told of it.
     told: Option<Nanos>,
+    /// Whether another server has the trusted history, as an event told it.
+    answer: Option<History>,
     /// Since when it is gone.
     gone: Option<Nanos>,
     /// The state that it showed at the last verdict; a server that gives no answer takes nothing back.
     shown: Option<State>,
-    /// Whether that has the trusted history, where it is another server's.
+    /// Whether that follows from the trusted history, where it is another server's or something was found before.
     history: Option<History>,
     /// Where it was found to differ, and what the server showed then.
     located: Option<(State, Located)>,
@@ -91,6 +93,14 @@ struct Stuck {
 }
 
 impl Watched {
+    /// What was found and not accepted yet.
+    fn finding(&self) -> Option<&Latched> {
+        match &self.remembered {
+            Some(Remembered::Record(record)) => record.finding.as_ref(),
+            _ => None,
+        }
+    }
+
     /// How far headers from before the first contact were looked at; nothing where none is left.
     fn past(&self) -> Past {
         let record = match &self.remembered {
@@ -247,7 +257,7 @@ impl Ledger {
             if name.is_empty() || names.contains(name.as_str()) {
                 return true;
             }
-            if watched.kind.is_some() {
+            if watched.said.is_some() {
                 metrics.forget(label, name);
             }
             *watched = Watched {
@@ -267,15 +277,13 @@ impl Ledger {
     pub(crate) fn expect<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         let now = Instant::now();
         for name in names {
-            match self.databases.get_mut(name) {
-                Some(watched) => watched.said = watched.said.or(Some(now)),
-                None => {
-                    let watched = Watched {
-                        said: Some(now),
-                        ..Watched::default()
-                    };
-                    self.databases.insert(name.to_owned(), watched);
-                }
+            let watched = self.databases.entry(name.to_owned()).or_default();
+            if watched.said.is_some() {
+                continue;
+            }
+            watched.said = Some(now);
+            if watched.finding().is_some() {
+                self.metrics.found(&self.label, name);
             }
         }
     }
@@ -320,13 +328,18 @@ impl Ledger {
             let Some((result, code)) = watched.kind else { continue };
             summary.all += 1;
             summary.past.add(watched.past());
-            let text = match name.as_str() {
+            let text = |code: &str| match name.as_str() {
                 "" => format!("{} ({code})", self.label),
                 name => format!("{}/{name} ({code})", self.label),
             };
             match result {
-                "tampered" => summary.tampered.push(text),
-                "error" => summary.unchecked.push(text),
+                "tampered" => summary.tampered.push(text(code)),
+                "error" => {
+                    summary
+                        .tampered
+                        .extend(watched.finding().map(|finding| text(&finding.code)));
+                    summary.unchecked.push(text(code));
+                }
                 _ => {}
             }
         }
@@ -520,15 +533,22 @@ impl Ledger {
         match &verdict {
             Verdict::Ok(good) => (watched.shown, watched.history) = (Some(good.state), None),
             Verdict::Tampered(finding) => {
-                (watched.shown, watched.history) = (finding.shown, finding.history);
+                // What was found before is not found any more.
+                let follows = (finding.reason == NOT_ACCEPTED).then_some(History::Follows);
+                (watched.shown, watched.history) = (finding.shown, finding.history.or(follows));
                 let located = finding.shown.zip(finding.located.as_deref().cloned());
                 watched.located = located.or(watched.located.take());
             }
             Verdict::Unchecked(_) => {}
         }
-        let kind = verdict.kind();
-        let changed = watched.kind.replace(kind) != Some(kind);
+        let (kind, history) = (verdict.kind(), verdict.history());
+        // That it can't be told just now is no news.
+        let news = history != watched.answer && history.is_some_and(|history| history != History::Unknown);
+        let changed = watched.kind.replace(kind) != Some(kind) || news;
         let due = watched.told.is_none_or(|told| now.saturating_sub(told) >= AGAIN);
+        if changed || due {
+            watched.answer = history;
+        }
         watched.said = Some(Instant::now());
         let checked = watched.checked;
         if kind.0 != "error" {
@@ -616,6 +636,7 @@ impl Ledger {
             Verdict::Unchecked(why) => {
                 data["reason"] = why.reason.into();
                 data["text"] = why.text.clone().into();
+                data["finding"] = why.finding.map(Code::as_str).into();
                 data["last_checked"] = checked.map(time::format).into();
                 data["age_seconds"] = checked
                     .map(|checked| now.saturating_sub(checked) / 1_000_000_000)
@@ -660,6 +681,7 @@ fn missing(watched: &mut Watched, verdict: Verdict, (after, interval): (Duration
         Verdict::Unchecked(Unchecked {
             reason: "missing",
             text,
+            ..
         }) if had => {
             let since = *watched.gone.get_or_insert(now);
             if Duration::from_nanos(now.saturating_sub(since)) + early >= after {
@@ -679,7 +701,102 @@ fn missing(watched: &mut Watched, verdict: Verdict, (after, interval): (Duration
 
 #[cfg(test)]
 mod tests {
+    use prometheus::Registry;
+
     use super::*;
+
+    fn endpoint() -> Endpoint {
+        Endpoint::parse("db1:3322").unwrap()
+    }
+
+    fn ledger(memory: &Memory, registry: &Registry) -> Ledger {
+        let room = Room::new(memory, [&endpoint()]);
+        let metrics = Metrics::new(registry).unwrap();
+        let minute = Duration::from_secs(60);
+        let names = (endpoint(), "db1".to_owned());
+        Ledger::new(names, (memory, room), metrics, minute, minute, false)
+    }
+
+    /// Another life shows what was found before anybody answers.
+    #[test]
+    fn a_finding_is_shown_from_the_start() {
+        let record = |finding: Value| {
+            let record = json!({
+                "v": 1, "tx": 9, "alh": "07".repeat(32), "uuid": null, "key": null, "first": 1, "taken": 2,
+                "finding": finding, "accepted": [],
+            });
+            (record.to_string().into_bytes(), None)
+        };
+        let mut memory = Memory::new();
+        let found = record(json!({"code": "rollback", "at": 3}));
+        memory.insert(trusted::key(&endpoint(), "bad"), found);
+        memory.insert(trusted::key(&endpoint(), "good"), record(Value::Null));
+        let registry = Registry::new();
+        let mut ledger = ledger(&memory, &registry);
+        ledger.expect(["", "bad", "good"].into_iter());
+        let all = registry.gather();
+        let results = all
+            .iter()
+            .filter(|family| family.name() == "auditmon_immudb_audit_result");
+        let results = results.flat_map(|family| family.get_metric()).map(|metric| {
+            let mut labels = metric.get_label().iter();
+            let db = labels.find(|label| label.name() == "db").unwrap();
+            (db.value().to_owned(), metric.get_gauge().get_value())
+        });
+        let results: Vec<_> = results.collect();
+        assert_eq!(results, [("bad".to_owned(), 0.0)]);
+    }
+
+    /// What the last event says of another server's history gets old at the next answer, and silence takes no answer back.
+    #[test]
+    fn whether_another_server_has_the_history_is_told_as_soon_as_it_is_known() {
+        use History::{Differs, Follows, Unknown};
+        let mut ledger = ledger(&Memory::new(), &Registry::new());
+        let mut now = 0;
+        for (step, (history, told)) in [
+            (Some(Unknown), true),
+            (Some(Unknown), false),
+            (Some(Follows), true),
+            // Whatever it alternates between.
+            (Some(Unknown), false),
+            (Some(Follows), false),
+            (Some(Unknown), false),
+            (Some(Differs(Code::Rollback)), true),
+            (Some(Differs(Code::Rollback)), false),
+            (Some(Differs(Code::Proof)), true),
+            (Some(Follows), true),
+            // Not an answer at all, after which it says again what it knows.
+            (None, true),
+            (Some(Unknown), true),
+            (Some(Follows), true),
+            (Some(Follows), false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let verdict = match history {
+                Some(history) => {
+                    let mut finding = Finding::new(Code::Identity, "identity", "another server");
+                    finding.follow(history, "");
+                    Verdict::Tampered(finding)
+                }
+                None => Verdict::Unchecked(Unchecked::new("timeout", "no answer")),
+            };
+            let mut note = Note::default();
+            now += 60_000_000_000;
+            ledger.settle("orders", verdict, &mut note, now);
+            assert_eq!(note.told.len(), usize::from(told), "step {step}: {history:?}");
+        }
+        // What is told again after an hour may be that it is unknown.
+        for (minutes, history, told) in [(60, Unknown, true), (1, Follows, true), (1, Unknown, false)] {
+            let mut finding = Finding::new(Code::Identity, "identity", "another server");
+            finding.follow(history, "");
+            let mut note = Note::default();
+            now += minutes * 60_000_000_000;
+            ledger.settle("orders", Verdict::Tampered(finding), &mut note, now);
+            assert_eq!(note.told.len(), usize::from(told), "{history:?}");
+        }
+    }
 
     /// The second audit that misses a database tells it, where that is what `missing_after` says, and no sooner.
     #[test]

@@ -40,7 +40,7 @@ impl Metrics {
             up: IntGaugeVec::new(Opts::new("auditmon_immudb_up", up), &["server"])?,
             result: gauge(
                 "auditmon_immudb_audit_result",
-                "Last audit: 1 in order, 0 tampered, -1 not checked.",
+                "Last audit: 1 in order, 0 tampered or a finding stands, -1 not checked.",
             )?,
             previous: gauge("auditmon_immudb_prev_tx", "Transaction of the trusted state.")?,
             current: gauge("auditmon_immudb_curr_tx", "Last transaction that the server showed.")?,
@@ -103,9 +103,13 @@ impl Metrics {
         self.up.with_label_values(&[server]).set(up.into());
     }
 
-    /// A database that nothing is known of yet.
+    /// A database without a verdict of this life, of which a finding stands.
+    pub(crate) fn found(&self, server: &str, db: &str) {
+        self.result.with_label_values(&[server, db]).set(0);
+    }
+
+    /// A database at its first verdict.
     pub(crate) fn begin(&self, server: &str, db: &str) {
-        self.result.with_label_values(&[server, db]).set(-1);
         self.checked.with_label_values(&[server, db]).set(0.0);
         self.keys.with_label_values(&[server, db]);
         for result in ["ok", "tampered", "error"] {
@@ -137,6 +141,7 @@ impl Metrics {
         let (value, shown) = match verdict {
             Verdict::Ok(good) => (1, Some(good.state)),
             Verdict::Tampered(finding) => (0, finding.shown),
+            Verdict::Unchecked(why) if why.finding.is_some() => (0, None),
             Verdict::Unchecked(_) => (-1, None),
         };
         self.result.with_label_values(each).set(value);
@@ -145,7 +150,7 @@ impl Metrics {
             self.current.with_label_values(each).set(signed(state.tx.0));
         }
         self.run.with_label_values(each).set(seconds);
-        if value >= 0 {
+        if !matches!(verdict, Verdict::Unchecked(_)) {
             self.checked.with_label_values(each).set(seconds);
         }
         self.runs.with_label_values(&[server, db, verdict.result()]).inc();

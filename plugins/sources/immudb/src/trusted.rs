@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use auditmon_core::plugin::Memory;
-use auditmon_core::time::Nanos;
+use auditmon_core::time::{self, Nanos};
 use immudb_verify::{Alh, Hash, PublicKey, State, TxId};
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,15 @@ pub(crate) struct Latched {
 }
 
 impl Latched {
+    /// That it stands, in words.
+    pub(crate) fn stands(&self) -> String {
+        format!(
+            "the finding {} of {} stands until an operator accepts a state",
+            self.code,
+            time::format(self.at)
+        )
+    }
+
     /// What it says of the history.
     pub(crate) fn of_history(&self) -> Code {
         Code::parse(self.also.as_ref().unwrap_or(&self.code))

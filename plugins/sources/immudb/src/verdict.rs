@@ -131,6 +131,8 @@ impl History {
 pub(crate) struct Unchecked {
     pub(crate) reason: &'static str,
     pub(crate) text: String,
+    /// What was found before, and stands.
+    pub(crate) finding: Option<Code>,
 }
 
 /// Kinds of findings.
@@ -345,6 +347,7 @@ impl Unchecked {
         Self {
             reason,
             text: text.into(),
+            finding: None,
         }
     }
 }
@@ -400,7 +403,15 @@ impl Verdict {
         }
     }
 
-    /// What makes two verdicts in a row the same.
+    /// Of another server: whether it has the trusted history.
+    pub(crate) fn history(&self) -> Option<History> {
+        match self {
+            Self::Tampered(finding) => finding.history,
+            Self::Ok(_) | Self::Unchecked(_) => None,
+        }
+    }
+
+    /// What makes two verdicts in a row the same, beside [`history`](Self::history).
     pub(crate) fn kind(&self) -> (&'static str, &'static str) {
         match self {
             Self::Ok(_) => ("ok", ""),

@@ -1,6 +1,6 @@
 //! What a verdict makes of what is trusted.
 
-use auditmon_core::time::{self, Nanos};
+use auditmon_core::time::Nanos;
 
 use crate::checked::Values;
 use crate::descent::Descent;
@@ -36,11 +36,8 @@ pub(crate) fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nano
     match (verdict, record) {
         (Verdict::Ok(good), Some(record)) => {
             if let Some(latched) = &record.finding {
-                let text = format!(
-                    "what the server shows now follows from the trusted state; the finding of {} stands until an \
-                     operator accepts a state",
-                    time::format(latched.at)
-                );
+                let stands = latched.stands();
+                let text = format!("what the server shows now follows from the trusted state; {stands}");
                 let mut finding = Finding::new(Code::parse(&latched.code), NOT_ACCEPTED, text);
                 finding.shown = Some(good.state);
                 finding.signature = good.signature;
@@ -95,6 +92,14 @@ pub(crate) fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nano
             });
             (Verdict::Tampered(finding), next)
         }
-        (verdict, _) => (verdict, None),
+        (Verdict::Unchecked(mut why), Some(record)) => {
+            // Silence takes nothing back.
+            if let Some(latched) = &record.finding {
+                why.finding = Some(Code::parse(&latched.code));
+                why.text.push_str(&format!("; {}", latched.stands()));
+            }
+            (Verdict::Unchecked(why), None)
+        }
+        (verdict, None) => (verdict, None),
     }
 }

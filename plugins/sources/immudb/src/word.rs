@@ -50,15 +50,18 @@ impl Order {
 /// Most transactions that are remembered as accepted; what is wrong with later ones is found again and again.
 const MAX_DAMAGED: usize = 1_000;
 
+/// What a finding says of the history, and the transaction that is wrong in itself.
+type Found = (Code, Option<u64>);
+
 /// Transactions that were accepted although something is wrong with them, with that of the finding. In another history
 /// nothing is accepted yet.
-fn damaged(old: Option<&Record>) -> Vec<u64> {
+fn damaged(old: Option<&Record>, found: Option<Found>) -> Vec<u64> {
     let Some(old) = old else { return Vec::new() };
     let mut damaged = old.damaged.clone();
-    let Some(finding) = &old.finding else {
+    let Some(found) = found else {
         return damaged;
     };
-    match (finding.of_history(), finding.tx) {
+    match found {
         (_, Some(0)) => {}
         (Code::CorruptTx | Code::Value | Code::Proof, Some(tx)) => {
             let new = !damaged.contains(&tx) && damaged.len() < MAX_DAMAGED;
@@ -73,14 +76,11 @@ fn damaged(old: Option<&Record>) -> Vec<u64> {
 }
 
 /// How many transactions a history had that is given up now or was before.
-fn given_up(old: &Record) -> u64 {
-    let Some(finding) = &old.finding else {
-        return old.given_up;
-    };
-    match (finding.of_history(), finding.tx) {
-        (Code::Proof, None) | (Code::Rollback | Code::Emptied | Code::Fork | Code::Missing | Code::SplitView, _) => {
-            old.given_up.max(old.state.tx.0)
-        }
+fn given_up(old: &Record, found: Option<Found>) -> u64 {
+    match found {
+        Some(
+            (Code::Proof, None) | (Code::Rollback | Code::Emptied | Code::Fork | Code::Missing | Code::SplitView, _),
+        ) => old.given_up.max(old.state.tx.0),
         _ => old.given_up,
     }
 }
@@ -97,7 +97,7 @@ pub(crate) struct Word {
 
 impl Word {
     /// Weighs an order against what is remembered; `found` is the finding on a database that nothing is remembered of,
-    /// `current` what the server showed last, and whether another server than before has the trusted history.
+    /// `current` what the server showed last, and whether that follows from the trusted history, where this was in doubt.
     ///
     /// # Errors
     /// A sentence: it was taken before, there is no finding, or nothing that could be trusted.
@@ -144,14 +144,24 @@ impl Word {
                 ));
             }
         }
-        let current = current.map(|(state, _)| state);
+        let shown_now = current.map(|(state, _)| state);
         let gone = finding.is_some_and(|finding| finding.code == Code::Missing.as_str());
-        let state = order.state.or(current).or(gone.then_some(NOTHING)).ok_or_else(|| {
+        let state = order.state.or(shown_now).or(gone.then_some(NOTHING)).ok_or_else(|| {
             format!(
                 "{label} has shown no state of {database} since the finding or the agent's start; wait for the next \
                  audit, or name transaction and hash"
             )
         })?;
+        // What another server showed before is no part of a history that goes on.
+        let goes_on = current == Some((state, Some(History::Follows)));
+        let weighed = finding.map(|finding| {
+            let code = if goes_on {
+                Code::parse(&finding.code)
+            } else {
+                finding.of_history()
+            };
+            (code, finding.tx)
+        });
         let record = Record {
             state,
             signature: None,
@@ -164,8 +174,8 @@ impl Word {
             // The history of the state is another one, as far as is known.
             past: None,
             values: Values::default(),
-            damaged: damaged(old),
-            given_up: old.map_or(0, given_up),
+            damaged: damaged(old, weighed),
+            given_up: old.map_or(0, |old| given_up(old, weighed)),
         };
         let data = json!({
             "server": {"name": label, "address": endpoint.to_string()},
@@ -198,5 +208,72 @@ impl Word {
         };
         let key = trusted::key(endpoint, &self.database);
         batch.push(draft).is_ok() && batch.remember(&key, None, &self.record.encode()).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use immudb_verify::Hash;
+
+    use super::*;
+    use crate::trusted::Latched;
+
+    fn state(tx: u64) -> State {
+        let alh = Alh(Hash::from([7; 32]));
+        State { tx: TxId(tx), alh }
+    }
+
+    /// Another server that showed an older copy at first, and something else by now.
+    fn record() -> Record {
+        Record {
+            state: state(9),
+            signature: None,
+            uuid: None,
+            key: None,
+            first: 1,
+            taken: 2,
+            finding: Some(Latched {
+                code: "identity".to_owned(),
+                also: Some("rollback".to_owned()),
+                at: 3,
+                tx: None,
+            }),
+            accepted: Vec::new(),
+            past: None,
+            values: Values::default(),
+            damaged: vec![4],
+            given_up: 0,
+        }
+    }
+
+    #[test]
+    fn a_history_is_given_up_where_the_accepted_state_is_not_known_to_follow() {
+        let endpoint = Endpoint::parse("a:1").unwrap();
+        let remembered = Remembered::Record(Box::new(record()));
+        let differs = History::Differs(Code::Rollback);
+        for (named, history, given_up, damaged) in [
+            (None, History::Follows, 0, vec![4]),
+            (Some(state(12)), History::Follows, 0, vec![4]),
+            // Not the one that was shown.
+            (Some(state(6)), History::Follows, 9, vec![]),
+            (Some(state(12)), differs, 9, vec![]),
+            (Some(state(12)), History::Unknown, 9, vec![]),
+        ] {
+            let order = Order {
+                database: "db".to_owned(),
+                state: named,
+                by: "jane".to_owned(),
+                uid: None,
+                reason: "a failover".to_owned(),
+                mark: None,
+            };
+            let shown = Some((state(12), Some(history)));
+            let word = Word::new(&order, (&endpoint, "db1"), Some(&remembered), None, shown, 4).unwrap();
+            assert_eq!(
+                (word.record.given_up, &word.record.damaged),
+                (given_up, &damaged),
+                "{named:?} {history:?}"
+            );
+        }
     }
 }

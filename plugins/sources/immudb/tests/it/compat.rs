@@ -70,6 +70,16 @@ async fn log_metrics_and_probes_are_those_of_immuclient() {
             .await
             .contains(&format!("immuclient_audit_result_per_server{labels} 0\n"))
     );
+    // Theirs shows what the last audit came to, and ours that the finding stands.
+    fake.change(|world| world.stop());
+    trial.verdict("orders", "error", "unreachable").await;
+    let text = metrics(&router).await;
+    for line in [
+        format!("immuclient_audit_result_per_server{labels} -2\n"),
+        "auditmon_immudb_audit_result{db=\"orders\",server=\"db1\"} 0\n".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line}: {text}");
+    }
     trial.stop().await;
 }
 

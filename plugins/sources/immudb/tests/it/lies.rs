@@ -1,11 +1,12 @@
 //! Servers that lie: what is found, and that nothing of it is ever trusted.
 
+use auditmon_testkit::eventually;
 use p256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 
 use crate::fake::{Db, Fake, Reply, World, add, plan};
 use crate::proto;
-use crate::trial::{Trial, section};
+use crate::trial::{PLUGIN, Trial, section};
 
 /// Starts in order, tampers, and gives the finding.
 async fn found(all: Value, fake: &Fake, tamper: impl FnOnce(&Fake), code: &str) -> Value {
@@ -480,6 +481,49 @@ async fn a_finding_stands_until_a_state_is_accepted_once() {
     let mut trial = Trial::go_on(agent, all).await;
     trial.verdict("defaultdb", "tampered", "proof").await;
     assert!(trial.events.iter().all(|event| event["event_name"] != "immudb.trust"));
+    trial.stop().await;
+}
+
+/// Who was caught gains nothing by silence: the finding stands beside what can't be checked, in another life, too.
+#[tokio::test]
+async fn a_finding_stands_while_nothing_can_be_checked() {
+    let fake = Fake::start().await;
+    fake.change(world);
+    let mut trial = Trial::start(section(&fake)).await;
+    trial.verdict("other", "ok", "").await;
+    trial.verdict("defaultdb", "ok", "").await;
+    fake.db("defaultdb", |db| fork(db, 6, 0));
+    trial.verdict("defaultdb", "tampered", "rollback").await;
+    fake.change(|world| world.stop());
+    for life in 0..2 {
+        let event = trial.verdict("defaultdb", "error", "unreachable").await;
+        let data = &event["event_data"];
+        assert_eq!(event["event_name"], "immudb.audit.error");
+        assert_eq!(data["finding"], "rollback", "{event:#}");
+        let text = data["text"].as_str().unwrap();
+        assert!(text.contains("the finding rollback of "), "{text}");
+        let metric = |name: &str, db: &str| {
+            let name = format!("auditmon_immudb_{name}");
+            trial.agent.metric_of(&name, &[("db", db)])
+        };
+        assert_eq!(
+            (metric("audit_result", "defaultdb"), metric("audit_result", "other")),
+            (0.0, -1.0)
+        );
+        // How old the last verdict is stays to be seen.
+        assert_eq!(metric("checked_timestamp_seconds", "defaultdb") > 0.0, life == 0);
+        let status = "TAMPERED 1 of 2 databases: db1/defaultdb (rollback); could not check 2 of 2 databases: \
+                      db1/defaultdb (unreachable), db1/other (unreachable)";
+        eventually("the status says so", || {
+            let reason = trial.agent.health(PLUGIN).unwrap().reason;
+            (reason.as_deref() == Some(status)).then_some(())
+        })
+        .await;
+        let event = trial.verdict("other", "error", "unreachable").await;
+        assert_eq!(event["event_data"]["finding"], Value::Null, "{event:#}");
+        let agent = trial.stop().await;
+        trial = Trial::go_on(agent, section(&fake)).await;
+    }
     trial.stop().await;
 }
 

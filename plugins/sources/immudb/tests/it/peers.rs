@@ -354,6 +354,11 @@ async fn a_finding_needs_no_further_answer() {
     assert_eq!(event["event_data"]["current"]["hash"], hex::encode(hash), "{event:#}");
     let trusted = pair.trials[0].trusted("orders").unwrap();
     assert_eq!(trusted["finding"]["code"], "split-view");
+    let event = pair.trials[0].verdict("orders", "error", "busy").await;
+    assert_eq!(event["event_data"]["finding"], "split-view", "{event:#}");
+    let agent = &pair.trials[0].agent;
+    let result = agent.metric_of("auditmon_immudb_audit_result", &[("db", "orders")]);
+    assert_eq!(result, 0.0);
     pair.stop().await;
 }
 

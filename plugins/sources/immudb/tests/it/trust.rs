@@ -4,7 +4,7 @@ use auditmon_core::health::State;
 use auditmon_testkit::eventually;
 use serde_json::{Value, json};
 
-use crate::fake::{Db, Fake};
+use crate::fake::{Db, Fake, UUID};
 use crate::lies::fork;
 use crate::trial::{PLUGIN, Trial, section};
 
@@ -144,6 +144,37 @@ async fn another_identity_with_another_history_is_not_accepted_unseen() {
     // The old history is given up, as after a fork.
     assert_eq!(trial.trusted("orders").unwrap()["given_up"], 9);
     trial.stop().await;
+}
+
+/// A standby that lags and then has all of it: its state is accepted, and no history is given up with that.
+#[tokio::test]
+async fn another_identity_that_has_caught_up_gives_nothing_up() {
+    for renamed in [true, false] {
+        let (fake, mut trial) = start(|_| {}).await;
+        let become_one = |uuid: &str, transactions| {
+            fake.change(|world| {
+                world.uuid = Some(uuid.to_owned());
+                fork(world.databases.get_mut("orders").unwrap(), transactions, 0);
+            });
+        };
+        become_one("another", 6);
+        let event = trial.verdict("orders", "tampered", "identity").await;
+        assert_eq!(event["event_data"]["also"], "rollback", "{event:#}");
+        // Else it is the first one again.
+        become_one(if renamed { "another" } else { UUID }, 12);
+        let caught_up = |event: &Value| {
+            let data = &event["event_data"];
+            let reason = if renamed { &data["history"] } else { &data["reason"] };
+            data["database"] == "orders" && [json!("follows"), json!("not-accepted")].contains(reason)
+        };
+        trial.next("it has caught up", caught_up).await;
+        assert_eq!(trial.trusted("orders").unwrap()["finding"]["also"], "rollback");
+        let (status, data) = trial.trust(WORDS).await;
+        assert_eq!((status, &data["new"]["tx"]), (200, &json!(12)), "{data}");
+        assert_eq!(trial.trusted("orders").unwrap()["given_up"], Value::Null);
+        trial.verdict("orders", "ok", "").await;
+        trial.stop().await;
+    }
 }
 
 /// A server made anew, and none of its databases selected that was seen before: a word on a new one settles who it is.
