@@ -16,7 +16,7 @@ import segment
 import strange
 from generation import Generation, has_begun
 from report import Bad, CannotCheck, Report
-from store import Store
+from store import open_store
 
 
 def origin_of(base, number):
@@ -138,8 +138,7 @@ def verify(data_dir, key_text=None, against=None):
     # Positions, rows and checkpoints are read before the records: beside a running agent none can be newer.
     positions = [(path.name, path.read_bytes()) for path in sorted((data_dir / "positions").glob("*"))
                  if not path.name.endswith((".new", ".tmp"))]
-    database = data_dir / "events.db"
-    store = Store(str(database)) if database.exists() else None
+    store = open_store(str(data_dir / "events.db"), report)
     for each in store.strangers() if store else ():
         report.tampered("events.db", f"the {each} is not the store's", lasting=True)
     generations = {}

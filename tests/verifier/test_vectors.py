@@ -311,6 +311,32 @@ def large_tampered(vectors, root):
         expect(f"against {name}", run(pristine.path, "--against", root / name)[0] == status)
 
 
+def unfinished(vectors, root):
+    """What a kill leaves: a store without its tables, and a key with the name of a generation that was never begun."""
+    origin, seed = vectors["origin"], bytes.fromhex(vectors["log_key_seed"])
+    cases = [   # what the schema gets, status, what a line must say
+        ("", 0, "events.db was only begun"),
+        ("PRAGMA journal_mode=WAL", 0, "events.db was only begun"),
+        ("CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY)", 0, "events.db was only begun"),
+        ("CREATE TABLE other (id)", 2, "events.db has no table events"),
+    ]
+    for number, (sql, status, says) in enumerate(cases):
+        path = builder.Journal(root / f"begun{number}", origin, seed, vectors["vkey"]).path
+        (path / "events.db").write_bytes(b"")
+        with contextlib.closing(sqlite3.connect(path / "events.db")) as writer:
+            writer.executescript(sql)
+            found, output = run(path)
+            expect(f"`{sql}` beside who makes it: {found}: {output}", found == status and says in output)
+        found, output = run(path)
+        expect(f"`{sql}`: {found}: {output}", found == status and says in output)
+    path = builder.Journal(root / "empty", origin, seed, vectors["vkey"]).path
+    (path / "events.db").write_bytes(b"")
+    for name in ("events.db-wal", "events.db-shm"):
+        (path / name).write_bytes(b"x" * 4096)
+    found, output = run(path)
+    expect(f"an empty store with a log: {found}: {output}", found == 0 and (path / "events.db-wal").exists())
+
+
 def main():
     vectors = json.loads(VECTORS.read_text())
     golden(vectors)
@@ -318,6 +344,7 @@ def main():
     with tempfile.TemporaryDirectory() as root:
         example_tampered(vectors, Path(root))
         large_tampered(vectors, Path(root))
+        unfinished(vectors, Path(root))
     print(f"{done} checks, {failed} failed")
     return 1 if failed else 0
 

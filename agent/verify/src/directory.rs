@@ -26,6 +26,9 @@ use crate::strange;
 const ROWS: usize = 512;
 const PARTS: usize = 8;
 
+/// What can't be seen without a database.
+const ROWS_UNSEEN: &str = "whether the store's rows are what the journal has";
+
 /// What to check, and with what.
 pub struct Request<'a> {
     /// The data directory.
@@ -173,9 +176,8 @@ fn check(request: &Request<'_>, report: &mut Report) -> Result<(), CouldNot> {
     }
     formers::missing(&found, &newer, report)?;
     positions.tell_nowhere(&found, &newer, report);
-    match &mut database {
-        Some(database) => finish_database(database, &found, indexes, report)?,
-        None => report.unseen("whether the store's rows are what the journal has: there is no database"),
+    if let Some(database) = &mut database {
+        finish_database(database, &found, indexes, report)?;
     }
     match signed {
         Some((place, false)) if report.holds() => Err(CouldNot::new(
@@ -252,19 +254,33 @@ fn open_database(request: &Request<'_>, report: &mut Report) -> Result<Option<Da
     let place = path.strip_prefix(request.data_dir).unwrap_or(path);
     let place = place.display().to_string();
     match path.symlink_metadata() {
-        Err(error) if !given && is_missing(&error) => return Ok(None),
+        Err(error) if !given && is_missing(&error) => {
+            report.unseen(format!("{ROWS_UNSEEN}: there is no database"));
+            return Ok(None);
+        }
         Err(error) => return Err(CouldNot::new(place, error)),
         Ok(_) => {}
     }
     match Database::open(path, place.clone()) {
-        Ok(database) => {
+        Ok(Some(database)) => {
             for what in &database.schema {
                 report.fault(Fault::of(&place, what.as_str()).lasting());
             }
             Ok(Some(database))
         }
+        Ok(None) if given => Err(CouldNot::new(
+            place,
+            "it was only begun, and has no table of the store's yet: give the database that the store writes to",
+        )),
+        Ok(None) => {
+            report.unseen(format!(
+                "{ROWS_UNSEEN}: {place} was only begun, and has no table of the store's yet"
+            ));
+            Ok(None)
+        }
         Err(DbError::Damaged(what)) => {
-            report.fault(Fault::of(place, what));
+            report.fault(Fault::of(&place, what));
+            report.unseen(format!("{ROWS_UNSEEN}: {place} can't be read"));
             Ok(None)
         }
         Err(DbError::CouldNot(what)) => Err(CouldNot::new(place, what)),

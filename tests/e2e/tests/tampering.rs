@@ -172,6 +172,23 @@ fn a_generation_that_was_never_begun() {
     let place = place(true);
     std::fs::create_dir_all(place.dir.file("journal/2/seg")).unwrap();
     place.both(Unseen("never begun"), Unseen("never begun"));
+/// A kill, or a full disk, before the store has its tables; or an agent that is about to make them.
+#[test]
+fn a_database_that_was_only_begun() {
+    let wal = "PRAGMA journal_mode = WAL";
+    let migrations = "PRAGMA journal_mode = WAL; CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY)";
+    for sql in ["", wal, migrations] {
+        for open in [false, true] {
+            let place = place(false);
+            std::fs::write(place.dir.file("events.db"), "").unwrap();
+            let db = database(&place);
+            db.execute_batch(sql).unwrap();
+            let _db = open.then_some(db);
+            place.both(Unseen("events.db was only begun"), Unseen("events.db was only begun"));
+        }
+    }
+}
+
 }
 
 #[test]
