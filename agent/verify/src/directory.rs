@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use auditmon_journal::format::origin_hash;
 use auditmon_merkle::{Ed25519Verifier, Verifier as _};
 
-use crate::accepted::{AsAccepted, Before, Lacks, Newer, forgive};
+use crate::accepted::{AsAccepted, Before, Lacks, Newer, forgive, take_back};
 use crate::against;
 use crate::files::{Generation, generations, is_missing, read_text};
 use crate::formers;
@@ -157,7 +157,13 @@ fn check(request: &Request<'_>, report: &mut Report) -> Result<(), CouldNot> {
         };
         let before = Before::of(report);
         let newer_say = (former.map(AsAccepted::new), newer.lacking(&generation.origin));
-        let (outcome, checked) = check_generation(setting, heads, remembered, newer_say, database.as_mut(), report)?;
+        let words = words.flatten();
+        let checked = check_generation(setting, heads, remembered, newer_say, database.as_mut(), report);
+        if checked.is_err() && words.is_some() {
+            // How much of it was accepted can't be told any more, so it isn't told as tampering.
+            take_back(report, before);
+        }
+        let (outcome, checked) = checked?;
         indexes = indexes.or(checked);
         if signed.is_none() && outcome.begun {
             signed = Some((generation.place("checkpoint"), outcome.signed > 0));
@@ -167,7 +173,7 @@ fn check(request: &Request<'_>, report: &mut Report) -> Result<(), CouldNot> {
             let what = "not the records that the next generation says, signed, it took the place of";
             report.fault(Fault::of(generation.place("seg"), what));
         }
-        if let Some(words) = words.flatten().filter(|_| outcome.as_accepted) {
+        if let Some(words) = words.filter(|_| outcome.as_accepted) {
             forgive(report, before, &generation.origin, &words);
         }
         formers::check(generation, &outcome.told, report)?;
