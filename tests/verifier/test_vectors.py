@@ -335,6 +335,13 @@ def unfinished(vectors, root):
         (path / name).write_bytes(b"x" * 4096)
     found, output = run(path)
     expect(f"an empty store with a log: {found}: {output}", found == 0 and (path / "events.db-wal").exists())
+    path = builder.Journal(root / "unbegun", origin, seed, vectors["vkey"]).path
+    (path / "journal/2/seg").mkdir(parents=True)
+    for name, status in ((origin, 0), (origin + "/gen/2", 0), (origin + "/gen/3", 1)):
+        (path / "keys/log.vkey").write_text(builder.vkey(name, seed))
+        for key in ((), ("--key", vectors["vkey"])):
+            found, output = run(path, *key)
+            expect(f"never begun, key of {name}: {found}: {output}", found == status)
 
 
 def main():

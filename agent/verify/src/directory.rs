@@ -108,13 +108,13 @@ fn check(request: &Request<'_>, report: &mut Report) -> Result<(), CouldNot> {
         }
         return Ok(());
     };
-    formers::leave_unbegun(&mut found, report)?;
+    let unbegun = formers::leave_unbegun(&mut found, report)?;
     let running = match auditmon_journal::holder(request.data_dir) {
         Ok(holder) => holder.is_some(),
         // What is being written isn't blamed where only an agent may tell.
         Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
     };
-    let keys = Keys::load(request.data_dir, &found, given.as_ref(), report)?;
+    let keys = Keys::load(request.data_dir, (&found, &unbegun), given.as_ref(), report)?;
     let mut heads = match request.against {
         Some((name, text)) => against::heads(name, text, &found, &keys, report)?,
         None => Vec::new(),

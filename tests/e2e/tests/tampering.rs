@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use auditmon_e2e::binary;
 use auditmon_journal::format::Kind;
+use auditmon_merkle::Ed25519Signer;
 use model::{Dir, Leave, Model, canonical, insert, leaf_file, recount, seg};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
@@ -172,6 +173,21 @@ fn a_generation_that_was_never_begun() {
     let place = place(true);
     std::fs::create_dir_all(place.dir.file("journal/2/seg")).unwrap();
     place.both(Unseen("never begun"), Unseen("never begun"));
+    // The public keys are given its name before it has an event.
+    let name = format!("{}/gen/2", model::ORIGIN);
+    let vkey = |seed: u8| Ed25519Signer::from_seed(&name, &[seed; 32]).unwrap().verifier().vkey();
+    std::fs::write(place.dir.file("keys/log.vkey"), format!("{}\n", vkey(1))).unwrap();
+    std::fs::write(place.dir.file("keys/log.old.vkey"), format!("{}\n", vkey(11))).unwrap();
+    place.both(Unseen("never begun"), Unseen("never begun"));
+    for key in [place.model.vkey(), vkey(1).to_string()] {
+        let mut place = self::place(true);
+        std::fs::create_dir_all(place.dir.file("journal/2/seg")).unwrap();
+        std::fs::write(place.dir.file("keys/log.vkey"), format!("{}\n", vkey(1))).unwrap();
+        place.more = vec!["--key".to_owned(), key];
+        place.both(Unseen("never begun"), Unseen("never begun"));
+    }
+}
+
 /// A kill, or a full disk, before the store has its tables; or an agent that is about to make them.
 #[test]
 fn a_database_that_was_only_begun() {

@@ -106,6 +106,26 @@ fn a_generation_that_was_never_begun_is_left_out() {
     let segment = dir.file("journal/2/seg/00000000000000000000.seg");
     std::fs::write(&segment, [head.as_slice(), &mark(0), &[0; 4096]].concat()).unwrap();
     assert_eq!(notes(&dir.holds()), 2);
+    // So does the new name of the public key, and of those of before.
+    let good = std::fs::read(dir.file("keys/log.vkey")).unwrap();
+    let named = |seed: u8, generation: u32| {
+        let name = format!("{}/gen/{generation}", crate::model::ORIGIN);
+        let key = Ed25519Signer::from_seed(&name, &[seed; 32]).unwrap();
+        format!("{}\n", key.verifier().vkey())
+    };
+    std::fs::write(dir.file("keys/log.old.vkey"), named(11, 2)).unwrap();
+    for generation in 2..4 {
+        std::fs::write(dir.file("keys/log.vkey"), named(1, generation)).unwrap();
+        for key in [Some(model.vkey()), Some(named(1, generation)), None] {
+            dir.key = key;
+            assert_eq!(notes(&dir.holds()), 2);
+        }
+    }
+    std::fs::write(dir.file("keys/log.vkey"), named(1, 4)).unwrap();
+    dir.finds("tampered: keys/log.vkey: ", "the key of another journal");
+    std::fs::write(dir.file("keys/log.vkey"), good).unwrap();
+    std::fs::remove_file(dir.file("keys/log.old.vkey")).unwrap();
+    dir.key = Some(model.vkey());
     let lock = DirLock::acquire(dir.path()).unwrap();
     assert_eq!(notes(&dir.holds()), 2);
     drop(lock);
