@@ -15,8 +15,9 @@ import canonical
 import merkle
 import note
 import segment
+import strange
 from crc32c import crc32c
-from report import Bad
+from report import Bad, Report
 
 VECTORS = Path(__file__).resolve().parent.parent / "fixtures/journal-vectors.json"
 TREE = {  # the published Certificate Transparency roots
@@ -344,6 +345,31 @@ def unfinished(vectors, root):
             expect(f"never begun, key of {name}: {found}: {output}", found == status)
 
 
+def strange_files(vectors, root):
+    """What goes while names are read, what is written beside a file, and links to nothing."""
+    path = builder.Journal(root / "strange", vectors["origin"], bytes.fromhex(vectors["log_key_seed"]),
+                           vectors["vkey"]).path
+
+    class Running(type(path)):
+        """A directory of which a position and a file of SQLite's go when their names were read."""
+        def glob(self, pattern):
+            for name in ("positions/one", "events.db-journal"):
+                (path / name).touch()
+            found = list(super().glob(pattern))
+            for name in ("positions/one", "events.db-journal"):
+                (path / name).unlink()
+            return found
+
+    report = Report()
+    expect(f"what went meanwhile: {report.lines}", not strange.tell(Running(path), report))
+    for name, status in (("keys/log.vkey.new", 0), ("events.db", 2), ("journal/1/accepted", 1), ("positions/two", 1)):
+        (path / name).unlink(missing_ok=True)
+        (path / name).symlink_to("nothing")
+        found, output = run(path)
+        expect(f"{name} leads to nothing: {found}: {output}", found == status)
+        (path / name).unlink()
+
+
 def main():
     vectors = json.loads(VECTORS.read_text())
     golden(vectors)
@@ -352,6 +378,7 @@ def main():
         example_tampered(vectors, Path(root))
         large_tampered(vectors, Path(root))
         unfinished(vectors, Path(root))
+        strange_files(vectors, Path(root))
     print(f"{done} checks, {failed} failed")
     return 1 if failed else 0
 

@@ -205,6 +205,28 @@ fn a_database_that_was_only_begun() {
     }
 }
 
+#[test]
+fn a_link_to_nothing_in_the_place_of_a_file() {
+    let place = place(true);
+    place.remove("events.db");
+    let link = |name: &str| std::os::unix::fs::symlink("/nonexistent", place.dir.file(name)).unwrap();
+    link("events.db");
+    place.both(NoVerdict("events.db"), NoVerdict("events.db"));
+    place.remove("events.db");
+    for file in ["journal/origin", "journal/1/checkpoint", &seg(MIDDLE)] {
+        let good = std::fs::read(place.dir.file(file)).unwrap();
+        place.remove(file);
+        link(file);
+        place.both(
+            Tampered(&[file, "in the place of"]),
+            Tampered(&[file, "in the place of"]),
+        );
+        place.remove(file);
+        std::fs::write(place.dir.file(file), good).unwrap();
+    }
+    // What a kill left unfinished is none of them.
+    link("keys/log.vkey.new");
+    place.both(Unseen("holds: "), Unseen("good: "));
 }
 
 #[test]
