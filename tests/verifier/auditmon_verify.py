@@ -16,15 +16,15 @@ import segment
 import strange
 from generation import Generation, has_begun
 from report import Bad, CannotCheck, Report
-from store import Store
+from store import open_store
 
 
 def origin_of(base, number):
     return base if number == 1 else f"{base}/gen/{number}"
 
 
-def read_key(data_dir, text, newest, report):
-    """The key to trust; without --key the directory's own."""
+def read_key(data_dir, text, newest, unbegun, report):
+    """The key to trust; without --key the directory's own. It is named before its generation has an event."""
     path = data_dir / "keys/log.vkey"
     try:
         own = note.Key.parse(path.read_text(errors="replace"))
@@ -33,7 +33,7 @@ def read_key(data_dir, text, newest, report):
             raise CannotCheck(f"no --key, and keys/log.vkey: {error}") from None
         report.tampered("keys/log.vkey", str(error))
         own = None
-    if own and own.name != newest:
+    if own and own.name not in (newest, *unbegun):
         report.tampered("keys/log.vkey", f"is named {own.name}, the newest origin is {newest}")
     if not text:
         report.note("the key is the directory's own: who could replace it could sign another history; give --key")
@@ -127,23 +127,26 @@ def verify(data_dir, key_text=None, against=None):
     match = note.ORIGIN.fullmatch(text)
     if not match or not numbers:
         raise CannotCheck("journal/origin is no origin, or there is no generation")
+    unbegun = []
     while len(numbers) > 1 and not has_begun(journal / str(numbers[-1])):
-        report.note(f"journal/{numbers.pop()} was never begun: it has no event")
+        number = numbers.pop()
+        unbegun.append(origin_of(match["base"], number))
+        report.note(f"journal/{number} was never begun: it has no event")
     newest = origin_of(match["base"], numbers[-1])
     # Numbers may have gaps: none is given twice that a sink has seen.
     if match["generation"] and text != newest or numbers[0] != 1:
         report.tampered("journal", f"generations {numbers} do not fit origin {text}")
-    key = read_key(data_dir, key_text, newest, report)
+    key = read_key(data_dir, key_text, newest, unbegun, report)
 
     # Positions, rows and checkpoints are read before the records: beside a running agent none can be newer.
     positions = [(path.name, path.read_bytes()) for path in sorted((data_dir / "positions").glob("*"))
                  if not path.name.endswith((".new", ".tmp"))]
-    database = data_dir / "events.db"
-    store = Store(str(database)) if database.exists() else None
+    store = open_store(str(data_dir / "events.db"), report)
     for each in store.strangers() if store else ():
         report.tampered("events.db", f"the {each} is not the store's", lasting=True)
     generations = {}
-    former = former_keys(data_dir, key, [origin_of(match["base"], number) for number in numbers], report)
+    origins = [origin_of(match["base"], number) for number in numbers] + unbegun
+    former = former_keys(data_dir, key, origins, report)
     for number in numbers:
         origin = origin_of(match["base"], number)
         rows = store.rows(origin) if store else ()

@@ -12,9 +12,9 @@ from report import Bad, CannotCheck, Other
 from merkle import leaf_hash
 from segment import PREFIX, check_event, check_prefix, commit, kind
 
-# What the store makes (the queries of docs/store.md name them), and what SQLite and the migrations keep for themselves.
-OWN = {("table", name) for name in (b"events", b"position", b"usage", b"_sqlx_migrations", b"sqlite_sequence",
-                                    b"sqlite_stat1", b"sqlite_stat4")}
+# What SQLite and the migrations keep for themselves, and what the store makes (the queries of docs/store.md name them).
+KEEPING = {("table", name) for name in (b"_sqlx_migrations", b"sqlite_sequence", b"sqlite_stat1", b"sqlite_stat4")}
+OWN = KEEPING | {("table", name) for name in (b"events", b"position", b"usage")}
 OWN |= {("index", name) for name in (b"events_kind", b"events_time", b"events_username")}
 NEEDED = {"origin", "seq", "event_id", "canonical", "salt"}
 SEQ_BITS = 48
@@ -24,11 +24,25 @@ KEPT = ("kind = 'agent' AND event_source = 'agent' AND (event_name IN ('journal.
         " AND instr(canonical, CAST('\"sink\":\"store\"' AS BLOB)) > 0)")
 
 
+def open_store(path, report):
+    """The store's file; None if there is none, or nothing in it yet."""
+    if not os.path.lexists(path):
+        return None
+    store = Store(path)
+    if store.begun:
+        return store
+    report.note("events.db was only begun: whether the rows are what the journal has cannot be seen")
+    return None
+
+
 class Store:
     """A snapshot of the table `events`, taken when opened, so that no row is newer than the journal read later."""
 
     def __init__(self, path):
-        self.copy = None
+        self.copy, self.begun = None, False
+        # SQLite would remove what is beside an empty file.
+        if not os.path.getsize(path):
+            return
         try:
             self.connection = self._open(path)
         except sqlite3.DatabaseError as error:
@@ -49,6 +63,12 @@ class Store:
         connection = sqlite3.connect(f"file:{urllib.parse.quote(path)}?{mode}", uri=True, isolation_level=None)
         connection.text_factory = bytes
         connection.execute("BEGIN")
+        # The store makes all its tables at once; before, there is that of the migrations.
+        entries = connection.execute("SELECT type, name, sql FROM sqlite_schema")
+        self.begun = any((kind.decode(), name) not in KEEPING and not (kind == b"index" and sql is None)
+                         for kind, name, sql in entries)
+        if not self.begun:
+            return connection
         # Generated columns (hidden: 2, 3) hold nothing of their own; two of them say which row it is.
         self.columns = [name.decode() for _, name, *_, hidden in connection.execute("PRAGMA table_xinfo(events)")
                         if not hidden or name.decode() in NEEDED]

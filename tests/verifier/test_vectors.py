@@ -15,8 +15,9 @@ import canonical
 import merkle
 import note
 import segment
+import strange
 from crc32c import crc32c
-from report import Bad
+from report import Bad, Report
 
 VECTORS = Path(__file__).resolve().parent.parent / "fixtures/journal-vectors.json"
 TREE = {  # the published Certificate Transparency roots
@@ -311,6 +312,64 @@ def large_tampered(vectors, root):
         expect(f"against {name}", run(pristine.path, "--against", root / name)[0] == status)
 
 
+def unfinished(vectors, root):
+    """What a kill leaves: a store without its tables, and a key with the name of a generation that was never begun."""
+    origin, seed = vectors["origin"], bytes.fromhex(vectors["log_key_seed"])
+    cases = [   # what the schema gets, status, what a line must say
+        ("", 0, "events.db was only begun"),
+        ("PRAGMA journal_mode=WAL", 0, "events.db was only begun"),
+        ("CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY)", 0, "events.db was only begun"),
+        ("CREATE TABLE other (id)", 2, "events.db has no table events"),
+    ]
+    for number, (sql, status, says) in enumerate(cases):
+        path = builder.Journal(root / f"begun{number}", origin, seed, vectors["vkey"]).path
+        (path / "events.db").write_bytes(b"")
+        with contextlib.closing(sqlite3.connect(path / "events.db")) as writer:
+            writer.executescript(sql)
+            found, output = run(path)
+            expect(f"`{sql}` beside who makes it: {found}: {output}", found == status and says in output)
+        found, output = run(path)
+        expect(f"`{sql}`: {found}: {output}", found == status and says in output)
+    path = builder.Journal(root / "empty", origin, seed, vectors["vkey"]).path
+    (path / "events.db").write_bytes(b"")
+    for name in ("events.db-wal", "events.db-shm"):
+        (path / name).write_bytes(b"x" * 4096)
+    found, output = run(path)
+    expect(f"an empty store with a log: {found}: {output}", found == 0 and (path / "events.db-wal").exists())
+    path = builder.Journal(root / "unbegun", origin, seed, vectors["vkey"]).path
+    (path / "journal/2/seg").mkdir(parents=True)
+    for name, status in ((origin, 0), (origin + "/gen/2", 0), (origin + "/gen/3", 1)):
+        (path / "keys/log.vkey").write_text(builder.vkey(name, seed))
+        for key in ((), ("--key", vectors["vkey"])):
+            found, output = run(path, *key)
+            expect(f"never begun, key of {name}: {found}: {output}", found == status)
+
+
+def strange_files(vectors, root):
+    """What goes while names are read, what is written beside a file, and links to nothing."""
+    path = builder.Journal(root / "strange", vectors["origin"], bytes.fromhex(vectors["log_key_seed"]),
+                           vectors["vkey"]).path
+
+    class Running(type(path)):
+        """A directory of which a position and a file of SQLite's go when their names were read."""
+        def glob(self, pattern):
+            for name in ("positions/one", "events.db-journal"):
+                (path / name).touch()
+            found = list(super().glob(pattern))
+            for name in ("positions/one", "events.db-journal"):
+                (path / name).unlink()
+            return found
+
+    report = Report()
+    expect(f"what went meanwhile: {report.lines}", not strange.tell(Running(path), report))
+    for name, status in (("keys/log.vkey.new", 0), ("events.db", 2), ("journal/1/accepted", 1), ("positions/two", 1)):
+        (path / name).unlink(missing_ok=True)
+        (path / name).symlink_to("nothing")
+        found, output = run(path)
+        expect(f"{name} leads to nothing: {found}: {output}", found == status)
+        (path / name).unlink()
+
+
 def main():
     vectors = json.loads(VECTORS.read_text())
     golden(vectors)
@@ -318,6 +377,8 @@ def main():
     with tempfile.TemporaryDirectory() as root:
         example_tampered(vectors, Path(root))
         large_tampered(vectors, Path(root))
+        unfinished(vectors, Path(root))
+        strange_files(vectors, Path(root))
     print(f"{done} checks, {failed} failed")
     return 1 if failed else 0
 

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::event::members;
-use crate::report::Report;
+use crate::report::{Fault, Report};
 
 /// What an event of the agent's own says about generations.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -252,18 +252,25 @@ impl Before {
     }
 }
 
-/// Makes one note of the faults behind those of `before` that a rollback explains.
-pub(crate) fn forgive(report: &mut Report, before: Before, origin: &str, words: &str) {
+/// Removes the faults behind those of `before` that a rollback explains; how many they were, and the first that was
+/// listed.
+pub(crate) fn take_back(report: &mut Report, before: Before) -> (u64, Option<Fault>) {
     let found = report.faults.split_off(before.listed);
     let (lasting, explained): (Vec<_>, Vec<_>) = found.into_iter().partition(|fault| fault.lasting);
     report.faults.extend(lasting);
     let more_lasting = report.more_lasting - before.more_lasting;
     let count = explained.len() as u64 + (report.more_faults - before.more).saturating_sub(more_lasting);
     report.more_faults = before.more + more_lasting;
+    (count, explained.into_iter().next())
+}
+
+/// Makes one note of the faults behind those of `before` that a rollback explains.
+pub(crate) fn forgive(report: &mut Report, before: Before, origin: &str, words: &str) {
+    let (count, first) = take_back(report, before);
     if count == 0 {
         return;
     }
-    let first = explained.first().map(ToString::to_string);
+    let first = first.map(|fault| fault.to_string());
     let first = first.as_deref().unwrap_or("not listed");
     let first = first.trim_start_matches("tampered: ");
     report.note(format!(
@@ -274,7 +281,7 @@ pub(crate) fn forgive(report: &mut Report, before: Before, origin: &str, words: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Fault, MAX_FAULTS};
+    use crate::report::MAX_FAULTS;
 
     #[test]
     fn what_no_rollback_explains_stays_where_it_is_only_counted() {

@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use auditmon_journal::format::origin_hash;
 use auditmon_merkle::{Ed25519Verifier, Verifier as _};
 
-use crate::accepted::{AsAccepted, Before, Lacks, Newer, forgive};
+use crate::accepted::{AsAccepted, Before, Lacks, Newer, forgive, take_back};
 use crate::against;
 use crate::files::{Generation, generations, is_missing, read_text};
 use crate::formers;
@@ -25,6 +25,9 @@ use crate::strange;
 /// Rows handed over at once, and how often before the reader of rows waits.
 const ROWS: usize = 512;
 const PARTS: usize = 8;
+
+/// What can't be seen without a database.
+const ROWS_UNSEEN: &str = "whether the store's rows are what the journal has";
 
 /// What to check, and with what.
 pub struct Request<'a> {
@@ -105,13 +108,13 @@ fn check(request: &Request<'_>, report: &mut Report) -> Result<(), CouldNot> {
         }
         return Ok(());
     };
-    formers::leave_unbegun(&mut found, report)?;
+    let unbegun = formers::leave_unbegun(&mut found, report)?;
     let running = match auditmon_journal::holder(request.data_dir) {
         Ok(holder) => holder.is_some(),
         // What is being written isn't blamed where only an agent may tell.
         Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
     };
-    let keys = Keys::load(request.data_dir, &found, given.as_ref(), report)?;
+    let keys = Keys::load(request.data_dir, (&found, &unbegun), given.as_ref(), report)?;
     let mut heads = match request.against {
         Some((name, text)) => against::heads(name, text, &found, &keys, report)?,
         None => Vec::new(),
@@ -154,7 +157,13 @@ fn check(request: &Request<'_>, report: &mut Report) -> Result<(), CouldNot> {
         };
         let before = Before::of(report);
         let newer_say = (former.map(AsAccepted::new), newer.lacking(&generation.origin));
-        let (outcome, checked) = check_generation(setting, heads, remembered, newer_say, database.as_mut(), report)?;
+        let words = words.flatten();
+        let checked = check_generation(setting, heads, remembered, newer_say, database.as_mut(), report);
+        if checked.is_err() && words.is_some() {
+            // How much of it was accepted can't be told any more, so it isn't told as tampering.
+            take_back(report, before);
+        }
+        let (outcome, checked) = checked?;
         indexes = indexes.or(checked);
         if signed.is_none() && outcome.begun {
             signed = Some((generation.place("checkpoint"), outcome.signed > 0));
@@ -164,7 +173,7 @@ fn check(request: &Request<'_>, report: &mut Report) -> Result<(), CouldNot> {
             let what = "not the records that the next generation says, signed, it took the place of";
             report.fault(Fault::of(generation.place("seg"), what));
         }
-        if let Some(words) = words.flatten().filter(|_| outcome.as_accepted) {
+        if let Some(words) = words.filter(|_| outcome.as_accepted) {
             forgive(report, before, &generation.origin, &words);
         }
         formers::check(generation, &outcome.told, report)?;
@@ -173,9 +182,8 @@ fn check(request: &Request<'_>, report: &mut Report) -> Result<(), CouldNot> {
     }
     formers::missing(&found, &newer, report)?;
     positions.tell_nowhere(&found, &newer, report);
-    match &mut database {
-        Some(database) => finish_database(database, &found, indexes, report)?,
-        None => report.unseen("whether the store's rows are what the journal has: there is no database"),
+    if let Some(database) = &mut database {
+        finish_database(database, &found, indexes, report)?;
     }
     match signed {
         Some((place, false)) if report.holds() => Err(CouldNot::new(
@@ -252,19 +260,33 @@ fn open_database(request: &Request<'_>, report: &mut Report) -> Result<Option<Da
     let place = path.strip_prefix(request.data_dir).unwrap_or(path);
     let place = place.display().to_string();
     match path.symlink_metadata() {
-        Err(error) if !given && is_missing(&error) => return Ok(None),
+        Err(error) if !given && is_missing(&error) => {
+            report.unseen(format!("{ROWS_UNSEEN}: there is no database"));
+            return Ok(None);
+        }
         Err(error) => return Err(CouldNot::new(place, error)),
         Ok(_) => {}
     }
     match Database::open(path, place.clone()) {
-        Ok(database) => {
+        Ok(Some(database)) => {
             for what in &database.schema {
                 report.fault(Fault::of(&place, what.as_str()).lasting());
             }
             Ok(Some(database))
         }
+        Ok(None) if given => Err(CouldNot::new(
+            place,
+            "it was only begun, and has no table of the store's yet: give the database that the store writes to",
+        )),
+        Ok(None) => {
+            report.unseen(format!(
+                "{ROWS_UNSEEN}: {place} was only begun, and has no table of the store's yet"
+            ));
+            Ok(None)
+        }
         Err(DbError::Damaged(what)) => {
-            report.fault(Fault::of(place, what));
+            report.fault(Fault::of(&place, what));
+            report.unseen(format!("{ROWS_UNSEEN}: {place} can't be read"));
             Ok(None)
         }
         Err(DbError::CouldNot(what)) => Err(CouldNot::new(place, what)),

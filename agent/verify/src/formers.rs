@@ -46,8 +46,9 @@ pub(crate) fn check(generation: &Generation, told: &[(u64, Told)], report: &mut 
 }
 
 /// Leaves out the last ones that were never begun: a crash, or a full disk, came before their first event. The agent goes
-/// on with the one before, as if they weren't there.
-pub(crate) fn leave_unbegun(found: &mut Vec<Generation>, report: &mut Report) -> Result<(), CouldNot> {
+/// on with the one before, as if they weren't there. They are returned.
+pub(crate) fn leave_unbegun(found: &mut Vec<Generation>, report: &mut Report) -> Result<Vec<Generation>, CouldNot> {
+    let mut unbegun = Vec::new();
     while let [_, .., last] = found.as_slice() {
         if has_begun(last).map_err(|error| CouldNot::new(last.place("seg"), error))? {
             break;
@@ -56,9 +57,9 @@ pub(crate) fn leave_unbegun(found: &mut Vec<Generation>, report: &mut Report) ->
             "journal/{}: a generation that was never begun: it has no event, and the agent goes on with the one before",
             last.number
         ));
-        found.pop();
+        unbegun.extend(found.pop());
     }
-    Ok(())
+    Ok(unbegun)
 }
 
 /// Whether anything is left of an event, or says that there was one.

@@ -271,6 +271,16 @@ impl Heads {
         Ok(())
     }
 
+    /// Size of the newest checkpoint as it is now, which is compared with nothing; `None` if it is none that counts.
+    pub(crate) fn signed_now(&self, generation: &Generation) -> Result<Option<u64>, CouldNot> {
+        let text = read_text(&generation.dir.join("checkpoint"))
+            .map_err(|error| CouldNot::new(generation.place("checkpoint"), error))?;
+        let opened = text.and_then(|text| open_older(&text, &self.origin, self.key.as_ref(), &self.former).ok());
+        Ok(opened
+            .filter(|(_, own)| *own || self.trusting)
+            .map(|(tree, _)| tree.size))
+    }
+
     /// Size of the smallest head that was not taken.
     pub(crate) fn size(&self) -> Option<u64> {
         let single = self.single.last().map(|head| head.tree.size);

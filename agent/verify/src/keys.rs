@@ -25,10 +25,11 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The key to check with: the one given, else that of the directory.
+    /// The key to check with: the one given, else that of the directory. It is given the name of a generation before
+    /// that has an event, so also of those that were never begun.
     pub(crate) fn load(
         data_dir: &Path,
-        generations: &[Generation],
+        (generations, unbegun): (&[Generation], &[Generation]),
         given: Option<&Ed25519Verifier>,
         report: &mut Report,
     ) -> Result<Self, CouldNot> {
@@ -43,7 +44,10 @@ impl Keys {
                 }
             },
         };
-        let is_ours = |key: &Ed25519Verifier| generations.iter().any(|generation| generation.origin == key.name());
+        let is_ours = |key: &Ed25519Verifier| {
+            let mut all = generations.iter().chain(unbegun);
+            all.any(|generation| generation.origin == key.name())
+        };
         if let Some(own) = own.as_ref().filter(|own| !is_ours(own)) {
             report.fault(Fault::of(VKEY, format!("the key of another journal, `{}`", own.name())));
         }

@@ -166,7 +166,12 @@ fn attempt(request: &ProveRequest<'_>) -> Result<EventProof, ProveError> {
 
 fn look_up(path: &Path, id: &[u8; 16]) -> Result<Option<FoundRow>, ProveError> {
     let place = path.display().to_string();
-    match Database::open(path, place.clone()).and_then(|database| database.find(id)) {
+    let row = match Database::open(path, place) {
+        Ok(Some(database)) => database.find(id),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
+    };
+    match row {
         Ok(row) => Ok(row),
         // The journal has it as well.
         Err(DbError::Damaged(_) | DbError::CouldNot(_)) => Ok(None),

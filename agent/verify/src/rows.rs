@@ -165,10 +165,18 @@ pub(crate) struct FoundRow {
 }
 
 impl Database {
-    /// Opens a database for reading; makes and changes no file. `place` is its name in faults.
-    pub(crate) fn open(path: &Path, place: String) -> Result<Self, DbError> {
-        let connection = connect(path)?;
+    /// Opens a database for reading; makes and changes no file. `place` is its name in faults. `None` if it was only
+    /// begun: it has none of the store's tables, which are made at once, and nothing else.
+    pub(crate) fn open(path: &Path, place: String) -> Result<Option<Self>, DbError> {
+        let Some(connection) = connect(path)? else {
+            return Ok(None);
+        };
         connection.execute_batch("PRAGMA cache_size = -4096; PRAGMA mmap_size = 0; BEGIN")?;
+        let mut only_begun = true;
+        each_entry(&connection, |entry| only_begun &= entry.is_sqlites())?;
+        if only_begun {
+            return Ok(None);
+        }
         let mut database = Self {
             connection,
             place,
@@ -182,7 +190,7 @@ impl Database {
             hashes: RandomState::new(),
         };
         database.read_heads()?;
-        Ok(database)
+        Ok(Some(database))
     }
 
     fn read_heads(&mut self) -> Result<(), DbError> {
@@ -458,15 +466,17 @@ fn damaged(what: &str) -> DbError {
     DbError::Damaged(what.to_owned())
 }
 
-/// Opens without making or changing a file, whether an agent has it open, was killed, or ended in order.
-fn connect(path: &Path) -> Result<Connection, DbError> {
+/// Opens without making or changing a file, whether an agent has it open, was killed, or ended in order. `None` if the
+/// file is empty.
+fn connect(path: &Path) -> Result<Option<Connection>, DbError> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         PathBuf::from(name)
     };
     let could_not = |error: std::io::Error| DbError::CouldNot(error.to_string());
-    if !path.metadata().map_err(could_not)?.is_file() {
+    let meta = path.metadata().map_err(could_not)?;
+    if !meta.is_file() {
         return Err(damaged("it is no file"));
     }
     // SQLite would wait for a pipe.
@@ -476,6 +486,10 @@ fn connect(path: &Path) -> Result<Connection, DbError> {
                 "what has the name of its {suffix} is no file"
             )));
         }
+    }
+    // SQLite would remove a -wal file beside it.
+    if meta.len() == 0 {
+        return Ok(None);
     }
     // Whoever has it open keeps a -shm file; without one nobody changes the database, and its WAL is empty.
     let shared = beside("-shm").exists();
@@ -499,7 +513,7 @@ fn connect(path: &Path) -> Result<Connection, DbError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(format!("{uri}?{options}"), flags)?;
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MOST)?;
-    Ok(connection)
+    Ok(Some(connection))
 }
 
 /// A row, its kind and the length of its event.

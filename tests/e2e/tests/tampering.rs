@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use auditmon_e2e::binary;
 use auditmon_journal::format::Kind;
+use auditmon_merkle::Ed25519Signer;
 use model::{Dir, Leave, Model, canonical, insert, leaf_file, recount, seg};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
@@ -172,6 +173,60 @@ fn a_generation_that_was_never_begun() {
     let place = place(true);
     std::fs::create_dir_all(place.dir.file("journal/2/seg")).unwrap();
     place.both(Unseen("never begun"), Unseen("never begun"));
+    // The public keys are given its name before it has an event.
+    let name = format!("{}/gen/2", model::ORIGIN);
+    let vkey = |seed: u8| Ed25519Signer::from_seed(&name, &[seed; 32]).unwrap().verifier().vkey();
+    std::fs::write(place.dir.file("keys/log.vkey"), format!("{}\n", vkey(1))).unwrap();
+    std::fs::write(place.dir.file("keys/log.old.vkey"), format!("{}\n", vkey(11))).unwrap();
+    place.both(Unseen("never begun"), Unseen("never begun"));
+    for key in [place.model.vkey(), vkey(1).to_string()] {
+        let mut place = self::place(true);
+        std::fs::create_dir_all(place.dir.file("journal/2/seg")).unwrap();
+        std::fs::write(place.dir.file("keys/log.vkey"), format!("{}\n", vkey(1))).unwrap();
+        place.more = vec!["--key".to_owned(), key];
+        place.both(Unseen("never begun"), Unseen("never begun"));
+    }
+}
+
+/// A kill, or a full disk, before the store has its tables; or an agent that is about to make them.
+#[test]
+fn a_database_that_was_only_begun() {
+    let wal = "PRAGMA journal_mode = WAL";
+    let migrations = "PRAGMA journal_mode = WAL; CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY)";
+    for sql in ["", wal, migrations] {
+        for open in [false, true] {
+            let place = place(false);
+            std::fs::write(place.dir.file("events.db"), "").unwrap();
+            let db = database(&place);
+            db.execute_batch(sql).unwrap();
+            let _db = open.then_some(db);
+            place.both(Unseen("events.db was only begun"), Unseen("events.db was only begun"));
+        }
+    }
+}
+
+#[test]
+fn a_link_to_nothing_in_the_place_of_a_file() {
+    let place = place(true);
+    place.remove("events.db");
+    let link = |name: &str| std::os::unix::fs::symlink("/nonexistent", place.dir.file(name)).unwrap();
+    link("events.db");
+    place.both(NoVerdict("events.db"), NoVerdict("events.db"));
+    place.remove("events.db");
+    for file in ["journal/origin", "journal/1/checkpoint", &seg(MIDDLE)] {
+        let good = std::fs::read(place.dir.file(file)).unwrap();
+        place.remove(file);
+        link(file);
+        place.both(
+            Tampered(&[file, "in the place of"]),
+            Tampered(&[file, "in the place of"]),
+        );
+        place.remove(file);
+        std::fs::write(place.dir.file(file), good).unwrap();
+    }
+    // What a kill left unfinished is none of them.
+    link("keys/log.vkey.new");
+    place.both(Unseen("holds: "), Unseen("good: "));
 }
 
 #[test]

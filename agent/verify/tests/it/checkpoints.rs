@@ -1,8 +1,11 @@
 //! Checkpoints put back, removed, changed or signed by others.
 
+use std::time::SystemTime;
+
 use auditmon_journal::DirLock;
 use auditmon_journal::format::Kind;
 use auditmon_merkle::split_checkpoints;
+use auditmon_verify::{DatabaseFile, Request, verify};
 use serde_json::json;
 
 use crate::cases::{EVENT, alone, change, usual};
@@ -174,4 +177,58 @@ fn a_second_history_that_was_signed_too_is_found() {
     dir.against = Some(other.notes[0].clone());
     dir.finds("tampered: journal/1/seg: seq ", "FILE");
     assert_eq!(split_checkpoints(&model.notes.concat()).count(), model.notes.len());
+}
+
+#[test]
+fn what_was_signed_while_the_newest_segment_was_checked_is_not_late() {
+    let mut model = Model::usual();
+    let covered = model.size();
+    let signed: Vec<String> = (0..3)
+        .map(|_| {
+            model.event(Kind::Application, "login", "alice", json!({}));
+            model.sign();
+            model.notes.pop().unwrap()
+        })
+        .collect();
+    let last = model.size() - 1;
+    // Of what is written meanwhile, all but the first two or none is old.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let mut fresh = model.clone();
+    fresh.rec_mut(last).prefix.received_ns = now.as_nanos() as u64;
+    for (model, note, late) in [
+        (&model, None, Some(covered)),
+        (&model, Some(&signed[0]), Some(covered + 1)),
+        (&model, Some(&signed[2]), None),
+        (&fresh, Some(&signed[0]), Some(covered + 1)),
+        (&fresh, Some(&signed[1]), None),
+    ] {
+        let mut model = model.clone();
+        model.ended = false;
+        let dir = Dir::of(&model);
+        let _lock = DirLock::acquire(dir.path()).unwrap();
+        let size = |first: u64| dir.file(&seg(first)).metadata().unwrap().len();
+        // All frames of the segments before, which have a head each.
+        let before = model.segs[..2].iter().map(|seg| size(seg.first) - 64).sum();
+        let report = verify(&Request {
+            data_dir: dir.path(),
+            key: None,
+            against: None,
+            database: DatabaseFile::Usual(dir.file("events.db")),
+            progress: &|progress| {
+                if let Some(note) = note.filter(|_| progress.done > before) {
+                    std::fs::write(dir.file("journal/1/checkpoint"), note).unwrap();
+                }
+            },
+        });
+        let report = report.unwrap();
+        assert!(report.holds(), "{report}");
+        let text = report.to_string();
+        match late {
+            Some(first) => {
+                let says = format!("whether seq {first} to {last} are as they were written: something runs there");
+                assert!(text.contains(&says), "`{says}` is expected: {text}");
+            }
+            None => assert!(!text.contains("has not signed"), "{text}"),
+        }
+    }
 }

@@ -106,6 +106,26 @@ fn a_generation_that_was_never_begun_is_left_out() {
     let segment = dir.file("journal/2/seg/00000000000000000000.seg");
     std::fs::write(&segment, [head.as_slice(), &mark(0), &[0; 4096]].concat()).unwrap();
     assert_eq!(notes(&dir.holds()), 2);
+    // So does the new name of the public key, and of those of before.
+    let good = std::fs::read(dir.file("keys/log.vkey")).unwrap();
+    let named = |seed: u8, generation: u32| {
+        let name = format!("{}/gen/{generation}", crate::model::ORIGIN);
+        let key = Ed25519Signer::from_seed(&name, &[seed; 32]).unwrap();
+        format!("{}\n", key.verifier().vkey())
+    };
+    std::fs::write(dir.file("keys/log.old.vkey"), named(11, 2)).unwrap();
+    for generation in 2..4 {
+        std::fs::write(dir.file("keys/log.vkey"), named(1, generation)).unwrap();
+        for key in [Some(model.vkey()), Some(named(1, generation)), None] {
+            dir.key = key;
+            assert_eq!(notes(&dir.holds()), 2);
+        }
+    }
+    std::fs::write(dir.file("keys/log.vkey"), named(1, 4)).unwrap();
+    dir.finds("tampered: keys/log.vkey: ", "the key of another journal");
+    std::fs::write(dir.file("keys/log.vkey"), good).unwrap();
+    std::fs::remove_file(dir.file("keys/log.old.vkey")).unwrap();
+    dir.key = Some(model.vkey());
     let lock = DirLock::acquire(dir.path()).unwrap();
     assert_eq!(notes(&dir.holds()), 2);
     drop(lock);
@@ -354,4 +374,54 @@ fn an_acceptance_excuses_no_damage() {
         std::fs::write(dir.file(&file), good).unwrap();
     }
     dir.holds();
+}
+
+#[test]
+fn what_was_accepted_is_not_told_where_the_check_ends_early() {
+    let dir = Dir::new();
+    let running = start(dir.path(), |_| {});
+    running.write(0, 300);
+    assert!(running.handle.close(WAIT));
+    drop(running);
+    let seen = Position {
+        origin: std::fs::read_to_string(dir.file("journal/origin")).unwrap(),
+        seq: 100,
+        leaf_hash: [7; 32],
+    };
+    std::fs::create_dir_all(dir.file("positions")).unwrap();
+    std::fs::write(dir.file("positions/webhook.one"), seen.encode()).unwrap();
+    let remembered = vec![("webhook.one".to_owned(), seen)];
+    let running = start(dir.path(), |options| options.remembered = remembered);
+    let differs = "tampered: positions/webhook.one: seq 99, ";
+    dir.finds(differs, "not the record that the sink has seen");
+    let accept = |running: crate::journal::Running| {
+        running.say("journal.rollback_accepted", &json!({"reason": "a snapshot"}));
+        assert!(running.handle.close(WAIT));
+    };
+    // A file that opens and gives an error when it is read.
+    let tile = dir.file("journal/1/tile/0/001");
+    std::os::unix::fs::symlink("/proc/self/mem", &tile).unwrap();
+    dir.finds(differs, "");
+    accept(running);
+    let error = dir.check().unwrap_err();
+    assert_eq!(error.place, "journal/1/tile");
+    // What no rollback does is told all the same.
+    let leaves = dir.file(&leaf_file(0));
+    let mut bad = std::fs::read(&leaves).unwrap();
+    bad[100] ^= 1;
+    std::fs::write(&leaves, bad).unwrap();
+    let begins = format!("tampered: {}: ", leaf_file(0));
+    let faults = dir.finds(&begins, "not the leaf of the record");
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    let report = dir.report();
+    assert!(
+        report
+            .not_seen
+            .iter()
+            .any(|text| text.contains("the check ended early")),
+        "{report}"
+    );
+    std::fs::remove_file(&tile).unwrap();
+    let report = dir.report();
+    assert!(report.notes.iter().any(|note| note.contains("a snapshot")), "{report}");
 }

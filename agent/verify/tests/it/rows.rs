@@ -514,6 +514,76 @@ fn a_database_alone_is_checked_by_itself() {
     assert!(dir.check().is_err(), "no journal, and no database that was given");
 }
 
+/// What a kill leaves of a database that is being made.
+const BEGUN: [&str; 3] = [
+    "",
+    "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL",
+    "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
+     CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
+     installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL, \
+     execution_time BIGINT NOT NULL)",
+];
+
+#[test]
+fn a_database_that_was_only_begun_is_like_none() {
+    for sql in BEGUN {
+        for open in [false, true] {
+            let mut model = Model::usual();
+            model.stored = None;
+            let mut dir = Dir::of(&model);
+            let path = dir.file("events.db");
+            std::fs::write(&path, "").unwrap();
+            let db = rusqlite::Connection::open(&path).unwrap();
+            db.execute_batch(sql).unwrap();
+            // Whoever makes it is at work, or ended.
+            let _db = open.then_some(db);
+            let before = list(&dir);
+            let report = dir.holds();
+            let says = "whether the store's rows are what the journal has: events.db was only begun";
+            assert!(
+                report.not_seen.iter().any(|text| text.starts_with(says)),
+                "{sql}: {report}"
+            );
+            dir.database = Some(path.clone());
+            let error = dir.check().unwrap_err().to_string();
+            assert!(error.contains("events.db: it was only begun"), "{sql}: {error}");
+            let proof = prove(&ProveRequest {
+                data_dir: dir.path(),
+                database: Some(&path),
+                event_id: model.rec(EVENT).prefix.event_id,
+                patience: Duration::ZERO,
+            });
+            assert!(proof.is_ok(), "{sql}: {proof:?}");
+            // Within one process SQLite shares what it maps of -shm, also for writing.
+            assert!(open || list(&dir) == before, "{sql}");
+        }
+    }
+    // Also where what was to be in it is beside it: SQLite takes nothing of that, and would remove it.
+    let (_, dir) = usual();
+    let db = rusqlite::Connection::open(dir.file("events.db")).unwrap();
+    db.execute_batch("PRAGMA journal_mode = WAL; DELETE FROM events WHERE place = 300")
+        .unwrap();
+    std::fs::write(dir.file("events.db"), "").unwrap();
+    let before = list(&dir);
+    let report = dir.holds();
+    assert!(report.to_string().contains("events.db was only begun"), "{report}");
+    assert!(list(&dir) == before);
+    drop(db);
+}
+
+#[test]
+fn a_database_without_its_tables_and_with_another_was_not_only_begun() {
+    for sql in ["CREATE TABLE other (id)", "CREATE VIEW events AS SELECT 1 AS place"] {
+        let mut model = Model::usual();
+        model.stored = None;
+        let dir = Dir::of(&model);
+        let db = rusqlite::Connection::open(dir.file("events.db")).unwrap();
+        db.execute_batch(sql).unwrap();
+        db.close().unwrap();
+        dir.finds("tampered: events.db: ", "no such table: position");
+    }
+}
+
 /// All files and their bytes.
 fn list(dir: &Dir) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();

@@ -162,9 +162,11 @@ async fn choose_vacuum(connection: &mut SqliteConnection) -> Result<(), sqlx::Er
     Ok(())
 }
 
-/// A database with other tables is somebody else's, and stays as it is.
+/// A database with other tables is somebody else's, and stays as it is. One with that of the migrations alone is ours, or
+/// nobody's: a kill or a full disk came before the others were made.
 async fn refuse_foreign(file: &Path, connection: &mut SqliteConnection) -> Result<(), PluginError> {
-    const FOREIGN: &str = "SELECT count(*) > 0 AND count(*) FILTER (WHERE name IN ('_sqlx_migrations', 'events')) < 2
+    const FOREIGN: &str = "SELECT count(*) FILTER (WHERE name <> '_sqlx_migrations') > 0
+        AND count(*) FILTER (WHERE name IN ('_sqlx_migrations', 'events')) < 2
         FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
     let foreign: bool = sqlx::query_scalar(FOREIGN)
         .fetch_one(connection)
@@ -287,5 +289,38 @@ mod tests {
         assert_eq!(primary(4874), FULL);
         assert_eq!(primary(778), 10, "IOERR_WRITE stays a fault of the disk");
         assert_eq!(primary(FULL), FULL);
+    }
+
+    #[tokio::test]
+    async fn a_file_whose_making_was_broken_off_is_made_to_its_end() {
+        const TABLES: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
+        for (steps, tables) in [(1, 0), (2, 0), (3, 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("events.db");
+            create(&file).unwrap();
+            let mut connection = options(&file).connect().await.unwrap();
+            if steps > 1 {
+                choose_vacuum(&mut connection).await.unwrap();
+                sqlx::raw_sql(SETTINGS).execute(&mut connection).await.unwrap();
+            }
+            if steps > 2 {
+                // sqlx makes its own table before it begins the first migration.
+                let none = Migrator::with_migrations(Vec::new());
+                none.run_direct(None, &mut connection, false).await.unwrap();
+            }
+            let found: i64 = sqlx::query_scalar(TABLES).fetch_one(&mut connection).await.unwrap();
+            assert_eq!(found, tables);
+            connection.close().await.unwrap();
+
+            let mut connection = open(&file).await.unwrap();
+            let of_ours = "SELECT count(*) FROM sqlite_schema WHERE name IN ('events', 'position', 'usage')";
+            let found: i64 = sqlx::query_scalar(of_ours).fetch_one(&mut connection).await.unwrap();
+            assert_eq!(found, 3, "after {steps} steps");
+            let vacuum: i64 = sqlx::query_scalar("PRAGMA auto_vacuum")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            assert_eq!(vacuum, 2, "after {steps} steps");
+        }
     }
 }

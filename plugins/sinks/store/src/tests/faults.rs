@@ -47,11 +47,17 @@ async fn a_damaged_file_is_named() {
 
 #[tokio::test]
 async fn a_database_of_another_program_stays_as_it_is() {
-    let place = Place::new();
-    place.sqlite().execute_batch("CREATE TABLE audit_events (id)").unwrap();
-    let before = std::fs::read(place.file()).unwrap();
-    assert!(refused(&place).await.contains("database of another program"));
-    assert_eq!(std::fs::read(place.file()).unwrap(), before);
+    for sql in [
+        "CREATE TABLE audit_events (id)",
+        "CREATE TABLE events (id)",
+        "CREATE TABLE _sqlx_migrations (version); CREATE TABLE audit_events (id)",
+    ] {
+        let place = Place::new();
+        place.sqlite().execute_batch(sql).unwrap();
+        let before = std::fs::read(place.file()).unwrap();
+        assert!(refused(&place).await.contains("database of another program"), "{sql}");
+        assert_eq!(std::fs::read(place.file()).unwrap(), before);
+    }
 }
 
 #[tokio::test]
