@@ -67,6 +67,8 @@ class Store:
         entries = connection.execute("SELECT type, name, sql FROM sqlite_schema")
         self.begun = any((kind.decode(), name) not in KEEPING and not (kind == b"index" and sql is None)
                          for kind, name, sql in entries)
+        # It has four pages then: one with more has lost its tables.
+        self.begun = self.begun or connection.execute("PRAGMA page_count").fetchone()[0] > 8
         if not self.begun:
             return connection
         # Generated columns (hidden: 2, 3) hold nothing of their own; two of them say which row it is.

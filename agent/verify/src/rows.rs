@@ -164,6 +164,9 @@ pub(crate) struct FoundRow {
     pub(crate) canonical: Vec<u8>,
 }
 
+/// Pages of a database that was only begun, at most: it has four. One with more has lost its tables.
+const MOST_BEGUN: i64 = 8;
+
 impl Database {
     /// Opens a database for reading; makes and changes no file. `place` is its name in faults. `None` if it was only
     /// begun: it has none of the store's tables, which are made at once, and nothing else.
@@ -174,7 +177,8 @@ impl Database {
         connection.execute_batch("PRAGMA cache_size = -4096; PRAGMA mmap_size = 0; BEGIN")?;
         let mut only_begun = true;
         each_entry(&connection, |entry| only_begun &= entry.is_sqlites())?;
-        if only_begun {
+        let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        if only_begun && pages <= MOST_BEGUN {
             return Ok(None);
         }
         let mut database = Self {

@@ -582,6 +582,13 @@ fn a_database_without_its_tables_and_with_another_was_not_only_begun() {
         db.close().unwrap();
         dir.finds("tampered: events.db: ", "no such table: position");
     }
+    // Nor was one that has lost them.
+    let (_, dir) = usual();
+    let db = rusqlite::Connection::open(dir.file("events.db")).unwrap();
+    db.execute_batch("DROP TABLE events; DROP TABLE position; DROP TABLE usage")
+        .unwrap();
+    db.close().unwrap();
+    dir.finds("tampered: events.db: ", "no such table: position");
 }
 
 /// All files and their bytes.
