@@ -31,6 +31,22 @@ pub(crate) struct Asked<'a> {
     pub(crate) held: bool,
 }
 
+/// What an audit came to.
+pub(crate) struct Audited {
+    pub(crate) verdict: Verdict,
+    /// Whether it ended for want of an answer, whatever was found before.
+    pub(crate) silent: bool,
+}
+
+impl From<Verdict> for Audited {
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            silent: verdict.is_silence(),
+            verdict,
+        }
+    }
+}
+
 /// Why an audit ends early.
 #[allow(clippy::large_enum_variant, reason = "an audit has one at most")]
 enum Stop {
@@ -55,7 +71,7 @@ impl From<Fault> for Stop {
 }
 
 /// Audits; `None` if the login is over.
-pub(crate) async fn audit(client: &Client, seat: &mut Seat, asked: &Asked<'_>) -> Option<Verdict> {
+pub(crate) async fn audit(client: &Client, seat: &mut Seat, asked: &Asked<'_>) -> Option<Audited> {
     let mut audit = Audit {
         client,
         seat,
@@ -64,6 +80,7 @@ pub(crate) async fn audit(client: &Client, seat: &mut Seat, asked: &Asked<'_>) -
         shown: None,
         signature: None,
         other: None,
+        silent: false,
         trail: Trail::default(),
     };
     let mut verdict = match audit.run().await {
@@ -76,7 +93,8 @@ pub(crate) async fn audit(client: &Client, seat: &mut Seat, asked: &Asked<'_>) -
         finding.signature = audit.signature;
         finding.uuid = finding.uuid.take().or(audit.uuid);
     }
-    Some(verdict)
+    let silent = audit.silent;
+    Some(Audited { verdict, silent })
 }
 
 struct Audit<'a> {
@@ -89,6 +107,8 @@ struct Audit<'a> {
     signature: Option<Signature>,
     /// That it is another server than before; the audit goes on all the same.
     other: Option<Finding>,
+    /// Whether it ended for want of an answer.
+    silent: bool,
     /// What a walk came by.
     trail: Trail,
 }
@@ -96,6 +116,7 @@ struct Audit<'a> {
 impl Audit<'_> {
     async fn run(&mut self) -> Result<Good, Stop> {
         let judged = self.judge().await;
+        self.silent = matches!(&judged, Err(Stop::Verdict(verdict)) if verdict.is_silence());
         let Some(mut finding) = self.other.take() else {
             return judged;
         };

@@ -402,8 +402,8 @@ impl Server {
         } = self;
         let (link, turn) = (&*link, &Turn::new());
         let audits = stream::iter(jobs).map(move |job| async move {
-            let verdict = link.in_turn(&job, turn).await?;
-            Some((job.name, verdict))
+            let audited = link.in_turn(&job, turn).await?;
+            Some((job.name, audited))
         });
         let mut groups = pin!(audits.buffer_unordered(link.width).ready_chunks(GROUP));
         let mut late = pin!(sleep_until(ledger.next_late()));
@@ -420,15 +420,15 @@ impl Server {
                     continue;
                 }
             };
-            let group: Vec<(String, Verdict)> = group.into_iter().flatten().collect();
-            let mut told = Vec::new();
-            for (name, verdict) in &group {
-                ledger.asked(name, !verdict.is_silence());
-                if !matches!(verdict, Verdict::Unchecked(_)) {
+            let (mut verdicts, mut told) = (Vec::new(), Vec::new());
+            for (name, audited) in group.into_iter().flatten() {
+                ledger.asked(&name, !audited.silent);
+                if !matches!(audited.verdict, Verdict::Unchecked(_)) {
                     told.push(name.clone());
                 }
+                verdicts.push((name, audited.verdict));
             }
-            voice.say(ledger, group).await;
+            voice.say(ledger, verdicts).await;
             let mut findings = link.findings.lock();
             for name in told {
                 findings.remove(&name);

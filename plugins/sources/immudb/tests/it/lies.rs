@@ -167,6 +167,28 @@ async fn another_identity_that_repeats_the_state() {
     );
 }
 
+/// A login that another server leaves unanswered is not asked anything else, and nobody waits for it.
+#[tokio::test]
+async fn another_identity_that_is_silent_keeps_no_login() {
+    let fake = Fake::start().await;
+    fake.change(world);
+    let mut all = section(&fake);
+    all["timeout"] = json!("300ms");
+    let mut trial = Trial::start(all).await;
+    trial.verdict("defaultdb", "ok", "").await;
+    fake.lie("defaultdb", |call, reply| match call {
+        "VerifiableTxById" => Reply::Silence,
+        _ => reply,
+    });
+    fake.change(|world| {
+        world.uuid = Some("another".to_owned());
+        world.grow("defaultdb", 3, 0);
+    });
+    trial.verdict("defaultdb", "tampered", "identity").await;
+    assert!(fake.change(|world| world.count("CloseSession")) > 0);
+    trial.stop().await;
+}
+
 /// An answer of two bytes for each transaction, eight million of them, is not decoded.
 #[tokio::test]
 async fn more_transactions_than_asked_for() {
