@@ -1,10 +1,13 @@
 //! One audit of one database: what the server shows now has to follow from what is trusted.
 
+use std::collections::BTreeMap;
+
 use auditmon_proto::immudb as proto;
 use immudb_verify::{
     Class, Keys, Part, Progress, PublicKey, Reason, Signed, State, TxHeader, TxId, Verified, WINDOW, Walk, verify_dual,
     verify_signature,
 };
+use parking_lot::Mutex;
 
 use crate::client::{Answer, Client, Fault, PAGE, Seat, wire};
 use crate::history::Trail;
@@ -29,6 +32,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) walk: u64,
     /// Whether to ask for the last transaction although nothing is new.
     pub(crate) held: bool,
+    /// By database, where it is put at once that it is another server than before: the audit may come to no end.
+    pub(crate) findings: &'a Mutex<BTreeMap<String, Finding>>,
 }
 
 /// What an audit came to.
@@ -89,9 +94,7 @@ pub(crate) async fn audit(client: &Client, seat: &mut Seat, asked: &Asked<'_>) -
         Err(Stop::Expired) => return None,
     };
     if let Verdict::Tampered(finding) = &mut verdict {
-        finding.shown = audit.shown;
-        finding.signature = audit.signature;
-        finding.uuid = finding.uuid.take().or(audit.uuid);
+        audit.show(finding);
     }
     let silent = audit.silent;
     Some(Audited { verdict, silent })
@@ -138,6 +141,24 @@ impl Audit<'_> {
         Err(Stop::Verdict(Verdict::Tampered(finding)))
     }
 
+    /// Takes that it is another server than before; a stop, or a call without an answer, takes nothing back of that.
+    fn is_other(&mut self, finding: Finding) {
+        let mut known = finding.clone();
+        self.show(&mut known);
+        if self.asked.trusted.is_some() {
+            known.follow(History::Unknown, "the audit came to no end");
+        }
+        self.asked.findings.lock().insert(self.asked.database.to_owned(), known);
+        self.other = Some(finding);
+    }
+
+    /// Adds what the server shows.
+    fn show(&self, finding: &mut Finding) {
+        finding.shown = self.shown;
+        finding.signature.clone_from(&self.signature);
+        finding.uuid = finding.uuid.take().or_else(|| self.uuid.clone());
+    }
+
     async fn judge(&mut self) -> Result<Good, Stop> {
         let asked = self.asked;
         self.client.select(self.seat, asked.database).await?;
@@ -150,8 +171,8 @@ impl Audit<'_> {
         let pinned = asked.trusted.map_or(asked.server.0, |record| record.uuid.as_deref());
         match (&answer.uuid, pinned) {
             (Some(uuid), Some(known)) if uuid != known => {
-                self.other = Some(another(uuid, known));
                 self.uuid = Some(uuid.clone());
+                self.is_other(another(uuid, known));
             }
             _ => {}
         }
@@ -159,11 +180,12 @@ impl Audit<'_> {
         let claimed = claimed?;
         let key = match self.signed(&claimed, message.signature.as_ref()) {
             Err(reason) if reason.class() == Class::Identity => {
-                let finding = Finding::new(Code::Identity, reason.code(), reason.to_string());
-                match &mut self.other {
-                    Some(other) => other.text.push_str(&format!("; {}", finding.text)),
-                    none => *none = Some(finding),
+                let mut finding = Finding::new(Code::Identity, reason.code(), reason.to_string());
+                if let Some(mut other) = self.other.take() {
+                    other.text.push_str(&format!("; {}", finding.text));
+                    finding = other;
                 }
+                self.is_other(finding);
                 None
             }
             signed => signed?,

@@ -208,7 +208,25 @@ impl Link {
         let begin = Instant::now();
         let audited = tokio::time::timeout(self.deadline, self.judge(job)).await;
         self.metrics.took(&self.label, begin.elapsed().as_secs_f64());
-        audited.unwrap_or_else(|_| Verdict::of_fault(&Fault::Timeout(self.deadline)).into())
+        let audited = audited.unwrap_or_else(|_| Verdict::of_fault(&Fault::Timeout(self.deadline)).into());
+        self.settled(job, audited)
+    }
+
+    /// Whatever an audit came to: that another server was seen on the way stands.
+    fn settled(&self, job: &Job, audited: Audited) -> Audited {
+        let why = match &audited.verdict {
+            Verdict::Tampered(_) => return audited,
+            Verdict::Unchecked(why) => format!(" ({})", why.text),
+            Verdict::Ok(_) => String::new(),
+        };
+        let Some(mut finding) = self.findings.lock().get(&job.name).cloned() else {
+            return audited;
+        };
+        finding.text.push_str(&why);
+        Audited {
+            verdict: Verdict::Tampered(finding),
+            ..audited
+        }
     }
 
     /// Keeps what was seen, for the day when something differs. Nothing is taken while a finding stands, and of databases
@@ -282,6 +300,7 @@ impl Link {
             keys: &self.keys,
             walk: self.walk,
             held: job.held,
+            findings: &self.findings,
         };
         for attempt in 0..2 {
             // A restart ends all logins: the second time none of those that lie there is taken.
