@@ -121,7 +121,7 @@ impl Audit<'_> {
         let judged = self.judge().await;
         self.silent = matches!(&judged, Err(Stop::Verdict(verdict)) if verdict.is_silence());
         let Some(mut finding) = self.other.take() else {
-            return judged;
+            return judged.map_err(|stop| self.unproven(stop));
         };
         match judged {
             Err(Stop::Expired) => return Err(Stop::Expired),
@@ -139,6 +139,17 @@ impl Audit<'_> {
             }
         }
         Err(Stop::Verdict(Verdict::Tampered(finding)))
+    }
+
+    /// Says of a later answer of another server that nothing proves the state of the first one.
+    fn unproven(&self, mut stop: Stop) -> Stop {
+        if let Stop::Verdict(Verdict::Tampered(finding)) = &mut stop
+            && finding.code == Code::Identity
+            && self.asked.trusted.is_some()
+        {
+            finding.follow(History::Unknown, "its answers are not those of one server");
+        }
+        stop
     }
 
     /// Takes that it is another server than before; a stop, or a call without an answer, takes nothing back of that.

@@ -273,6 +273,51 @@ async fn another_identity_that_is_silent_keeps_no_login() {
     trial.stop().await;
 }
 
+/// The state comes from the known server and what should prove it from another one: that state is nobody's.
+#[tokio::test]
+async fn another_identity_on_a_later_answer() {
+    for (call, walk) in [
+        ("VerifiableTxById", 0),
+        ("VerifiableTxById", 10_000),
+        ("TxScan", 10_000),
+    ] {
+        let fake = Fake::start().await;
+        fake.change(world);
+        let mut all = section(&fake);
+        all["walk"] = json!(walk);
+        let mut trial = Trial::start(all).await;
+        trial.verdict("defaultdb", "ok", "").await;
+        fake.change(|world| {
+            world.stranger = Some(call);
+            world.grow("defaultdb", 3, 0);
+        });
+        let event = of_unknown_history(&mut trial).await;
+        assert_eq!(event["event_data"]["uuid"], "stranger", "{event:#}");
+        trial.stop().await;
+    }
+    // The known key signs the state, another one its proof.
+    let fake = Fake::start().await;
+    fake.change(world);
+    fake.change(|world| world.key = Some(SigningKey::from_slice(&[7; 32]).unwrap()));
+    let mut all = section(&fake);
+    all["walk"] = json!(0);
+    let mut trial = Trial::start(all).await;
+    trial.verdict("defaultdb", "ok", "").await;
+    let mut data = crate::naive::Database::default();
+    add(&mut data, (0..12).map(|at| plan(at, 0, 1, 0)));
+    let other = SigningKey::from_slice(&[8; 32]).unwrap();
+    let signature = crate::fake::sign(&other, "defaultdb", 12, &crate::fake::last(&data));
+    fake.lie("defaultdb", move |call, reply| match call {
+        "VerifiableTxById" => answer(reply, |message: &mut proto::VerifiableTx| {
+            message.signature = Some(signature.clone());
+        }),
+        _ => reply,
+    });
+    fake.change(|world| world.grow("defaultdb", 3, 0));
+    of_unknown_history(&mut trial).await;
+    trial.stop().await;
+}
+
 /// An answer of two bytes for each transaction, eight million of them, is not decoded.
 #[tokio::test]
 async fn more_transactions_than_asked_for() {
