@@ -68,15 +68,15 @@ pub(crate) struct Link {
 /// The audits of one interval.
 pub(crate) struct Turn {
     begun: Instant,
-    /// How many databases were asked although there will hardly be an answer.
-    tried: AtomicUsize,
+    /// How many databases gave no answer, or are being asked although there will hardly be one.
+    silent: AtomicUsize,
 }
 
 impl Turn {
     pub(crate) fn new() -> Self {
         Self {
             begun: Instant::now(),
-            tried: AtomicUsize::new(0),
+            silent: AtomicUsize::new(0),
         }
     }
 }
@@ -156,13 +156,16 @@ impl Link {
 
     /// Audits one database; not if it will hardly give an answer and the others would have to wait for it.
     pub(crate) async fn in_turn(&self, job: &Job, turn: &Turn) -> Option<Audited> {
-        let waits = self.is_silent(job)
-            && turn.tried.fetch_add(1, Relaxed) >= self.width
-            && turn.begun.elapsed() + self.timeout > self.interval;
-        if waits && job.loaded {
+        let doubtful = job.loaded && self.is_silent(job);
+        let waits = turn.silent.load(Relaxed) >= self.width && turn.begun.elapsed() + self.timeout > self.interval;
+        if doubtful && waits {
             return None;
         }
-        Some(self.one(job).await)
+        turn.silent.fetch_add(doubtful.into(), Relaxed);
+        let audited = self.one(job).await;
+        turn.silent.fetch_sub(doubtful.into(), Relaxed);
+        turn.silent.fetch_add(audited.silent.into(), Relaxed);
+        Some(audited)
     }
 
     /// Audits one database within its deadline, and says where it differs if it does.

@@ -479,6 +479,36 @@ async fn servers_that_hang_harm_no_other() {
     }
 }
 
+/// However short the interval is, a server that answers again is asked for all at once.
+#[tokio::test]
+async fn all_databases_of_a_server_that_recovers_are_back_at_once() {
+    const ALL: usize = 400;
+    let fake = Fake::start().await;
+    fake.change(|world| {
+        world.databases.clear();
+        (0..ALL).for_each(|number| world.grow(&format!("db{number:03}"), 1, 0));
+        world.databases.values_mut().for_each(|db| db.silent = true);
+    });
+    let mut all = section(&fake);
+    all["every"] = json!(false);
+    all["interval"] = json!("100ms");
+    all["timeout"] = json!("100ms");
+    all["deadline"] = json!("100ms");
+    let trial = Trial::start(all).await;
+    let silences = || fake.change(|world| world.silences);
+    auditmon_testkit::eventually("each was silent", || (silences() >= ALL).then_some(())).await;
+    let ticks = fake.change(|world| {
+        world.databases.values_mut().for_each(|db| db.silent = false);
+        world.ticks.len()
+    });
+    let result = || trial.agent.metric("auditmon_immudb_audit_result");
+    auditmon_testkit::eventually("all are in order", || (result() == ALL as f64).then_some(())).await;
+    // Eight at a time would take fifty.
+    let begun = fake.change(|world| world.ticks.len()) - ticks;
+    assert!(begun <= 20, "{begun} audits began before all were back");
+    trial.stop().await;
+}
+
 /// Audits need no such answers: that values are checked no more is told all the same, and not each time.
 #[tokio::test]
 async fn values_that_can_not_be_checked_are_told() {
