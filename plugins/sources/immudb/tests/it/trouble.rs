@@ -1,5 +1,7 @@
 //! Servers that are slow, hang or go: nothing is found, it is told, and nobody else is harmed.
 
+use std::time::Duration;
+
 use p256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 
@@ -430,7 +432,9 @@ async fn all_databases_that_hang_are_told() {
 #[tokio::test]
 async fn servers_that_hang_harm_no_other() {
     const ALL: usize = 40;
-    for (concurrency, timeout) in [(6, "1h"), (1, "300ms")] {
+    // One that waited for the others' calls would take longer where they end, and for ever where they don't.
+    const MOST: Duration = Duration::from_secs(20);
+    for (concurrency, timeout) in [(6, "1h"), (1, "600ms")] {
         let fakes = [Fake::start().await, Fake::start().await, Fake::start().await];
         let mut all = section(&fakes[0]);
         all["interval"] = json!("1s");
@@ -470,11 +474,8 @@ async fn servers_that_hang_harm_no_other() {
             let event = trial.ever("the third one is audited on", followed).await;
             last = last.max(auditmon_core::time::parse(event["event_time"].as_str().unwrap()).unwrap());
         }
-        let begun = fakes[2].change(|world| {
-            let ticks = world.ticks.iter();
-            ticks.filter(|tick| (changed..last).contains(*tick)).count()
-        });
-        assert!(begun <= 2, "{begun} audits began before all were followed");
+        let took = Duration::from_nanos(last - changed);
+        assert!(took <= MOST, "it took {took:?} until all were followed");
         trial.stop().await;
     }
 }
