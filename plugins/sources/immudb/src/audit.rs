@@ -1,10 +1,13 @@
 //! One audit of one database: what the server shows now has to follow from what is trusted.
 
+use std::collections::BTreeMap;
+
 use auditmon_proto::immudb as proto;
 use immudb_verify::{
     Class, Keys, Part, Progress, PublicKey, Reason, Signed, State, TxHeader, TxId, Verified, WINDOW, Walk, verify_dual,
     verify_signature,
 };
+use parking_lot::Mutex;
 
 use crate::client::{Answer, Client, Fault, PAGE, Seat, wire};
 use crate::history::Trail;
@@ -29,6 +32,24 @@ pub(crate) struct Asked<'a> {
     pub(crate) walk: u64,
     /// Whether to ask for the last transaction although nothing is new.
     pub(crate) held: bool,
+    /// By database, where it is put at once that it is another server than before: the audit may come to no end.
+    pub(crate) findings: &'a Mutex<BTreeMap<String, Finding>>,
+}
+
+/// What an audit came to.
+pub(crate) struct Audited {
+    pub(crate) verdict: Verdict,
+    /// Whether it ended for want of an answer, whatever was found before.
+    pub(crate) silent: bool,
+}
+
+impl From<Verdict> for Audited {
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            silent: verdict.is_silence(),
+            verdict,
+        }
+    }
 }
 
 /// Why an audit ends early.
@@ -55,7 +76,7 @@ impl From<Fault> for Stop {
 }
 
 /// Audits; `None` if the login is over.
-pub(crate) async fn audit(client: &Client, seat: &mut Seat, asked: &Asked<'_>) -> Option<Verdict> {
+pub(crate) async fn audit(client: &Client, seat: &mut Seat, asked: &Asked<'_>) -> Option<Audited> {
     let mut audit = Audit {
         client,
         seat,
@@ -64,6 +85,7 @@ pub(crate) async fn audit(client: &Client, seat: &mut Seat, asked: &Asked<'_>) -
         shown: None,
         signature: None,
         other: None,
+        silent: false,
         trail: Trail::default(),
     };
     let mut verdict = match audit.run().await {
@@ -72,11 +94,10 @@ pub(crate) async fn audit(client: &Client, seat: &mut Seat, asked: &Asked<'_>) -
         Err(Stop::Expired) => return None,
     };
     if let Verdict::Tampered(finding) = &mut verdict {
-        finding.shown = audit.shown;
-        finding.signature = audit.signature;
-        finding.uuid = finding.uuid.take().or(audit.uuid);
+        audit.show(finding);
     }
-    Some(verdict)
+    let silent = audit.silent;
+    Some(Audited { verdict, silent })
 }
 
 struct Audit<'a> {
@@ -89,6 +110,8 @@ struct Audit<'a> {
     signature: Option<Signature>,
     /// That it is another server than before; the audit goes on all the same.
     other: Option<Finding>,
+    /// Whether it ended for want of an answer.
+    silent: bool,
     /// What a walk came by.
     trail: Trail,
 }
@@ -96,8 +119,9 @@ struct Audit<'a> {
 impl Audit<'_> {
     async fn run(&mut self) -> Result<Good, Stop> {
         let judged = self.judge().await;
+        self.silent = matches!(&judged, Err(Stop::Verdict(verdict)) if verdict.is_silence());
         let Some(mut finding) = self.other.take() else {
-            return judged;
+            return judged.map_err(|stop| self.unproven(stop));
         };
         match judged {
             Err(Stop::Expired) => return Err(Stop::Expired),
@@ -117,6 +141,35 @@ impl Audit<'_> {
         Err(Stop::Verdict(Verdict::Tampered(finding)))
     }
 
+    /// Says of a later answer of another server that nothing proves the state of the first one.
+    fn unproven(&self, mut stop: Stop) -> Stop {
+        if let Stop::Verdict(Verdict::Tampered(finding)) = &mut stop
+            && finding.code == Code::Identity
+            && self.asked.trusted.is_some()
+        {
+            finding.follow(History::Unknown, "its answers are not those of one server");
+        }
+        stop
+    }
+
+    /// Takes that it is another server than before; a stop, or a call without an answer, takes nothing back of that.
+    fn is_other(&mut self, finding: Finding) {
+        let mut known = finding.clone();
+        self.show(&mut known);
+        if self.asked.trusted.is_some() {
+            known.follow(History::Unknown, "the audit came to no end");
+        }
+        self.asked.findings.lock().insert(self.asked.database.to_owned(), known);
+        self.other = Some(finding);
+    }
+
+    /// Adds what the server shows.
+    fn show(&self, finding: &mut Finding) {
+        finding.shown = self.shown;
+        finding.signature.clone_from(&self.signature);
+        finding.uuid = finding.uuid.take().or_else(|| self.uuid.clone());
+    }
+
     async fn judge(&mut self) -> Result<Good, Stop> {
         let asked = self.asked;
         self.client.select(self.seat, asked.database).await?;
@@ -129,8 +182,8 @@ impl Audit<'_> {
         let pinned = asked.trusted.map_or(asked.server.0, |record| record.uuid.as_deref());
         match (&answer.uuid, pinned) {
             (Some(uuid), Some(known)) if uuid != known => {
-                self.other = Some(another(uuid, known));
                 self.uuid = Some(uuid.clone());
+                self.is_other(another(uuid, known));
             }
             _ => {}
         }
@@ -138,11 +191,12 @@ impl Audit<'_> {
         let claimed = claimed?;
         let key = match self.signed(&claimed, message.signature.as_ref()) {
             Err(reason) if reason.class() == Class::Identity => {
-                let finding = Finding::new(Code::Identity, reason.code(), reason.to_string());
-                match &mut self.other {
-                    Some(other) => other.text.push_str(&format!("; {}", finding.text)),
-                    none => *none = Some(finding),
+                let mut finding = Finding::new(Code::Identity, reason.code(), reason.to_string());
+                if let Some(mut other) = self.other.take() {
+                    other.text.push_str(&format!("; {}", finding.text));
+                    finding = other;
                 }
+                self.is_other(finding);
                 None
             }
             signed => signed?,

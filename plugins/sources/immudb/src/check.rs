@@ -159,7 +159,7 @@ pub async fn check(
     let audits = stream::iter(link.jobs(&ledger, &listed).0).map(|job| {
         let link = &link;
         async move {
-            let verdict = link.one(&job).await;
+            let verdict = link.one(&job).await.verdict;
             (job.name, verdict)
         }
     });

@@ -10,7 +10,7 @@ use immudb_verify::{PublicKey, State};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::audit::{Asked, audit};
+use crate::audit::{Asked, Audited, audit};
 use crate::behind::Behind;
 use crate::chore::{Budget, Line};
 use crate::client::seat::ONLY;
@@ -50,7 +50,8 @@ pub(crate) struct Link {
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
     pub(crate) deadline: Duration,
-    /// Databases at a time, all servers together; those that give no answer don't count.
+    /// Databases at a time, all servers together; those that give no answer, and those whose place is looked for, don't
+    /// count.
     pub(crate) limit: Arc<Semaphore>,
     /// Databases of this server at a time: its share of all.
     pub(crate) width: usize,
@@ -67,15 +68,15 @@ pub(crate) struct Link {
 /// The audits of one interval.
 pub(crate) struct Turn {
     begun: Instant,
-    /// How many databases were asked although there will hardly be an answer.
-    tried: AtomicUsize,
+    /// How many databases gave no answer, or are being asked although there will hardly be one.
+    silent: AtomicUsize,
 }
 
 impl Turn {
     pub(crate) fn new() -> Self {
         Self {
             begun: Instant::now(),
-            tried: AtomicUsize::new(0),
+            silent: AtomicUsize::new(0),
         }
     }
 }
@@ -154,32 +155,26 @@ impl Link {
     }
 
     /// Audits one database; not if it will hardly give an answer and the others would have to wait for it.
-    pub(crate) async fn in_turn(&self, job: &Job, turn: &Turn) -> Option<Verdict> {
-        let waits = self.is_silent(job)
-            && turn.tried.fetch_add(1, Relaxed) >= self.width
-            && turn.begun.elapsed() + self.timeout > self.interval;
-        if waits && job.loaded {
+    pub(crate) async fn in_turn(&self, job: &Job, turn: &Turn) -> Option<Audited> {
+        let doubtful = job.loaded && self.is_silent(job);
+        let waits = turn.silent.load(Relaxed) >= self.width && turn.begun.elapsed() + self.timeout > self.interval;
+        if doubtful && waits {
             return None;
         }
-        Some(self.one(job).await)
+        turn.silent.fetch_add(doubtful.into(), Relaxed);
+        let audited = self.one(job).await;
+        turn.silent.fetch_sub(doubtful.into(), Relaxed);
+        turn.silent.fetch_add(audited.silent.into(), Relaxed);
+        Some(audited)
     }
 
-    /// Audits one database within its deadline.
-    pub(crate) async fn one(&self, job: &Job) -> Verdict {
+    /// Audits one database within its deadline, and says where it differs if it does.
+    pub(crate) async fn one(&self, job: &Job) -> Audited {
         if !job.loaded {
-            return Verdict::of_fault(&Fault::Unloaded);
+            return Verdict::of_fault(&Fault::Unloaded).into();
         }
-        let _permit = match self.is_silent(job) {
-            // Nobody else is to wait for it.
-            true => None,
-            // Never closed.
-            false => self.limit.acquire().await.ok(),
-        };
-        let begin = Instant::now();
-        let verdict = tokio::time::timeout(self.deadline, self.judge(job)).await;
-        self.metrics.took(&self.label, begin.elapsed().as_secs_f64());
-        let mut verdict = verdict.unwrap_or_else(|_| Verdict::of_fault(&Fault::Timeout(self.deadline)));
-        if verdict.is_silence() {
+        let Audited { mut verdict, silent } = self.within(job).await;
+        if silent {
             self.silences.fetch_add(1, Relaxed);
         } else {
             self.silences.store(0, Relaxed);
@@ -194,13 +189,46 @@ impl Link {
             }
             Verdict::Unchecked(_) => {}
         }
-        match (verdict, &job.found) {
+        let verdict = match (verdict, &job.found) {
             (Verdict::Ok(good), Some(found)) => Verdict::Tampered(Finding {
                 shown: Some(good.state),
                 uuid: good.uuid,
                 ..found.clone()
             }),
             (verdict, _) => verdict,
+        };
+        Audited { verdict, silent }
+    }
+
+    /// The audit itself, within limits.
+    async fn within(&self, job: &Job) -> Audited {
+        let _permit = match self.is_silent(job) {
+            // Nobody else is to wait for it.
+            true => None,
+            // Never closed.
+            false => self.limit.acquire().await.ok(),
+        };
+        let begin = Instant::now();
+        let audited = tokio::time::timeout(self.deadline, self.judge(job)).await;
+        self.metrics.took(&self.label, begin.elapsed().as_secs_f64());
+        let audited = audited.unwrap_or_else(|_| Verdict::of_fault(&Fault::Timeout(self.deadline)).into());
+        self.settled(job, audited)
+    }
+
+    /// Whatever an audit came to: that another server was seen on the way stands.
+    fn settled(&self, job: &Job, audited: Audited) -> Audited {
+        let why = match &audited.verdict {
+            Verdict::Tampered(_) => return audited,
+            Verdict::Unchecked(why) => format!(" ({})", why.text),
+            Verdict::Ok(_) => String::new(),
+        };
+        let Some(mut finding) = self.findings.lock().get(&job.name).cloned() else {
+            return audited;
+        };
+        finding.text.push_str(&why);
+        Audited {
+            verdict: Verdict::Tampered(finding),
+            ..audited
         }
     }
 
@@ -267,7 +295,7 @@ impl Link {
         let _ = tokio::time::timeout(GOODBYE, self.client.close(seat)).await;
     }
 
-    async fn judge(&self, job: &Job) -> Verdict {
+    async fn judge(&self, job: &Job) -> Audited {
         let asked = Asked {
             database: &job.name,
             trusted: job.record.as_ref(),
@@ -275,6 +303,7 @@ impl Link {
             keys: &self.keys,
             walk: self.walk,
             held: job.held,
+            findings: &self.findings,
         };
         for attempt in 0..2 {
             // A restart ends all logins: the second time none of those that lie there is taken.
@@ -284,19 +313,20 @@ impl Link {
             };
             let mut seat = match seat {
                 Ok(seat) => seat,
-                Err(fault) => return Verdict::of_fault(&fault),
+                Err(fault) => return Verdict::of_fault(&fault).into(),
             };
-            let Some(verdict) = audit(&self.client, &mut seat, &asked).await else {
+            let Some(audited) = audit(&self.client, &mut seat, &asked).await else {
                 continue;
             };
-            match &verdict {
+            if audited.silent {
                 // It may still be at work on that; the seat is not asked anything else.
-                Verdict::Unchecked(why) if why.reason == "timeout" => self.leave(seat).await,
-                _ => self.seats.lock().push(seat),
+                self.leave(seat).await;
+            } else {
+                self.seats.lock().push(seat);
             }
-            return verdict;
+            return audited;
         }
-        Verdict::of_fault(&Fault::Expired)
+        Verdict::of_fault(&Fault::Expired).into()
     }
 
     /// A login, if possible one that is on this database.

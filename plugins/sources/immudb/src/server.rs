@@ -119,13 +119,18 @@ impl Server {
         self.ledger.expect(names.iter().map(String::as_str));
     }
 
-    /// Tells what was found and is not told yet, as its place was still looked for.
+    /// Tells what was found and is not told yet: by audits that had not come to their end, and by work beside them.
     async fn last(&mut self) {
         let found = std::mem::take(&mut *self.link.findings.lock());
-        let verdicts = found
+        let found = found
             .into_iter()
             .map(|(name, finding)| (name, Verdict::Tampered(finding)));
-        let verdicts: Vec<_> = verdicts.collect();
+        let mut verdicts: BTreeMap<_, _> = found.collect();
+        for (name, finding) in std::mem::take(&mut self.found) {
+            let verdict = self.ledger.standing(&name, finding);
+            verdicts.entry(name).or_insert(verdict);
+        }
+        let verdicts: Vec<_> = verdicts.into_iter().collect();
         if !verdicts.is_empty() {
             let _ = tokio::time::timeout(LAST, self.say(verdicts)).await;
         }
@@ -234,18 +239,21 @@ impl Server {
         let (mut note, mut standing) = (Note::default(), Vec::new());
         for done in done {
             self.worked.clone_from(&done.database);
-            match self.ledger.absorb(done, &mut note) {
-                Some((name, finding)) if finding.stands() => {
-                    let verdict = self.ledger.standing(&name, finding);
-                    standing.push((name, verdict));
-                }
-                found => self.found.extend(found),
+            let Some((name, finding)) = self.ledger.absorb(done, &mut note) else {
+                continue;
+            };
+            if finding.stands() {
+                let verdict = self.ledger.standing(&name, finding.clone());
+                standing.push((name.clone(), verdict));
             }
+            self.found.insert(name, finding);
         }
+        let told: Vec<String> = standing.iter().map(|(name, _)| name.clone()).collect();
         let voice = Voice { emitter: &self.emitter };
         voice.write(&mut self.ledger, &note).await;
         // The server may not answer again, or the agent end before.
         voice.say(&mut self.ledger, standing).await;
+        self.found.retain(|name, _| !told.contains(name));
     }
 
     /// Nothing can be said of any database.
@@ -394,8 +402,8 @@ impl Server {
         } = self;
         let (link, turn) = (&*link, &Turn::new());
         let audits = stream::iter(jobs).map(move |job| async move {
-            let verdict = link.in_turn(&job, turn).await?;
-            Some((job.name, verdict))
+            let audited = link.in_turn(&job, turn).await?;
+            Some((job.name, audited))
         });
         let mut groups = pin!(audits.buffer_unordered(link.width).ready_chunks(GROUP));
         let mut late = pin!(sleep_until(ledger.next_late()));
@@ -412,20 +420,20 @@ impl Server {
                     continue;
                 }
             };
-            let group: Vec<(String, Verdict)> = group.into_iter().flatten().collect();
-            for (name, verdict) in &group {
-                ledger.asked(name, !verdict.is_silence());
-                if !matches!(verdict, Verdict::Unchecked(_)) {
-                    found.remove(name);
+            let (mut verdicts, mut told) = (Vec::new(), Vec::new());
+            for (name, audited) in group.into_iter().flatten() {
+                ledger.asked(&name, !audited.silent);
+                if !matches!(audited.verdict, Verdict::Unchecked(_)) {
+                    told.push(name.clone());
                 }
+                verdicts.push((name, audited.verdict));
             }
-            let told = group
-                .iter()
-                .filter(|(_, verdict)| matches!(verdict, Verdict::Tampered(_)));
-            let told: Vec<String> = told.map(|(name, _)| name.clone()).collect();
-            voice.say(ledger, group).await;
+            voice.say(ledger, verdicts).await;
             let mut findings = link.findings.lock();
-            told.iter().for_each(|name| drop(findings.remove(name)));
+            for name in told {
+                findings.remove(&name);
+                found.remove(&name);
+            }
         }
     }
 

@@ -257,10 +257,11 @@ impl Code {
 }
 
 impl Finding {
-    /// Whether it stands by itself, whatever an audit says next: the server has signed two histories, or gave a value that
-    /// isn't the one that was set.
+    /// Whether it stands by itself, whatever an audit says next: the server has signed two histories, gave a value that
+    /// isn't the one that was set or last set, or says itself that what a key is set to is damaged.
     pub(crate) fn stands(&self) -> bool {
-        self.code == Code::SplitView || self.reason == "value-hash"
+        let of_value = ["value-hash", "stale-key"].contains(&self.reason) || self.of_tx() == Some(0);
+        self.code == Code::SplitView || (self.code == Code::Value && of_value)
     }
 
     pub(crate) fn new(code: Code, reason: &'static str, text: impl Into<String>) -> Self {

@@ -66,15 +66,11 @@ impl Link {
             theirs.tx, theirs.alh, here.alh
         );
         // A key proves something of one server only, and that says that it is another one there.
-        let servers = claim.uuid.as_ref().zip(record.uuid.as_ref());
-        let other = servers.filter(|(theirs, ours)| theirs != ours);
-        let given_up = theirs.tx.0 <= record.given_up;
-        let Some(key) = self
-            .signer(database, claim, record)
-            .filter(|_| other.is_none() && !given_up)
-        else {
-            let text = match other {
-                None if given_up => format!("{what}; an operator has given up a history with as many transactions"),
+        let Some(key) = self.bound(database, claim, record) else {
+            let text = match other(claim, record) {
+                None if is_given_up(claim, record) => {
+                    format!("{what}; an operator has given up a history with as many transactions")
+                }
                 None => format!(
                     "{what}; what the peer has seen is not signed by the server's key: one of both says what is not so"
                 ),
@@ -212,6 +208,13 @@ impl Link {
         Ok((between, signature))
     }
 
+    /// The server's key that binds it to a peer's state: it has signed that, and neither says it to be another server's nor
+    /// has an operator given it up.
+    pub(crate) fn bound(&self, database: &str, claim: &Claim, record: &Record) -> Option<PublicKey> {
+        let counts = other(claim, record).is_none() && !is_given_up(claim, record);
+        counts.then(|| self.signer(database, claim, record)).flatten()
+    }
+
     /// The server's key that signed a peer's state; none if it is a key that nobody here knows.
     fn signer(&self, database: &str, claim: &Claim, record: &Record) -> Option<PublicKey> {
         let keys = match (&self.keys[..], record.key.as_ref()) {
@@ -267,6 +270,17 @@ impl Link {
         let signature = signature.filter(good);
         signature.ok_or_else(|| "what is trusted here is not signed with the same key".to_owned())
     }
+}
+
+/// Who the peer's server says it is, and who this one does, if these are two.
+fn other<'a>(claim: &'a Claim, record: &'a Record) -> Option<(&'a String, &'a String)> {
+    let servers = claim.uuid.as_ref().zip(record.uuid.as_ref());
+    servers.filter(|(theirs, ours)| theirs != ours)
+}
+
+/// Whether an operator has given up a history with as many transactions.
+fn is_given_up(claim: &Claim, record: &Record) -> bool {
+    claim.state.tx.0 <= record.given_up
 }
 
 /// Whose signature it is, if it is one of these keys'.

@@ -10,7 +10,7 @@ use immudb_verify::State;
 use tokio::task::{JoinError, JoinSet};
 
 use super::compare::{Met, Word};
-use super::hub::{Hub, Of};
+use super::hub::{Hub, Of, Way};
 use crate::server::Server;
 
 /// Most states that are looked at in one go.
@@ -28,8 +28,8 @@ const UNPROVEN: &str = "immudb.peer.unproven";
 pub(crate) struct Compared {
     of: Of,
     state: State,
-    /// Whether it has a signature.
-    signed: bool,
+    /// Whether it would prove something of the server if it were in another history.
+    binds: bool,
     /// What the history here began with when it was looked at.
     from: Option<State>,
     met: Met,
@@ -42,7 +42,8 @@ pub(crate) struct Meeting {
     work: JoinSet<Vec<Compared>>,
     /// When something that proves nothing was told, by peer, database and name.
     told: BTreeMap<(usize, String, &'static str), Nanos>,
-    /// How many times in a row a peer's signed states of a database could not be looked at.
+    /// How many times in a row a peer's signed states of a database could not be looked at; those of its own answers alone,
+    /// as anybody may tell others in its name.
     unproven: BTreeMap<(usize, String), u32>,
 }
 
@@ -102,9 +103,9 @@ impl Server {
             for (of, claim, record) in tasks {
                 let met = link.compare(&hub, (of.0, &of.2), &claim, &record).await;
                 all.push(Compared {
+                    binds: link.bound(&of.2, &claim, &record).is_some(),
                     of,
                     state: claim.state,
-                    signed: claim.signature.is_some(),
                     from: record.past.map(|past| past.from),
                     met,
                 });
@@ -128,9 +129,11 @@ impl Server {
         for compared in done {
             let name = meeting.hub.peers[compared.of.0].identity.name();
             let key = (compared.of.0, compared.of.2.clone());
+            let answered = compared.of.1 == Way::Answer;
             let unproven = match &compared.met {
+                _ if !answered => 0,
                 // A server that answers no audits either is told of as such.
-                Met::Unknown(_) if compared.signed && self.ledger.is_in_order(&key.1) => {
+                Met::Unknown(_) if compared.binds && self.ledger.is_in_order(&key.1) => {
                     let unproven = meeting.unproven.entry(key.clone()).or_default();
                     *unproven = unproven.saturating_add(1);
                     *unproven
@@ -143,8 +146,10 @@ impl Server {
             };
             let result = match compared.met {
                 Met::Same => {
-                    for name in [DIFFERS, UNPROVEN] {
-                        meeting.told.remove(&(key.0, key.1.clone(), name));
+                    if answered {
+                        for name in [DIFFERS, UNPROVEN] {
+                            meeting.told.remove(&(key.0, key.1.clone(), name));
+                        }
                     }
                     meeting.hub.agree(&self.ledger.label, compared.of, compared.state);
                     "same"

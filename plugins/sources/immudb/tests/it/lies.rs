@@ -168,6 +168,157 @@ async fn another_identity_that_repeats_the_state() {
     );
 }
 
+/// What an audit says of another server that gives no further answer.
+async fn of_unknown_history(trial: &mut Trial) -> Value {
+    let event = trial.verdict("defaultdb", "tampered", "identity").await;
+    let data = &event["event_data"];
+    assert_eq!(
+        (&data["history"], &data["current"]["tx"]),
+        (&json!("unknown"), &json!(12)),
+        "{event:#}"
+    );
+    assert!(data["do"].as_str().unwrap().starts_with("Wait until"), "{event:#}");
+    let (status, refused) = trial.trust("server=db1&database=defaultdb&by=jane&reason=moved").await;
+    assert_eq!(status, 409, "{refused}");
+    event
+}
+
+/// However another server ends an audit: that it is another one is told.
+#[tokio::test]
+async fn another_identity_that_lets_the_audit_come_to_no_end() {
+    type Change = fn(&mut World);
+    let changes: [Change; 2] = [
+        |world| world.uuid = Some("another".to_owned()),
+        |world| world.key = Some(SigningKey::from_slice(&[8; 32]).unwrap()),
+    ];
+    let expired = || Reply::Refused(7, "session not found".to_owned());
+    for change in changes {
+        // The audit's end, that of one call, both at once, and that of the login.
+        for (timeout, deadline, silent) in [
+            ("1h", "500ms", true),
+            ("500ms", "1h", true),
+            ("500ms", "500ms", true),
+            ("1h", "1h", false),
+        ] {
+            let fake = Fake::start().await;
+            fake.change(world);
+            fake.change(|world| world.key = Some(SigningKey::from_slice(&[7; 32]).unwrap()));
+            let mut all = section(&fake);
+            all["timeout"] = json!(timeout);
+            all["deadline"] = json!(deadline);
+            let mut trial = Trial::start(all).await;
+            trial.verdict("defaultdb", "ok", "").await;
+            fake.lie("defaultdb", move |call, reply| match call {
+                "VerifiableTxById" if silent => Reply::Silence,
+                "VerifiableTxById" => expired(),
+                _ => reply,
+            });
+            fake.change(|world| {
+                change(world);
+                world.grow("defaultdb", 3, 0);
+            });
+            of_unknown_history(&mut trial).await;
+            assert_eq!(trial.trusted("defaultdb").unwrap()["finding"]["code"], "identity");
+            trial.stop().await;
+        }
+    }
+}
+
+/// Whoever ends the agent while another server keeps it waiting hides nothing.
+#[tokio::test]
+async fn another_identity_is_told_though_the_agent_ends() {
+    let fake = Fake::start().await;
+    fake.change(world);
+    let mut all = section(&fake);
+    all["timeout"] = json!("1h");
+    all["deadline"] = json!("1h");
+    let mut trial = Trial::start(all.clone()).await;
+    trial.verdict("defaultdb", "ok", "").await;
+    fake.lie("defaultdb", |call, reply| match call {
+        "VerifiableTxById" => Reply::Silence,
+        _ => reply,
+    });
+    let asked = || fake.change(|world| world.count("VerifiableTxById"));
+    let before = asked();
+    fake.change(|world| {
+        world.uuid = Some("another".to_owned());
+        world.grow("defaultdb", 3, 0);
+    });
+    auditmon_testkit::eventually("its history is asked for", || (asked() > before).then_some(())).await;
+    assert_eq!(trial.trusted("defaultdb").unwrap()["finding"], Value::Null);
+    let agent = trial.stop().await;
+    let trial = Trial::go_on(agent, all).await;
+    assert_eq!(trial.trusted("defaultdb").unwrap()["finding"]["code"], "identity");
+    trial.stop().await;
+}
+
+/// A login that another server leaves unanswered is not asked anything else, and nobody waits for it.
+#[tokio::test]
+async fn another_identity_that_is_silent_keeps_no_login() {
+    let fake = Fake::start().await;
+    fake.change(world);
+    let mut all = section(&fake);
+    all["timeout"] = json!("300ms");
+    let mut trial = Trial::start(all).await;
+    trial.verdict("defaultdb", "ok", "").await;
+    fake.lie("defaultdb", |call, reply| match call {
+        "VerifiableTxById" => Reply::Silence,
+        _ => reply,
+    });
+    fake.change(|world| {
+        world.uuid = Some("another".to_owned());
+        world.grow("defaultdb", 3, 0);
+    });
+    trial.verdict("defaultdb", "tampered", "identity").await;
+    assert!(fake.change(|world| world.count("CloseSession")) > 0);
+    trial.stop().await;
+}
+
+/// The state comes from the known server and what should prove it from another one: that state is nobody's.
+#[tokio::test]
+async fn another_identity_on_a_later_answer() {
+    for (call, walk) in [
+        ("VerifiableTxById", 0),
+        ("VerifiableTxById", 10_000),
+        ("TxScan", 10_000),
+    ] {
+        let fake = Fake::start().await;
+        fake.change(world);
+        let mut all = section(&fake);
+        all["walk"] = json!(walk);
+        let mut trial = Trial::start(all).await;
+        trial.verdict("defaultdb", "ok", "").await;
+        fake.change(|world| {
+            world.stranger = Some(call);
+            world.grow("defaultdb", 3, 0);
+        });
+        let event = of_unknown_history(&mut trial).await;
+        assert_eq!(event["event_data"]["uuid"], "stranger", "{event:#}");
+        trial.stop().await;
+    }
+    // The known key signs the state, another one its proof.
+    let fake = Fake::start().await;
+    fake.change(world);
+    fake.change(|world| world.key = Some(SigningKey::from_slice(&[7; 32]).unwrap()));
+    let mut all = section(&fake);
+    all["walk"] = json!(0);
+    let mut trial = Trial::start(all).await;
+    trial.verdict("defaultdb", "ok", "").await;
+    let mut data = crate::naive::Database::default();
+    add(&mut data, (0..12).map(|at| plan(at, 0, 1, 0)));
+    let other = SigningKey::from_slice(&[8; 32]).unwrap();
+    let signature = crate::fake::sign(&other, "defaultdb", 12, &crate::fake::last(&data));
+    fake.lie("defaultdb", move |call, reply| match call {
+        "VerifiableTxById" => answer(reply, |message: &mut proto::VerifiableTx| {
+            message.signature = Some(signature.clone());
+        }),
+        _ => reply,
+    });
+    fake.change(|world| world.grow("defaultdb", 3, 0));
+    of_unknown_history(&mut trial).await;
+    trial.stop().await;
+}
+
 /// An answer of two bytes for each transaction, eight million of them, is not decoded.
 #[tokio::test]
 async fn more_transactions_than_asked_for() {

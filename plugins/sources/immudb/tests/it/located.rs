@@ -227,6 +227,38 @@ async fn a_finding_is_told_though_its_place_is_never_found() {
     trial.stop().await;
 }
 
+/// While a place is looked for, others are audited: also where there are more servers than databases at a time.
+#[tokio::test]
+async fn a_place_that_is_never_found_holds_up_no_other_server() {
+    let (fake, trial, mut all) = followed(10_000, &[10]).await;
+    let agent = trial.stop().await;
+    fake.db("orders", |db| fork(db, 9, 0));
+    fake.lie("orders", |call, reply| match call {
+        "TxScan" => Reply::Silence,
+        _ => reply,
+    });
+    let other = Fake::start().await;
+    other.change(|world| world.grow("accounts", 2, 0));
+    let mut second = all["servers"][0].clone();
+    second["name"] = json!("db2");
+    second["address"] = json!(other.address.to_string());
+    all["servers"].as_array_mut().unwrap().push(second);
+    all["timeout"] = json!("1h");
+    all["deadline"] = json!("1h");
+    all["concurrency"] = json!(1);
+    let before = fake.change(|world| world.count("TxScan"));
+    let mut trial = Trial::go_on(agent, all).await;
+    auditmon_testkit::eventually("its place is looked for", || {
+        fake.change(|world| world.count("TxScan") > before).then_some(())
+    })
+    .await;
+    other.change(|world| world.grow("accounts", 1, 0));
+    let followed =
+        |event: &Value| event["event_data"]["database"] == "accounts" && event["event_data"]["current"]["tx"] == 3;
+    trial.ever("the other one is followed", followed).await;
+    trial.stop().await;
+}
+
 /// A history of a million transactions, with `AUDITMON_LONG=1` of ten, and others that are the same up to a place: each
 /// header is made when it is asked for. What was seen of the first one lies in the file that the auditor keeps.
 mod among_millions {

@@ -528,6 +528,106 @@ async fn a_server_with_another_identity_is_another_one() {
     }
 }
 
+/// What a server has shown of one transaction, as somebody tells it who has heard of it.
+fn seen(fake: &Fake, tx: usize) -> String {
+    let hash = fake.db("orders", |db| db.data.alhs[tx - 1]);
+    let signed = sign(&key(1), "orders", tx as u64, &hash);
+    let state = json!({
+        "database": "orders", "tx": tx, "hash": hex::encode(hash),
+        "signature": hex::encode(signed.signature), "signed_by": hex::encode(signed.public_key),
+    });
+    json!({"servers": [{"address": "a:1", "uuid": UUID, "states": [state]}]}).to_string()
+}
+
+/// States of the peer that came to this at an agent.
+fn states(trial: &Trial, result: &str) -> f64 {
+    let labels = [("result", result)];
+    trial.agent.metric_of("auditmon_immudb_peer_states_total", &labels)
+}
+
+/// Who has a peer's checkpoint can't make it tell the same again and again.
+#[tokio::test]
+async fn what_differs_is_told_once_an_hour_whoever_agrees() {
+    let (one, two) = (server(0).await, server(9).await);
+    one.db("orders", |db| fork(db, 3, 9));
+    two.change(|world| world.key = None);
+    let mut pair = Pair::start([&one, &two]).await;
+    pair.trials[0].ever("it is told", named("immudb.peer.differs")).await;
+    let note = pair.trials[1].agent.journal.handle.checkpoint().unwrap().note.clone();
+    for tx in [10, 11] {
+        let before = states(&pair.trials[0], "same");
+        told(&pair.trials[0], &note, &seen(&one, tx)).await;
+        let trial = &pair.trials[0];
+        eventually("it is looked at", || (states(trial, "same") > before).then_some(())).await;
+        let before = states(trial, "differs");
+        eventually("it differs on", || {
+            (states(trial, "differs") > before + 2.0).then_some(())
+        })
+        .await;
+    }
+    pair.trials[0].verdict("orders", "ok", "").await;
+    let events = pair.trials[0].events.iter();
+    assert_eq!(events.filter(|event| named("immudb.peer.differs")(event)).count(), 1);
+    pair.stop().await;
+}
+
+/// Nor can he hide that a server doesn't prove what the peer has seen, by states that it does.
+#[tokio::test]
+async fn what_is_unproven_is_told_whoever_agrees() {
+    let (one, two) = (server(9).await, server(5).await);
+    let mut pair = Pair::start([&one, &two]).await;
+    pair.trials[0].first("orders").await;
+    // What the agent has seen itself needs no proof.
+    one.change(|world| world.grow("orders", 6, 0));
+    pair.trials[0].walked("orders").await;
+    pair.exchanged().await;
+    let busy = |call: &str, body: &[u8]| is_between(call, body).then(busy);
+    one.db("orders", |db| db.made = Some(Box::new(busy)));
+    let note = pair.trials[1].agent.journal.handle.checkpoint().unwrap().note.clone();
+    // What the peer itself brings would be told beside that.
+    pair.hang_up(0).await;
+    two.change(|world| world.grow("orders", 1, 0));
+    let trial = &mut pair.trials[0];
+    for tx in (10..15).cycle() {
+        told(trial, &note, &seen(&one, tx)).await;
+        trial.verdict("orders", "ok", "").await;
+        if trial.events.iter().any(named("immudb.peer.unproven")) {
+            break;
+        }
+        let unknown = states(trial, "unknown");
+        assert!(unknown < 30.0, "{unknown} looks, and nothing is told");
+    }
+    pair.stop().await;
+}
+
+/// It takes the server's own key, and the peer's own answers.
+#[tokio::test]
+async fn nothing_else_is_unproven() {
+    for answers in [true, false] {
+        let (one, two) = (server(9).await, server(5).await);
+        if answers {
+            two.change(|world| world.key = Some(key(2)));
+        }
+        let mut pair = Pair::start([&one, &two]).await;
+        for trial in &mut pair.trials {
+            trial.first("orders").await;
+        }
+        pair.exchanged().await;
+        if !answers {
+            pair.hang_up(1).await;
+        }
+        let busy = |call: &str, body: &[u8]| is_between(call, body).then(busy);
+        one.db("orders", |db| db.made = Some(Box::new(busy)));
+        two.change(|world| world.grow("orders", 1, 0));
+        let trial = &mut pair.trials[0];
+        eventually("it is looked at", || (states(trial, "unknown") > 9.0).then_some(())).await;
+        trial.verdict("orders", "ok", "").await;
+        let unproven = trial.events.iter().find(|event| named("immudb.peer.unproven")(event));
+        assert_eq!(unproven, None);
+        pair.stop().await;
+    }
+}
+
 fn named(name: &str) -> impl Fn(&Value) -> bool {
     move |event| event["event_name"] == name
 }

@@ -399,3 +399,56 @@ async fn an_answer_about_a_key_that_does_not_hold_is_found() {
     assert_eq!(event["event_data"]["keys"].as_array().unwrap().len(), 1);
     trial.stop().await;
 }
+
+/// A key that was asked for is not asked for again for long: what its answer was is told though no audit follows, and
+/// though the agent ends.
+#[tokio::test]
+async fn a_wrong_answer_about_a_key_is_not_forgotten() {
+    let says = "data is corrupted: value length or digest mismatch";
+    let other = |reply| {
+        crate::lies::answer(reply, |entry: &mut proto::VerifiableEntry| {
+            entry.entry.as_mut().unwrap().value = b"other".to_vec();
+        })
+    };
+    for (reason, at_once) in [("stale-key", true), ("value", true), ("entry-inclusion", false)] {
+        let fake = Fake::start().await;
+        fake.change(|world| world.grow("orders", 0, 0));
+        fake.db("orders", |db| {
+            // More than a page holds, so that the key was set before each of the first page.
+            let plans = (0..150).map(|at| {
+                let mut plan = plan(at, 0, 1, 0);
+                plan.entries[0].0 = b"\0k".to_vec();
+                plan
+            });
+            add(&mut db.data, plans);
+            db.stale = reason == "stale-key";
+        });
+        fake.lie("orders", move |call, reply| match (call, reason) {
+            ("VerifiableGet", "value") => Reply::Refused(2, says.to_owned()),
+            ("VerifiableGet", "entry-inclusion") => other(reply),
+            (_, _) => reply,
+        });
+        let mut all = with_values(&fake);
+        // One audit of each life.
+        all["interval"] = json!("1h");
+        let mut trial = Trial::start(all.clone()).await;
+        trial.first("orders").await;
+        if at_once {
+            let found = |event: &Value| event["event_data"]["reason"] == reason;
+            let event = trial.ever("it is told", found).await;
+            assert_eq!(event["event_data"]["current"]["tx"], 150, "{event:#}");
+        }
+        let begun = || {
+            trial
+                .trusted("orders")
+                .filter(|record| !record["values"]["round"].is_null())
+        };
+        eventually("the page counts as checked", begun).await;
+        let agent = trial.stop().await;
+        let trial = Trial::go_on(agent, all).await;
+        let finding = trial.trusted("orders").unwrap()["finding"].clone();
+        let code = if reason == "entry-inclusion" { "proof" } else { "value" };
+        assert_eq!(finding["code"], code, "{reason}");
+        trial.stop().await;
+    }
+}
