@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chore::Done;
 use crate::client::{Fault, Listed};
-use crate::compat::{Known, known};
+use crate::compat::Known;
+use crate::compat::known::{self, Import};
 use crate::config::Accept;
 use crate::desk::{Orders, Request};
 use crate::ledger::{Ledger, Past};
@@ -349,39 +350,62 @@ impl Server {
             self.ledger.full = true;
             imports.truncate(room);
         }
-        for imports in imports.chunks(GROUP) {
-            loop {
-                let mut batch = self.emitter.batch();
-                let fits = imports
-                    .iter()
-                    .all(|import| import.write(&self.ledger.endpoint, &mut batch));
-                if !fits {
-                    tracing::error!(server = self.ledger.label, "immudb: imported states do not fit a batch");
-                }
-                match self.emitter.emit(batch, Linger::NONE).await {
-                    Ok(_) => break,
-                    Err(Refused::TooLarge) => {
-                        tracing::error!(
-                            server = self.ledger.label,
-                            "immudb: states that another auditor trusted are not remembered: the journal has no room"
-                        );
-                        self.ledger.full = true;
-                        break;
-                    }
-                    // Nothing is audited before it is stored: it would be taken on trust.
-                    Err(refused) => tokio::time::sleep(refused.retry_after()).await,
-                }
-            }
-            for import in imports {
-                tracing::info!(
-                    server = self.ledger.label,
-                    database = import.database,
-                    tx = import.record.state.tx.0,
-                    "immudb: goes on from what another auditor trusted"
-                );
-                self.ledger.import(import.clone());
+        let mut parts: Vec<&[Import]> = imports.chunks(GROUP).rev().collect();
+        while let Some(part) = parts.pop() {
+            if self.store(part).await {
+                part.iter().for_each(|import| self.go_on_from(import));
+            } else if let [import] = part {
+                self.hold_to(import).await;
+            } else {
+                let (first, rest) = part.split_at(part.len() / 2);
+                parts.extend([rest, first]);
             }
         }
+    }
+
+    /// Stores imports with their events in one frame; whether the journal can take that at all.
+    async fn store(&self, imports: &[Import]) -> bool {
+        loop {
+            let mut batch = self.emitter.batch();
+            if !known::write(imports, &self.ledger.endpoint, &mut batch) {
+                return false;
+            }
+            match self.emitter.emit(batch, Linger::NONE).await {
+                Ok(_) => return true,
+                Err(Refused::TooLarge) => return false,
+                // Nothing is audited before it is stored: it would be taken on trust.
+                Err(refused) => tokio::time::sleep(refused.retry_after()).await,
+            }
+        }
+    }
+
+    /// Trusts a state that is stored.
+    fn go_on_from(&mut self, import: &Import) {
+        tracing::info!(
+            server = self.ledger.label,
+            database = import.database,
+            tx = import.record.state.tx.0,
+            "immudb: goes on from what another auditor trusted"
+        );
+        self.ledger.import(import.clone());
+    }
+
+    /// Holds the server to a state that the journal doesn't take with its event: at least until this life ends.
+    async fn hold_to(&mut self, import: &Import) {
+        tracing::error!(
+            server = self.ledger.label,
+            database = import.database,
+            tx = import.record.state.tx.0,
+            "immudb: what another auditor trusted doesn't fit the journal; the server is held to it until the agent ends"
+        );
+        self.ledger.import(import.clone());
+        let note = Note {
+            states: vec![import.state(&self.ledger.endpoint)],
+            ..Note::default()
+        };
+        // If it has no room alone either, that is told.
+        let voice = Voice { emitter: &self.emitter };
+        voice.write(&mut self.ledger, &note).await;
     }
 
     async fn all(&mut self, jobs: Vec<Job>) {
