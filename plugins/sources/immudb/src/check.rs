@@ -21,7 +21,7 @@ use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::note::Note;
 use crate::room::Room;
-use crate::source::{HISTORIES, link};
+use crate::source::{HISTORIES, link, signing_keys};
 use crate::trusted;
 use crate::verdict::Verdict;
 
@@ -120,7 +120,8 @@ fn open(config: &ImmudbConfig, server: &ServerConfig, data_dir: &Path, metrics: 
     let control = Control::of_caller(needs_of(&config).files).map_err(|error| error.to_string())?;
     let limit = Arc::new(Semaphore::new(config.concurrency as usize));
     let histories = Histories::new(data_dir.join(HISTORIES), 0);
-    link(&config, server, (&limit, &histories), metrics, &control)
+    let keys = signing_keys(&control, server).map_err(|error| error.to_string())?;
+    link(&config, server, keys, (&limit, &histories), metrics, &control)
 }
 
 /// Audits the selected databases of one server once. Of `config` its times and limits count; below `data_dir` an auditor
