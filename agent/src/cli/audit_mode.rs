@@ -271,29 +271,40 @@ fn context(
 /// immugw's auditor begins in any case.
 fn begin(context: &Context) -> Result<(), Failure> {
     immudb::reach_first(context, HEALTH_CHECKS)?.map_err(|why| {
-        Failure::plain(match why {
-            Unreached::Server(why) => format!("Initialization failed: {why}"),
-            Unreached::Login(why) => format!("Invalid login operation: {why}"),
-        })
+        let did = match why {
+            Unreached::Login(_) => "Invalid login operation",
+            _ => "Initialization failed",
+        };
+        Failure::plain(format!("{did}: {}", FLAGS.words(&why)))
     })
 }
 
+/// What is said of a login.
+const FLAGS: immudb::Flags = immudb::Flags {
+    user: "--audit-username",
+    password: "--audit-password-file",
+    given: "--audit-username",
+};
+
 /// One audit of all databases; says what it came to.
 fn once(context: &Context) -> Result<ExitCode, Failure> {
-    let report = immudb::check_first(context)?;
+    let report = immudb::check_first(context, &FLAGS)?;
+    if let Some(why) = &report.failed {
+        return Err(could_not(why));
+    }
     let mut out = String::new();
     for checked in &report.databases {
         out += &format!("{}: {}\n", checked.database, checked.text);
     }
     print(&out)?;
-    let any = |outcome| report.databases.iter().any(|checked| checked.outcome == outcome);
-    Ok(ExitCode::from(if any(Outcome::Tampered) {
-        exit::FAILURE
-    } else if any(Outcome::Unchecked) || report.databases.is_empty() {
-        exit::USAGE
-    } else {
-        0
-    }))
+    Ok(ExitCode::from(immudb::code(&report)))
+}
+
+fn could_not(why: &Unreached) -> Failure {
+    Failure {
+        code: exit::USAGE,
+        message: FLAGS.words(why),
+    }
 }
 
 fn root() -> Result<(), Failure> {
@@ -309,10 +320,17 @@ fn install(context: &Context, mut settings: Settings) -> Result<ExitCode, Failur
     root()?;
     // What was remembered here, and what this was held to, is what the service goes on from.
     settings.data_dir(&context.data_dir, "this command");
-    let report = immudb::check_first(context)
-        .map_err(|failure| Failure::plain(format!("Initialization failed: {}", failure.message)))?;
-    for checked in report.databases.iter().filter(|checked| checked.outcome != Outcome::Ok) {
-        eprintln!("auditmon: warning: {}: {}", checked.database, checked.text);
+    let initial = |failure: Failure| Failure::plain(format!("Initialization failed: {}", failure.message));
+    let report = immudb::check_first(context, &FLAGS).map_err(initial)?;
+    match &report.failed {
+        None => {
+            for checked in report.databases.iter().filter(|checked| checked.outcome != Outcome::Ok) {
+                eprintln!("auditmon: warning: {}: {}", checked.database, checked.text);
+            }
+        }
+        // It may come.
+        Some(why @ Unreached::NoDatabase(_)) => eprintln!("auditmon: warning: {}", FLAGS.words(why)),
+        Some(why) => return Err(initial(could_not(why))),
     }
     let service = service::Service::of_host().map_err(Failure::plain)?;
     // Parents of the files are for everybody to look into; the files have modes of their own.

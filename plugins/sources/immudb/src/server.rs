@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::chore::Done;
-use crate::client::{Fault, Listed};
+use crate::client::{Fault, Listed, version};
 use crate::compat::Known;
 use crate::compat::known::{self, Import};
 use crate::config::Accept;
@@ -32,6 +32,9 @@ use crate::word::Order;
 
 /// After a refused login the next one waits so long: each costs the server, and may lock the user out.
 const REFUSED: Duration = Duration::from_secs(60);
+
+/// What is wrong where there is nothing to audit.
+pub(crate) const NONE_SELECTED: &str = "no database is selected of those that the server lists";
 
 /// For telling what was found, at the end.
 const LAST: Duration = Duration::from_secs(5);
@@ -179,9 +182,7 @@ impl Server {
         match names {
             Ok(jobs) if jobs.is_empty() => {
                 self.ledger.server_fails();
-                let text = "no database is selected of those that the server lists";
-                self.say(vec![(String::new(), Verdict::Unchecked(Unchecked::new("none", text)))])
-                    .await;
+                self.say(vec![(String::new(), none_selected())]).await;
             }
             Ok(mut jobs) => {
                 self.ledger.server_answers();
@@ -257,15 +258,7 @@ impl Server {
             names.push(String::new());
         }
         for names in names.chunks(GROUP) {
-            let verdicts = names.iter().map(|name| (name.clone(), Verdict::of_fault(fault)));
-            // A server that can't be asked says nothing, whatever it answers.
-            let verdicts = verdicts.map(|(name, verdict)| match verdict {
-                Verdict::Tampered(_) => {
-                    let why = Unchecked::new(fault.code(), fault.to_string());
-                    (name, Verdict::Unchecked(why))
-                }
-                verdict => (name, verdict),
-            });
+            let verdicts = names.iter().map(|name| (name.clone(), unasked(fault)));
             self.say(verdicts.collect()).await;
         }
     }
@@ -281,7 +274,7 @@ impl Server {
         let link = self.link.clone();
         match self.attend(async move { link.client.health().await }).await {
             Ok(answer) => {
-                self.ledger.version = auditmon_core::event::cut(&answer.message.version, 64).to_owned();
+                self.ledger.version = version(&answer.message);
                 if let Some(face) = &mut self.ledger.face {
                     face.identify(answer.uuid.as_deref());
                 }
@@ -457,6 +450,19 @@ impl Server {
         let voice = Voice { emitter: &self.emitter };
         voice.say(&mut self.ledger, verdicts).await;
     }
+}
+
+/// The verdict on each database of a server that can't be asked: it says nothing, whatever it answers.
+pub(crate) fn unasked(fault: &Fault) -> Verdict {
+    match Verdict::of_fault(fault) {
+        Verdict::Tampered(_) => Verdict::Unchecked(Unchecked::new(fault.code(), fault.to_string())),
+        verdict => verdict,
+    }
+}
+
+/// The verdict on a server that lists no database that is to be audited.
+pub(crate) fn none_selected() -> Verdict {
+    Verdict::Unchecked(Unchecked::new("none", NONE_SELECTED))
 }
 
 /// The next word of an operator; `None` where nobody can bring one any more.
