@@ -27,7 +27,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use auditmon_config::Request;
+use auditmon_config::{Loaded, Request};
 use auditmon_core::plugin::Entry;
 use auditmon_source_immudb::{Outcome, Unreached};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -154,6 +154,8 @@ pub fn run(
         settings.data_dir(dir, "--data-dir");
     }
     if args.print_config {
+        // What no start would take is not worth printing.
+        load(&settings, environment, data_dir, entries)?;
         print(&settings.shown())?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -175,7 +177,11 @@ pub fn run(
         }
         None => None,
     };
-    run::run(context)
+    let made = context.made.clone();
+    run::run(context).map_err(|failure| Failure {
+        message: made.map_or_else(|| failure.message.clone(), |made| made.blame(&failure.message)),
+        ..failure
+    })
 }
 
 /// What was given, and the configuration that it comes to.
@@ -241,19 +247,7 @@ fn context(
     data_dir: Option<PathBuf>,
     entries: fn() -> Vec<Entry>,
 ) -> Result<Context, Failure> {
-    let made = Made::new(settings.yaml());
-    let name = PathBuf::from(NAME);
-    let request = Request {
-        file: Some(name.clone()),
-        environment,
-        data_dir,
-        read: made.over(auditmon_runtime::privileges::reader(Some(&name))),
-        ..Request::new(host_name())
-    };
-    let loaded = auditmon_config::load(&request, &entries()).map_err(|errors| Failure {
-        code: exit::CONFIG,
-        message: settings.blame(&errors.0).join("\n"),
-    })?;
+    let (request, loaded, made) = load(settings, environment, data_dir, entries)?;
     let data_dir = match loaded.settings.data_dir.clone() {
         Some(dir) => dir,
         None => default_data_dir()?,
@@ -265,6 +259,31 @@ fn context(
         entries,
         made: Some(made),
     })
+}
+
+/// The same without a data directory.
+fn load(
+    settings: &Settings,
+    environment: Vec<(OsString, OsString)>,
+    data_dir: Option<PathBuf>,
+    entries: fn() -> Vec<Entry>,
+) -> Result<(Request, Loaded, Made), Failure> {
+    let made = Made::new(settings.clone());
+    let name = PathBuf::from(NAME);
+    let request = Request {
+        file: Some(name.clone()),
+        environment,
+        data_dir,
+        read: made.over(auditmon_runtime::privileges::reader(Some(&name))),
+        ..Request::new(host_name())
+    };
+    let loaded = made
+        .own(auditmon_config::load(&request, &entries()))
+        .map_err(|errors| Failure {
+            code: exit::CONFIG,
+            message: errors.to_string(),
+        })?;
+    Ok((request, loaded, made))
 }
 
 /// As upstream has it, a start without a server, or with a login that it refuses, ends with 1; later nothing does.
