@@ -42,6 +42,7 @@ pub use changes::{Changed, Changes, PluginChange, changes};
 pub use environment::variables;
 pub use load::{ReadFile, Request, SEARCHED, load, read_file};
 pub use loaded::{Class, Instance, Loaded, Warning};
+pub use nearest::{phrase as did_you_mean, within as within_slips};
 pub use print::{effective, example, schema};
 pub use settings::{Format, Http, Journal, Keep, Listener, Logging, OWN_ROUTES, Settings, Tls};
 

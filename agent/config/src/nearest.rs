@@ -3,9 +3,13 @@
 /// The known words with the fewest slips between them and `word`, if there are few enough: at most one, and one more
 /// for every three letters. More than one when several are equally near.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    within(1 + word.chars().count() / 3, word, known)
+}
+
+/// The same with at most so many slips.
+pub fn within<'a>(limit: usize, word: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let sought = plain(word);
-    let limit = 1 + sought.chars().count() / 3;
     let mut best = limit;
     let mut found: Vec<&str> = Vec::new();
     for candidate in known {
@@ -26,8 +30,8 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     found
 }
 
-/// `, did you mean …?`, or nothing.
-pub(crate) fn phrase<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+/// `, did you mean …?` with the nearest known word, or nothing.
+pub fn phrase<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     ask(&nearest(word, known))
 }
 

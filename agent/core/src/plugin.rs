@@ -25,7 +25,7 @@ use crate::delivery::{Delivery, Receipt};
 use crate::emitter::Emitter;
 use crate::health::HealthReporter;
 use crate::keys::Keys;
-use crate::privileged::{Control, Needs, files_of};
+use crate::privileged::{ConfiguredFile, Control, FileError, Needs, files_of};
 use crate::reader::EventReader;
 use crate::subscription::Events;
 use crate::time::Nanos;
@@ -217,6 +217,9 @@ pub trait PluginConfig: Clone + Default + DeserializeOwned + JsonSchema + Send +
     fn needs(&self, needs: &mut Needs) {
         let _ = needs;
     }
+    /// Finds named files that are of no use and stay so until somebody mends them, for `auditmon check`, a start and a
+    /// reload; reads them, and does nothing else.
+    fn inspect(&self, _read: ReadConfigured<'_>, _faults: &mut Faults) {}
     /// Opens what the plugin needs; may do I/O, must not spawn.
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError>;
     /// For sinks: how the runtime hands over unless the section says otherwise.
@@ -235,6 +238,9 @@ pub trait PluginConfig: Clone + Default + DeserializeOwned + JsonSchema + Send +
         Ok(Vec::new())
     }
 }
+
+/// Reads a configured file, with whatever privilege that needs.
+pub type ReadConfigured<'a> = &'a dyn Fn(&ConfiguredFile) -> Result<Vec<u8>, FileError>;
 
 /// Impossible settings, each with its path below the section.
 #[derive(Debug, Default)]
@@ -276,6 +282,8 @@ impl Faults {
 pub trait Plan<P>: Send + Sync {
     /// What the plugin needs beyond an ordinary process.
     fn needs(&self) -> Needs;
+    /// See [`PluginConfig::inspect`].
+    fn inspect(&self, read: ReadConfigured<'_>) -> Vec<Fault>;
     /// Builds the plugin.
     async fn build(&self, cx: &mut BuildContext) -> Result<P, PluginError>;
     /// See [`PluginConfig::remembered`].
@@ -299,6 +307,12 @@ struct Planned<C>(C);
 impl<C: PluginConfig> Plan<C::Plugin> for Planned<C> {
     fn needs(&self) -> Needs {
         needs_of(&self.0)
+    }
+
+    fn inspect(&self, read: ReadConfigured<'_>) -> Vec<Fault> {
+        let mut faults = Faults::default();
+        self.0.inspect(read, &mut faults);
+        faults.into_vec()
     }
 
     async fn build(&self, cx: &mut BuildContext) -> Result<C::Plugin, PluginError> {

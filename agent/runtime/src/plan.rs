@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use auditmon_config::{Instance, Loaded};
 use auditmon_core::event::Kind;
-use auditmon_core::plugin::{Entry, Make, Plan, Section, Service, SinkPlan, Source};
+use auditmon_core::plugin::{Entry, Fault, Make, Plan, ReadConfigured, Section, Service, SinkPlan, Source};
 use auditmon_core::privileged::Needs;
 
 use crate::files::{Files, Look};
@@ -21,6 +21,15 @@ impl Recipe {
     /// Whether it offers a reader.
     pub(crate) fn is_readable(&self) -> bool {
         matches!(self, Self::Sink(plan) if plan.readable)
+    }
+
+    /// Files that it names and that are of no use.
+    fn inspect(&self, read: ReadConfigured<'_>) -> Vec<Fault> {
+        match self {
+            Self::Source(_, plan) => plan.inspect(read),
+            Self::Sink(plan) => plan.plan.inspect(read),
+            Self::Service(plan) => plan.inspect(read),
+        }
     }
 
     /// The word for what it makes.
@@ -87,11 +96,16 @@ impl Plans {
     }
 }
 
-/// Plans of all plugins that are on; `look` looks at the files that they name.
+/// Plans of all plugins that are on; `look` looks at the files that they name, `read` reads them.
 ///
 /// # Errors
 /// All faults, a line each.
-pub(crate) fn all(loaded: &Arc<Loaded>, entries: &[Entry], look: &Look<'_>) -> Result<Plans, Vec<String>> {
+pub(crate) fn all(
+    loaded: &Arc<Loaded>,
+    entries: &[Entry],
+    look: &Look<'_>,
+    read: ReadConfigured<'_>,
+) -> Result<Plans, Vec<String>> {
     let mut plans = Plans::default();
     let mut errors = Vec::new();
     for instance in &loaded.plugins {
@@ -99,7 +113,7 @@ pub(crate) fn all(loaded: &Arc<Loaded>, entries: &[Entry], look: &Look<'_>) -> R
             plans.off.push(instance.name);
             continue;
         }
-        match one(loaded, instance, entries, look) {
+        match one(loaded, instance, entries, (look, read)) {
             Ok(planned) => plans.on.push(planned),
             Err(more) => errors.extend(more),
         }
@@ -107,8 +121,13 @@ pub(crate) fn all(loaded: &Arc<Loaded>, entries: &[Entry], look: &Look<'_>) -> R
     if errors.is_empty() { Ok(plans) } else { Err(errors) }
 }
 
-/// The plan of one plugin. Loading has validated its section, so that faults are hardly to be expected here.
-fn one(loaded: &Arc<Loaded>, instance: &Instance, entries: &[Entry], look: &Look<'_>) -> Result<Planned, Vec<String>> {
+/// The plan of one plugin. Loading has validated its section, so that only files are to be looked at here.
+fn one(
+    loaded: &Arc<Loaded>,
+    instance: &Instance,
+    entries: &[Entry],
+    (look, read): (&Look<'_>, ReadConfigured<'_>),
+) -> Result<Planned, Vec<String>> {
     let Some(entry) = entries.iter().find(|entry| entry.name == instance.entry) else {
         return Err(vec![loaded.fault(&instance.path, "unknown plugin")]);
     };
@@ -118,8 +137,8 @@ fn one(loaded: &Arc<Loaded>, instance: &Instance, entries: &[Entry], look: &Look
         Make::Sink(make) => make(section).map(|plan| Recipe::Sink(Arc::new(plan))),
         Make::Service(make) => make(section).map(Recipe::Service),
     };
-    let recipe = recipe.map_err(|faults| {
-        let line = |fault: auditmon_core::plugin::Fault| {
+    let lines = |faults: Vec<Fault>| {
+        let line = |fault: Fault| {
             let path = if fault.path.is_empty() {
                 instance.path.clone()
             } else {
@@ -128,7 +147,12 @@ fn one(loaded: &Arc<Loaded>, instance: &Instance, entries: &[Entry], look: &Look
             loaded.fault(&path, &fault.message)
         };
         faults.into_iter().map(line).collect::<Vec<_>>()
-    })?;
+    };
+    let recipe = recipe.map_err(lines)?;
+    let unusable = recipe.inspect(read);
+    if !unusable.is_empty() {
+        return Err(lines(unusable));
+    }
     let schema = entry.schema().to_value();
     Ok(Planned {
         name: instance.name,

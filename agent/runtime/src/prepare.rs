@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use auditmon_config::Loaded;
 use auditmon_core::plugin::Entry;
+use auditmon_core::privileged::ConfiguredFile;
 
 use crate::agent::StartError;
 use crate::files::stamp;
@@ -19,14 +20,15 @@ pub struct Prepared {
     pub(crate) plans: Plans,
 }
 
-/// Makes the plans of what is on. Looks at the files that they name, as the caller may, and does nothing else.
+/// Makes the plans of what is on. Looks at and reads the files that they name, as the caller may, and does nothing else.
 ///
 /// # Errors
 /// [`StartError::Config`] with all faults.
 pub fn prepare(loaded: Loaded, data_dir: PathBuf, entries: Vec<Entry>) -> Result<Prepared, StartError> {
     let loaded = Arc::new(loaded);
     let look = |path: &std::path::Path| std::fs::metadata(path).ok().as_ref().map(stamp);
-    let plans = plan::all(&loaded, &entries, &look).map_err(|errors| StartError::Config(errors.join("\n")))?;
+    let plans = plan::all(&loaded, &entries, &look, &ConfiguredFile::read)
+        .map_err(|errors| StartError::Config(errors.join("\n")))?;
     Ok(Prepared {
         loaded,
         data_dir,

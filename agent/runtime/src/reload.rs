@@ -164,7 +164,8 @@ impl Inner {
         let loaded = (self.load)(privileges).map_err(|errors| errors.to_string())?;
         let loaded = Arc::new(loaded);
         let look = |path: &Path| privileges.files.look(path).as_ref().map(stamp);
-        let plans = plan::all(&loaded, &self.entries, &look).map_err(|errors| errors.join("\n"))?;
+        let read = |file: &ConfiguredFile| privileges.files.read(file);
+        let plans = plan::all(&loaded, &self.entries, &look, &read).map_err(|errors| errors.join("\n"))?;
         Ok((loaded, plans))
     }
 

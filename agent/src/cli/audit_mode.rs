@@ -27,7 +27,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use auditmon_config::Request;
+use auditmon_config::{Loaded, Request};
 use auditmon_core::plugin::Entry;
 use auditmon_source_immudb::{Outcome, Unreached};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -154,6 +154,8 @@ pub fn run(
         settings.data_dir(dir, "--data-dir");
     }
     if args.print_config {
+        // What no start would take is not worth printing.
+        load(&settings, environment, data_dir, entries)?;
         print(&settings.shown())?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -175,7 +177,11 @@ pub fn run(
         }
         None => None,
     };
-    run::run(context)
+    let made = context.made.clone();
+    run::run(context).map_err(|failure| Failure {
+        message: made.map_or_else(|| failure.message.clone(), |made| made.blame(&failure.message)),
+        ..failure
+    })
 }
 
 /// What was given, and the configuration that it comes to.
@@ -241,19 +247,7 @@ fn context(
     data_dir: Option<PathBuf>,
     entries: fn() -> Vec<Entry>,
 ) -> Result<Context, Failure> {
-    let made = Made::new(settings.yaml());
-    let name = PathBuf::from(NAME);
-    let request = Request {
-        file: Some(name.clone()),
-        environment,
-        data_dir,
-        read: made.over(auditmon_runtime::privileges::reader(Some(&name))),
-        ..Request::new(host_name())
-    };
-    let loaded = auditmon_config::load(&request, &entries()).map_err(|errors| Failure {
-        code: exit::CONFIG,
-        message: settings.blame(&errors.0).join("\n"),
-    })?;
+    let (request, loaded, made) = load(settings, environment, data_dir, entries)?;
     let data_dir = match loaded.settings.data_dir.clone() {
         Some(dir) => dir,
         None => default_data_dir()?,
@@ -267,33 +261,69 @@ fn context(
     })
 }
 
+/// The same without a data directory.
+fn load(
+    settings: &Settings,
+    environment: Vec<(OsString, OsString)>,
+    data_dir: Option<PathBuf>,
+    entries: fn() -> Vec<Entry>,
+) -> Result<(Request, Loaded, Made), Failure> {
+    let made = Made::new(settings.clone());
+    let name = PathBuf::from(NAME);
+    let request = Request {
+        file: Some(name.clone()),
+        environment,
+        data_dir,
+        read: made.over(auditmon_runtime::privileges::reader(Some(&name))),
+        ..Request::new(host_name())
+    };
+    let loaded = made
+        .own(auditmon_config::load(&request, &entries()))
+        .map_err(|errors| Failure {
+            code: exit::CONFIG,
+            message: errors.to_string(),
+        })?;
+    Ok((request, loaded, made))
+}
+
 /// As upstream has it, a start without a server, or with a login that it refuses, ends with 1; later nothing does.
 /// immugw's auditor begins in any case.
 fn begin(context: &Context) -> Result<(), Failure> {
     immudb::reach_first(context, HEALTH_CHECKS)?.map_err(|why| {
-        Failure::plain(match why {
-            Unreached::Server(why) => format!("Initialization failed: {why}"),
-            Unreached::Login(why) => format!("Invalid login operation: {why}"),
-        })
+        let did = match why {
+            Unreached::Login(_) => "Invalid login operation",
+            _ => "Initialization failed",
+        };
+        Failure::plain(format!("{did}: {}", FLAGS.words(&why)))
     })
 }
 
+/// What is said of a login.
+const FLAGS: immudb::Flags = immudb::Flags {
+    user: "--audit-username",
+    password: "--audit-password-file",
+    given: "--audit-username",
+};
+
 /// One audit of all databases; says what it came to.
 fn once(context: &Context) -> Result<ExitCode, Failure> {
-    let report = immudb::check_first(context)?;
+    let report = immudb::check_first(context, &FLAGS)?;
+    if let Some(why) = &report.failed {
+        return Err(could_not(why));
+    }
     let mut out = String::new();
     for checked in &report.databases {
         out += &format!("{}: {}\n", checked.database, checked.text);
     }
     print(&out)?;
-    let any = |outcome| report.databases.iter().any(|checked| checked.outcome == outcome);
-    Ok(ExitCode::from(if any(Outcome::Tampered) {
-        exit::FAILURE
-    } else if any(Outcome::Unchecked) || report.databases.is_empty() {
-        exit::USAGE
-    } else {
-        0
-    }))
+    Ok(ExitCode::from(immudb::code(&report)))
+}
+
+fn could_not(why: &Unreached) -> Failure {
+    Failure {
+        code: exit::USAGE,
+        message: FLAGS.words(why),
+    }
 }
 
 fn root() -> Result<(), Failure> {
@@ -309,10 +339,17 @@ fn install(context: &Context, mut settings: Settings) -> Result<ExitCode, Failur
     root()?;
     // What was remembered here, and what this was held to, is what the service goes on from.
     settings.data_dir(&context.data_dir, "this command");
-    let report = immudb::check_first(context)
-        .map_err(|failure| Failure::plain(format!("Initialization failed: {}", failure.message)))?;
-    for checked in report.databases.iter().filter(|checked| checked.outcome != Outcome::Ok) {
-        eprintln!("auditmon: warning: {}: {}", checked.database, checked.text);
+    let initial = |failure: Failure| Failure::plain(format!("Initialization failed: {}", failure.message));
+    let report = immudb::check_first(context, &FLAGS).map_err(initial)?;
+    match &report.failed {
+        None => {
+            for checked in report.databases.iter().filter(|checked| checked.outcome != Outcome::Ok) {
+                eprintln!("auditmon: warning: {}: {}", checked.database, checked.text);
+            }
+        }
+        // It may come.
+        Some(why @ Unreached::NoDatabase(_)) => eprintln!("auditmon: warning: {}", FLAGS.words(why)),
+        Some(why) => return Err(initial(could_not(why))),
     }
     let service = service::Service::of_host().map_err(Failure::plain)?;
     // Parents of the files are for everybody to look into; the files have modes of their own.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use auditmon_core::plugin::Memory;
 use auditmon_journal::format::{Kind, StateRecord, source_hash};
 use auditmon_journal::{Dump, DumpError, DumpItem, GapReason, RealFs};
-use auditmon_source_immudb::{ImmudbConfig, Outcome, Password, Report, ServerConfig, Unreached};
+use auditmon_source_immudb::{ImmudbConfig, Outcome, Password, Report, ServerConfig, Unreached, whole_address};
 use clap::{Args, Subcommand};
 use hyper::{Method, StatusCode, header};
 use serde_json::Value;
@@ -163,8 +163,36 @@ fn configured(context: &Context) -> Result<ImmudbConfig, Failure> {
     }
 }
 
+/// A command's flags, for what is said of settings that are missing or wrong.
+pub struct Flags {
+    /// For the user's name.
+    pub user: &'static str,
+    /// For the password's file.
+    pub password: &'static str,
+    /// What gives a user where none should be given.
+    pub given: &'static str,
+}
+
+impl Flags {
+    /// Why a server can't be audited, and what would help.
+    pub fn words(&self, why: &Unreached) -> String {
+        let Self { user, password, given } = self;
+        match why {
+            Unreached::Setting { key, text } => match key.as_str() {
+                "username" => format!("{user}: {text}"),
+                "password" => format!("{password}: {text}"),
+                "databases" => format!("--database: {text}"),
+                key => format!("{key}: {text}"),
+            },
+            Unreached::NoLogin(says) => format!("{says}; give {user} and {password}"),
+            Unreached::NeedsNoLogin(says) => format!("{says}; leave out {given} to audit that"),
+            Unreached::Server(says) | Unreached::Login(says) | Unreached::NoDatabase(says) => says.clone(),
+        }
+    }
+}
+
 /// Audits a server once, held to what is remembered.
-fn audit(context: &Context, config: &ImmudbConfig, server: &ServerConfig) -> Result<Report, Failure> {
+fn audit(context: &Context, config: &ImmudbConfig, server: &ServerConfig, flags: &Flags) -> Result<Report, Failure> {
     let memory = memory(context)?;
     let report = small_runtime()?
         .block_on(auditmon_source_immudb::check(
@@ -173,8 +201,8 @@ fn audit(context: &Context, config: &ImmudbConfig, server: &ServerConfig) -> Res
             &memory,
             &context.data_dir,
         ))
-        .map_err(could_not)?;
-    if !report.remembered {
+        .map_err(|why| could_not(flags.words(&why)))?;
+    if !report.remembered && report.failed.is_none() {
         let dir = context.data_dir.display();
         eprintln!("auditmon: nothing is remembered of this server on {dir}: what it shows is taken as it is");
     }
@@ -193,50 +221,67 @@ pub fn reach_first(context: &Context, times: u32) -> Result<Result<(), Unreached
 }
 
 /// Audits the first configured server once.
-pub fn check_first(context: &Context) -> Result<Report, Failure> {
+pub fn check_first(context: &Context, flags: &Flags) -> Result<Report, Failure> {
     let config = configured(context)?;
     let server = config
         .servers
         .first()
         .ok_or_else(|| could_not("no server is configured"))?;
-    audit(context, &config, server)
+    audit(context, &config, server, flags)
 }
 
 fn check(context: &Context, args: CheckArgs) -> Result<ExitCode, Failure> {
     let config = configured(context)?;
+    let flags = Flags {
+        user: "--user",
+        password: "--password-file",
+        given: match args.user {
+            Some(_) => "--user",
+            None => "`username` and `password` of its settings",
+        },
+    };
     let json = args.json;
-    let server = server(&config, args)?;
-    let report = audit(context, &config, &server)?;
+    let (server, note) = server(&config, args)?;
+    // Said where the name may be why it fails.
+    let noted = |failure: Failure| Failure {
+        message: note.iter().map(|note| format!("{note}\n")).collect::<String>() + &failure.message,
+        ..failure
+    };
+    let report = audit(context, &config, &server, &flags).map_err(&noted)?;
+    let failed = report.failed.as_ref().map(|why| could_not(flags.words(why)));
     let mut out = String::new();
     for checked in &report.databases {
         // Texts have one line; writing to a string can't fail.
         let _ = if json {
             writeln!(out, "{}", checked.data)
-        } else {
+        } else if failed.is_none() {
             writeln!(out, "{}: {}", checked.database, checked.text)
+        } else {
+            Ok(())
         };
     }
     print(&out)?;
-    let any = |outcome| report.databases.iter().any(|checked| checked.outcome == outcome);
-    if any(Outcome::Tampered) {
-        return Ok(ExitCode::from(exit::FAILURE));
-    }
-    if report.databases.is_empty() {
-        return Err(could_not("no database is selected of those that the server lists"));
-    }
-    Ok(if any(Outcome::Unchecked) {
-        ExitCode::from(exit::USAGE)
-    } else {
-        ExitCode::SUCCESS
-    })
+    failed.map_or_else(|| Ok(ExitCode::from(code(&report))), |failure| Err(noted(failure)))
 }
 
-/// The configured server, or one of that address, with what the options say.
-fn server(config: &ImmudbConfig, args: CheckArgs) -> Result<ServerConfig, Failure> {
-    let mut server = config.server(&args.server).cloned().unwrap_or_else(|| ServerConfig {
-        address: args.server.clone(),
-        ..ServerConfig::default()
-    });
+/// The exit code that tells what an audit came to.
+pub fn code(report: &Report) -> u8 {
+    let any = |outcome| report.databases.iter().any(|checked| checked.outcome == outcome);
+    if any(Outcome::Tampered) {
+        exit::FAILURE
+    } else if any(Outcome::Unchecked) {
+        exit::USAGE
+    } else {
+        0
+    }
+}
+
+/// The configured server, or one of that address, with what the options say; and what to know of how it was taken.
+fn server(config: &ImmudbConfig, args: CheckArgs) -> Result<(ServerConfig, Option<String>), Failure> {
+    let (mut server, note) = match config.server(&args.server) {
+        Some(server) => (server.clone(), None),
+        None => named(&args.server)?,
+    };
     if let (Some(user), Some(file)) = (args.user, args.password_file) {
         let text = if file.as_os_str() == "-" {
             std::io::read_to_string(std::io::stdin().take(MAX_PASSWORD))
@@ -257,7 +302,19 @@ fn server(config: &ImmudbConfig, args: CheckArgs) -> Result<ServerConfig, Failur
     } else if args.tls {
         server.tls.get_or_insert_default();
     }
-    Ok(server)
+    Ok((server, note))
+}
+
+/// A server that the configuration doesn't have, and how its name was taken where that is not said by itself.
+fn named(name: &str) -> Result<(ServerConfig, Option<String>), Failure> {
+    let address = whole_address(name).map_err(could_not)?;
+    let note = (!address.eq_ignore_ascii_case(name.trim()))
+        .then(|| format!("`{name}` is no server of the configuration and was taken as {address}"));
+    let server = ServerConfig {
+        address: name.to_owned(),
+        ..ServerConfig::default()
+    };
+    Ok((server, note))
 }
 
 /// What the auditor remembers on the data directory; nothing where there is no journal.
@@ -308,6 +365,9 @@ fn user() -> String {
 
 fn trust(context: &Context, args: TrustArgs) -> Result<ExitCode, Failure> {
     let TrustArgs { server, database, .. } = &args;
+    if args.reason.trim().is_empty() {
+        return Err(could_not("--reason: is empty; say why the database is trusted again"));
+    }
     let name = format!("{server}/{database}");
     let mut pairs = vec![
         ("server", server.clone()),

@@ -80,20 +80,25 @@ pub fn run(context: Context) -> Result<ExitCode, Failure> {
     let prepared = prepare(&context)?;
     // Threads inherit what the one that starts them has: first the privileges go, then the runtime comes.
     let privileges = privileges::give_up(&prepared.wanted()).map_err(|error| failure(&error))?;
+    let takes_events = context.loaded.plugin("ingest").is_some_and(|plugin| plugin.enabled);
     let setup = Setup {
         prepared,
         privileges,
         version: env!("CARGO_PKG_VERSION"),
         load: Box::new(move |privileges| {
             let read = privileges.reader(context.request.file.as_deref());
+            let Some(made) = &context.made else {
+                let request = Request {
+                    read,
+                    ..context.request.clone()
+                };
+                return auditmon_config::load(&request, &(context.entries)());
+            };
             let request = Request {
-                read: match &context.made {
-                    Some(made) => made.over(read),
-                    None => read,
-                },
+                read: made.over(read),
                 ..context.request.clone()
             };
-            auditmon_config::load(&request, &(context.entries)())
+            made.own(auditmon_config::load(&request, &(context.entries)()))
         }),
         set_logging,
     };
@@ -108,7 +113,7 @@ pub fn run(context: Context) -> Result<ExitCode, Failure> {
         let hangup = signal(SignalKind::hangup()).map_err(|error| StartError::Other(error.to_string()))?;
         tokio::spawn(watch_signals(stop.clone()));
         let (agent, info) = Agent::start(setup).await?;
-        started(info);
+        started(info, takes_events);
         follow(&agent, hangup, &stop).await;
         agent.stop().await;
         Ok(())
@@ -156,7 +161,7 @@ async fn watch_signals(stop: CancellationToken) {
 }
 
 /// Tells the person at the terminal what to do next.
-fn started(started: Started) {
+fn started(started: Started, takes_events: bool) {
     let listen = started.listen;
     let states: Vec<_> = started
         .plugins
@@ -165,13 +170,13 @@ fn started(started: Started) {
         .collect();
     tracing::info!("plugins: {}", states.join(", "));
     if let Some(first) = &started.first {
-        show_once(first, &started.root_url);
+        show_once(first, &started.root_url, takes_events);
     }
     tracing::info!(%listen, "ready");
 }
 
-/// The secrets of the first start.
-fn show_once(first: &FirstStart, root: &str) {
+/// The secrets of the first start, and how an event is sent where events are taken.
+fn show_once(first: &FirstStart, root: &str, takes_events: bool) {
     let (bold, plain) = if logging::colors(std::io::stderr().is_terminal()) {
         ("\x1b[1m", "\x1b[0m")
     } else {
@@ -181,11 +186,16 @@ fn show_once(first: &FirstStart, root: &str) {
     eprint!(
         "\n{bold}First start in this data directory.{plain} This is shown once:\n\n  \
          API key `default`:    {key}\n  \
-         Web page (one visit): {root}/open?token={token}\n\n\
-         Send an event:\n\n  \
-         curl -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n    \
-         -d '{{\"event_name\":\"hello\",\"username\":\"me\"}}' {root}/api/v1/events\n\n",
+         Web page (one visit): {root}/open?token={token}\n\n",
         key = first.key,
         token = first.token,
     );
+    if takes_events {
+        eprint!(
+            "Send an event:\n\n  \
+             curl -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n    \
+             -d '{{\"event_name\":\"hello\",\"username\":\"me\"}}' {root}/api/v1/events\n\n",
+            key = first.key,
+        );
+    }
 }

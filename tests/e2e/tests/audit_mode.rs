@@ -185,6 +185,15 @@ fn the_variables_of_a_container_are_enough() {
         !stderr.contains(PASSWORD) && stderr.contains("IMMUCLIENT_AUTH: has no use here"),
         "{stderr}"
     );
+    // No event is taken here, and there is no file with lines to look at.
+    assert!(
+        stderr.contains("API key `default`") && !stderr.contains("/api/v1/events"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("servers[0].address: is this host") && !stderr.contains("audit-mode:"),
+        "{stderr}"
+    );
     running.stop();
 }
 
@@ -435,8 +444,9 @@ fn a_start_without_a_server_or_with_a_wrong_login_ends() {
         command
     };
     let wrong = ["--audit-username", USER, "--audit-password", "T0P5ECRET"];
+    let unreached = format!("Initialization failed: the server {gone} can't be reached: ");
     for (mut command, says) in [
-        (with(gone, &[]), "Initialization failed: the server can't be reached: "),
+        (with(gone, &[]), unreached.as_str()),
         (with(fake.address, &wrong), "Invalid login operation: "),
     ] {
         let output = command.arg("--data-dir").arg(dir.path().join("data")).output().unwrap();
@@ -457,9 +467,42 @@ fn a_start_without_a_server_or_with_a_wrong_login_ends() {
     running.stop();
 }
 
+/// What a single run can't audit is said, with flags of its own.
+#[test]
+fn a_single_run_that_audits_nothing_says_why() {
+    let runtime = runtime();
+    let fake = runtime.block_on(Fake::start());
+    let dir = place();
+    let (host, port) = (fake.address.ip().to_string(), fake.address.port().to_string());
+    let login = ["--audit-username", USER, "--audit-password", PASSWORD];
+    for (more, says) in [
+        (
+            &[&login[..], &["--audit-databases", "nope"]].concat()[..],
+            "auditmon: no database is selected of those that the server lists\n".to_owned(),
+        ),
+        (
+            &[][..],
+            format!(
+                "auditmon: {} asks for a login; give --audit-username and --audit-password-file\n",
+                fake.address
+            ),
+        ),
+    ] {
+        let mut command = audit_mode(dir.path());
+        command.args(["--single-run", "-a", &host, "-p", &port]).args(more);
+        let output = command.arg("--data-dir").arg(dir.path().join("data")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.ends_with(&says), "{said}");
+    }
+}
+
 #[test]
 fn faults_end_the_start_and_name_the_flag() {
     let dir = place();
+    let no_key = dir.path().join("no-key.pem");
+    std::fs::write(&no_key, "no key").unwrap();
+    let no_key = no_key.to_str().unwrap();
     for (arguments, code, says) in [
         (
             &["begin"][..],
@@ -475,6 +518,17 @@ fn faults_end_the_start_and_name_the_flag() {
             &["--audit-username", "a"],
             78,
             "--audit-username: expected --audit-password",
+        ),
+        (
+            &["--audit-username=a", "--audit-password=enc:%%%", "--print-config"],
+            78,
+            "--audit-password: sources.immudb.servers[0].password: expected base64 behind `enc:`",
+        ),
+        (
+            // It begins without its server, so what is wrong is found.
+            &["--immugw", "--server-signing-pub-key", no_key],
+            78,
+            "auditmon: --server-signing-pub-key: sources.immudb.servers[0].signing_keys: ",
         ),
         (&["--config", "/no/such.toml"], 78, "/no/such.toml: can't be read"),
         (&["--no-such-flag"], 2, "--no-such-flag"),

@@ -290,8 +290,8 @@ fn a_server_is_checked_once() {
             .map(|line| serde_json::from_str::<Value>(line).unwrap());
         let orders = lines.into_iter().find(|data| data["database"] == "orders").unwrap();
         assert_eq!(
-            (&orders["code"], &orders["trusted"]["tx"]),
-            (&"rollback".into(), &9.into())
+            (&orders["code"], &orders["trusted"]["tx"], &orders["server"]["version"]),
+            (&"rollback".into(), &9.into(), &"1.11.1-fake".into())
         );
     }
 
@@ -325,9 +325,138 @@ fn a_server_is_checked_once() {
     );
     fake.change(|world| world.stop());
     let gone = check(&address, &[]).expect(2);
-    assert!(gone.stderr.contains("can't be reached"), "{}", gone.stderr);
-    let wrong = check("no such:host", &[]).expect(2);
-    assert!(wrong.stderr.contains("address"), "{}", wrong.stderr);
+    let says = format!("auditmon: the server {address} can't be reached: ");
+    assert!(gone.stderr.starts_with(&says), "{}", gone.stderr);
+    assert_eq!(gone.stdout, "");
+}
+
+/// What can't be audited at all is told to machines as an auditor would tell it, and to people with what they gave.
+#[test]
+fn a_check_that_comes_to_nothing_says_why() {
+    let runtime = runtime();
+    let fake = runtime.block_on(Fake::start());
+    let address = fake.address.to_string();
+    let place = Agent::builder().place();
+    let password = place.dir().join("password");
+    std::fs::write(&password, PASSWORD).unwrap();
+    let password = password.to_str().unwrap();
+    let data = |out: &str| {
+        let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 1, "{out}");
+        lines[0].clone()
+    };
+    let login = ["--user", USER, "--password-file", password];
+    let check = |server: &str, more: &[&str]| place.run(&[&["immudb", "check", server], more].concat()).expect(2);
+
+    let none = check(&address, &[&login[..], &["--database", "nope*", "--json"]].concat());
+    let says = "no database is selected of those that the server lists";
+    assert_eq!(none.stderr, format!("auditmon: {says}\n"));
+    let told = data(&none.stdout);
+    assert_eq!(
+        (
+            &told["result"],
+            &told["reason"],
+            &told["text"],
+            &told["server"]["version"]
+        ),
+        (&"error".into(), &"none".into(), &says.into(), &"1.11.1-fake".into())
+    );
+    let nobody = check(&address, &["--json"]);
+    let says = format!("auditmon: {address} asks for a login; give --user and --password-file\n");
+    assert_eq!(nobody.stderr, says);
+    assert_eq!(data(&nobody.stdout)["reason"], "login");
+    let refused = check(&address, &["--user", "other", "--password-file", password, "--json"]);
+    assert!(refused.stderr.contains("the login is refused"), "{}", refused.stderr);
+    assert_eq!(data(&refused.stdout)["reason"], "login");
+    for (more, says) in [
+        (["--database", ""], "--database: names have"),
+        (["--user", ""], "--user: has 1 to 63 bytes"),
+    ] {
+        let wrong = check(
+            &address,
+            &[&login[usize::from(more[0] == "--user") * 2..], &more].concat(),
+        );
+        assert!(wrong.stderr.contains(says), "{}", wrong.stderr);
+    }
+    for wrong in ["", "db1:abc", "no such:host"] {
+        let wrong = check(wrong, &[]);
+        assert!(
+            wrong.stderr.starts_with("auditmon: expected host:port, such as "),
+            "{}",
+            wrong.stderr
+        );
+    }
+    // Nobody has a name that ends so.
+    let other = check("db2.invalid", &["--json"]);
+    let lines: Vec<&str> = other.stderr.lines().collect();
+    assert_eq!(
+        lines[0],
+        "auditmon: `db2.invalid` is no server of the configuration and was taken as db2.invalid:3322"
+    );
+    assert!(
+        lines[1].starts_with("auditmon: the server db2.invalid:3322 can't be reached: "),
+        "{}",
+        other.stderr
+    );
+    let told = data(&other.stdout);
+    assert_eq!(
+        (&told["reason"], &told["server"]["address"], &told["database"]),
+        (&"unreachable".into(), &"db2.invalid:3322".into(), &"".into())
+    );
+    fake.change(|world| world.auth = false);
+    let unneeded = check(&address, &login);
+    assert!(
+        unneeded.stderr.contains("; leave out --user to audit that"),
+        "{}",
+        unneeded.stderr
+    );
+}
+
+/// As a start does, and with one fault for one mistake.
+#[test]
+fn files_of_a_server_are_looked_at_before_a_start() {
+    let place = Agent::builder().place();
+    let text = place.dir().join("text.pem");
+    std::fs::write(&text, "no key").unwrap();
+    let open = place.dir().join("open");
+    std::fs::write(&open, PASSWORD).unwrap();
+    std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let (text, open) = (text.to_str().unwrap(), open.to_str().unwrap());
+    for (setting, says) in [
+        ("signing_keys: [/nope.pem]", "signing_keys: /nope.pem: No such file"),
+        (&format!("signing_keys: [{text}]"), &format!("signing_keys: {text}: ")),
+        (
+            "username: a, password_file: /nope",
+            "password_file: expected a file that holds a secret, but /nope can't be read",
+        ),
+        (
+            &format!("username: a, password_file: {open}"),
+            &format!("password_file: expected a file that holds a secret, but {open} can't be read: mode 0644"),
+        ),
+    ] {
+        let config = place.dir().join("immudb.yaml");
+        let section =
+            format!("sources: {{immudb: {{enabled: true, servers: [{{address: db.example.com, {setting}}}]}}}}\n");
+        std::fs::write(&config, section).unwrap();
+        let config = config.to_str().unwrap();
+        for verb in ["check", "run"] {
+            let output = place.run(&["-c", config, verb, "--disable", "kernel"]).expect(78);
+            let faults: Vec<&str> = output
+                .stderr
+                .lines()
+                .filter(|line| line.starts_with("auditmon: "))
+                .collect();
+            assert_eq!(faults.len(), 1, "{verb}: {}", output.stderr);
+            assert!(
+                faults[0].contains("immudb.yaml:1:") && faults[0].contains(says),
+                "{verb}: {}",
+                output.stderr
+            );
+        }
+    }
+    let reason = ["immudb", "trust", "db1", "orders", "--reason", " "];
+    let empty = place.run(&reason).expect(2);
+    assert!(empty.stderr.contains("--reason: is empty"), "{}", empty.stderr);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From layers to settings, sections and leaves: merged, secrets read, validated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use auditmon_core::plugin::{Entry, Faults, Make, Section};
@@ -113,13 +113,14 @@ impl Assembly<'_> {
             opened: self.file.map(Path::to_owned).into_iter().collect(),
             bad: &self.found.bad,
             faults: &mut faults,
+            missing: BTreeSet::new(),
         };
         secrets.table(&self.tree.body, &mut value, "");
-        let opened = secrets.opened;
+        let (opened, missing) = (secrets.opened, secrets.missing);
         let settings = self.settings(&value, &written, &mut faults);
         let mut warnings = listeners::open(&settings, &written);
         let leaves = self.leaves(&value, &written);
-        let plugins = self.plugins(&value, &written, &leaves, &mut faults, &mut warnings);
+        let plugins = self.plugins(&value, (&written, &missing), &leaves, &mut faults, &mut warnings);
         let in_file = written.iter().filter(|(path, written)| {
             matches!(written.place, Place::File(..))
                 && self.tree.find(path).is_some_and(|node| node.secret)
@@ -188,7 +189,7 @@ impl Assembly<'_> {
     fn plugins(
         &self,
         merged: &Map<String, Value>,
-        written: &BTreeMap<String, Written>,
+        (written, missing): (&BTreeMap<String, Written>, &BTreeSet<String>),
         leaves: &[Leaf],
         faults: &mut Vec<Fault>,
         warnings: &mut Vec<Warning>,
@@ -225,7 +226,8 @@ impl Assembly<'_> {
                             join(&instance.path, &fault.path)
                         };
                         let message = scrubbed(fault.message, &hidden);
-                        let follows = self.follows(written, &path, &message);
+                        // A secret whose file can't be read is told as that.
+                        let follows = missing.contains(&path) || self.follows(written, &path, &message);
                         (!follows).then(|| fault_of(written, &path, &message))
                     };
                     faults.extend(judge(entry, instance.section.clone()).into_iter().filter_map(at));

@@ -21,6 +21,8 @@ pub(super) struct Secrets<'a> {
     /// Paths with a fault already.
     pub(super) bad: &'a BTreeSet<String>,
     pub(super) faults: &'a mut Vec<Fault>,
+    /// Paths of secrets whose files can't be read: they are missing for that reason alone.
+    pub(super) missing: BTreeSet<String>,
 }
 
 impl Secrets<'_> {
@@ -64,7 +66,7 @@ impl Secrets<'_> {
         else {
             return;
         };
-        let path = join(path, key);
+        let (path, of) = (join(path, key), join(path, secret));
         if self.bad.contains(&path) {
             return;
         }
@@ -82,6 +84,7 @@ impl Secrets<'_> {
             Err(why) => {
                 let text = format!("expected a file that holds a secret, but {file} {why}");
                 self.faults.push(fault_of(self.written, &path, &text));
+                self.missing.insert(of);
             }
         }
     }

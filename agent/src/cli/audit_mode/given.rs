@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use auditmon_config::{did_you_mean, within_slips};
 use clap::ArgMatches;
 
 use super::flat;
 use super::keys::{self, Effect, KEYS, Key, LETTERS, Program};
+
+/// Most slips in the name of a variable that is taken for one of an auditor.
+const SLIPS: usize = 2;
 
 /// A value and its place: `--immudb-port`, `environment IMMUCLIENT_IMMUDB_PORT`, `immuclient.toml:3: immudb-port`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -94,6 +98,40 @@ pub fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Opti
     all.find(|(known, _)| known == name).map(|(_, value)| value.as_os_str())
 }
 
+/// Names of keys that say something about the audit.
+fn used() -> impl Iterator<Item = &'static str> {
+    let used = KEYS.iter().filter(|key| key.effect == Effect::Used);
+    used.map(|key| key.name)
+}
+
+/// The variable that a key has.
+fn variable_of(program: Program, key: &str) -> String {
+    format!("{}{}", program.prefix(), key.to_uppercase().replace('-', "_"))
+}
+
+/// A warning for each variable that is none of an auditor, and looks as if it were meant for one: others with the same
+/// beginning belong to the interactive client, or to the gateway.
+fn strange(program: Program, environment: &[(OsString, OsString)]) -> Vec<String> {
+    let given = environment.iter().filter(|(_, value)| !value.is_empty());
+    let warning = |name: &str| {
+        let word = name.strip_prefix(program.prefix())?;
+        if KEYS.iter().any(|key| variable_of(program, key.name) == name) {
+            return None;
+        }
+        let near = within_slips(SLIPS, word, used());
+        if near.is_empty() && !word.starts_with("AUDIT_") {
+            return None;
+        }
+        // What all have in common says nothing about what is near.
+        let near: Vec<String> = near.into_iter().map(|key| variable_of(program, key)).collect();
+        let near = did_you_mean(name, near.iter().map(String::as_str));
+        Some(format!("environment {name}: is no variable of an auditor{near}"))
+    };
+    let mut warnings: Vec<String> = given.filter_map(|(name, _)| warning(name.to_str()?)).collect();
+    warnings.sort_unstable();
+    warnings
+}
+
 impl Given {
     /// What a key was given; nothing where that is empty, as both programs have it.
     pub fn get(&self, name: &str) -> Option<&Value> {
@@ -169,7 +207,10 @@ impl Given {
                     };
                     match keys::key(&line.key) {
                         Some(key) => self.put(key, line.value, origin),
-                        None => self.warnings.push(format!("{origin}: is no key of an auditor")),
+                        None => {
+                            let near = did_you_mean(&line.key, used());
+                            self.warnings.push(format!("{origin}: is no key of an auditor{near}"));
+                        }
                     }
                 }
             }
@@ -185,10 +226,7 @@ impl Given {
         };
         // immuclient's own variable for this: no other has a name like it.
         let legacy = (program == Program::Immuclient).then_some("audit-agent-interval");
-        let named = KEYS.iter().map(|key| {
-            let name = format!("{}{}", program.prefix(), key.name.to_uppercase().replace('-', "_"));
-            (key, name)
-        });
+        let named = KEYS.iter().map(|key| (key, variable_of(program, key.name)));
         let interval = keys::key("audit-interval").zip(legacy.map(str::to_owned));
         for (key, name) in interval.into_iter().chain(named) {
             match text(&name) {
@@ -197,6 +235,7 @@ impl Given {
                 Some((None, origin)) => self.fault(&origin, "expected UTF-8"),
             }
         }
+        self.warnings.extend(strange(program, environment));
     }
 
     fn flags(&mut self, program: Program, flags: &Flags) {
@@ -368,6 +407,42 @@ mod tests {
             ["pkey", "dir", "certificate"]
                 .iter()
                 .all(|key| given.get(key).is_none())
+        );
+    }
+
+    #[test]
+    fn what_is_hardly_another_word_is_told_with_the_nearest_one() {
+        let file = "audit-pasword = \"x\"\nzzzz = 1\n";
+        let given = gather(Program::Immuclient, &[], &[], Some(file));
+        let [near, far] = &given.warnings[..] else {
+            panic!("{:?}", given.warnings)
+        };
+        assert!(
+            near.ends_with(":1: audit-pasword: is no key of an auditor, did you mean `audit-password`?"),
+            "{near}"
+        );
+        assert!(far.ends_with(":2: zzzz: is no key of an auditor"), "{far}");
+
+        let variables = [
+            ("IMMUCLIENT_AUDIT_USRNAME", "x"),
+            ("IMMUCLIENT_IMUDB_ADDRESS", "x"),
+            ("IMMUCLIENT_AUDIT_COLOUR_OF_IT", "x"),
+            // The interactive client's, or nobody's.
+            ("IMMUCLIENT_PASSWORD_OF_MINE", "x"),
+            ("IMMUCLIENT_AUDIT_EMPTY", ""),
+            ("IMMUGW_AUDIT_USRNAME", "x"),
+            ("AUDIT_USRNAME", "x"),
+        ];
+        let given = gather(Program::Immuclient, &[], &variables, None);
+        assert_eq!(
+            given.warnings,
+            [
+                "environment IMMUCLIENT_AUDIT_COLOUR_OF_IT: is no variable of an auditor",
+                "environment IMMUCLIENT_AUDIT_USRNAME: is no variable of an auditor, did you mean \
+                 `IMMUCLIENT_AUDIT_USERNAME`?",
+                "environment IMMUCLIENT_IMUDB_ADDRESS: is no variable of an auditor, did you mean \
+                 `IMMUCLIENT_IMMUDB_ADDRESS`?",
+            ]
         );
     }
 

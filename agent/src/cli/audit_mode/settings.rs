@@ -4,6 +4,8 @@ use std::path::Path;
 
 /// The name under which it is loaded.
 pub const NAME: &str = "audit-mode";
+/// Where a value is from that nobody gave.
+pub const DEFAULT: &str = "default";
 /// The key of the data directory.
 const DATA_DIR: &str = "data_dir";
 
@@ -97,10 +99,8 @@ impl Settings {
     pub fn blame(&self, faults: &[String]) -> Vec<String> {
         let one = |fault: &String| {
             let place = || {
-                let (line, rest) = fault.strip_prefix(NAME)?.strip_prefix(':')?.split_once(':')?;
-                let (_column, rest) = rest.split_once(": ")?;
-                let row = self.0.get(line.parse::<usize>().ok()?.checked_sub(1)?)?;
-                Some(match row.origin.as_str() {
+                let (place, rest) = fault.split_once(": ")?;
+                Some(match self.origin(place)? {
                     "" => rest.to_owned(),
                     origin => format!("{origin}: {rest}"),
                 })
@@ -108,6 +108,16 @@ impl Settings {
             place().unwrap_or_else(|| fault.clone())
         };
         faults.iter().map(one).collect()
+    }
+
+    /// What was given that stands at such a place of the file; empty where nobody gave it. `None` for other places.
+    pub fn origin(&self, place: &str) -> Option<&str> {
+        let (line, _column) = place.strip_prefix(NAME)?.strip_prefix(':')?.split_once(':')?;
+        let row = self.0.get(line.parse::<usize>().ok()?.checked_sub(1)?)?;
+        Some(match row.origin.as_str() {
+            DEFAULT => "",
+            origin => origin,
+        })
     }
 }
 

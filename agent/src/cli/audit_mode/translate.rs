@@ -9,7 +9,7 @@ use auditmon_source_immudb::Known;
 use super::duration;
 use super::given::{Given, Value};
 use super::keys::Program;
-use super::settings::Settings;
+use super::settings::{DEFAULT, Settings};
 use super::states;
 
 /// immudb's port.
@@ -20,9 +20,6 @@ const HOST: &str = "127.0.0.1";
 const STATE: &str = "auditmon";
 /// The user that immugw logs in as unless told otherwise.
 const GATEWAY_USER: &str = "immugwauditor";
-
-/// Where no value was given.
-const DEFAULT: &str = "default";
 
 /// What is written beside what was given.
 pub struct Around<'a> {

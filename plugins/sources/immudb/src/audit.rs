@@ -219,7 +219,7 @@ impl Audit<'_> {
         let known = asked.trusted.map_or(asked.server.0, |record| record.uuid.as_deref());
         Ok(Good {
             state: claimed,
-            signature: self.signature.take(),
+            signature: self.signature.clone(),
             uuid: self.uuid.clone().or_else(|| known.map(str::to_owned)),
             key,
             how,

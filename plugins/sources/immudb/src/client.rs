@@ -36,6 +36,8 @@ pub(crate) use seat::Seat;
 const UUID: &str = "immudb-uuid";
 /// Longest name of a server that is kept; they have 20 characters.
 const MAX_UUID: usize = 64;
+/// Longest version of a server that is kept.
+const MAX_VERSION: usize = 64;
 /// Most headers of one answer: servers up to 1.5 give no more.
 pub(crate) const PAGE: u32 = 1_000;
 /// Entries with values as they are stored, since 1.2.3.
@@ -288,6 +290,11 @@ impl Client {
 /// How many transactions to ask for.
 fn limit(most: u64) -> u32 {
     u32::try_from(most).unwrap_or(PAGE).clamp(1, PAGE)
+}
+
+/// What a server says of its version, as far as that is kept.
+pub(crate) fn version(health: &proto::HealthResponse) -> String {
+    auditmon_core::event::cut(&health.version, MAX_VERSION).to_owned()
 }
 
 pub(crate) fn named(uuid: &str) -> String {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use auditmon_core::plugin::{ADMIN, BuildContext, Faults, PluginConfig, PluginError, Source};
-use auditmon_core::privileged::Needs;
+use auditmon_core::plugin::{ADMIN, BuildContext, Faults, PluginConfig, PluginError, ReadConfigured, Source};
+use auditmon_core::privileged::{ConfiguredFile, Needs};
 use auditmon_core::units::{Size, Span};
 use immudb_verify::State;
 use schemars::JsonSchema;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Endpoint;
 use crate::compat::{CompatConfig, Known};
 use crate::peers::{MAX_PEERS, PeerConfig};
-use crate::source::Auditor;
+use crate::source::{Auditor, signing_key};
 use crate::trusted;
 use crate::word::NOTHING;
 
@@ -428,14 +428,27 @@ impl PluginConfig for ImmudbConfig {
         }
     }
 
+    fn inspect(&self, read: ReadConfigured<'_>, faults: &mut Faults) {
+        for (number, server) in self.servers.iter().enumerate() {
+            for path in &server.signing_keys {
+                let file = ConfiguredFile {
+                    path: path.clone(),
+                    secret: false,
+                };
+                let bytes = read(&file).map_err(|error| error.to_string());
+                if let Err(says) = bytes.and_then(|bytes| signing_key(path, bytes)) {
+                    faults.add(format!("servers[{number}].signing_keys"), says);
+                }
+            }
+        }
+    }
+
     async fn build(self, cx: &mut BuildContext) -> Result<Self::Plugin, PluginError> {
         let (metrics, control, dir) = (cx.metrics.clone(), cx.control.clone(), cx.data_dir.clone());
         let journal = cx.emitter.clone().map(|emitter| (cx.origin.clone(), emitter));
         let mut auditor = tokio::task::spawn_blocking(move || Auditor::open(self, &dir, &metrics, &control, journal))
             .await
-            .map_err(PluginError::transient)?
-            // A file may come, or be mended, while the agent runs.
-            .map_err(PluginError::transient)?;
+            .map_err(PluginError::transient)??;
         cx.named_routes.insert(ADMIN, auditor.desk().routes());
         if let Some(routes) = auditor.exchange() {
             cx.routes = routes;

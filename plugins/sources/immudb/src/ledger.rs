@@ -575,6 +575,20 @@ impl Ledger {
         }
     }
 
+    /// What to do now, with the names that its command takes, where these need no quotes.
+    fn advice(&self, finding: &Finding, database: &str) -> String {
+        let is_plain = |name: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+            !name.is_empty() && name.bytes().all(plain)
+        };
+        let advice = finding.advice();
+        if is_plain(&self.label) && is_plain(database) {
+            advice.replace("SERVER DB", &format!("{} {database}", self.label))
+        } else {
+            advice.to_owned()
+        }
+    }
+
     fn data(
         &self,
         database: &str,
@@ -616,7 +630,7 @@ impl Ledger {
                 data["reason"] = finding.reason.into();
                 data["text"] = finding.text.clone().into();
                 data["meaning"] = finding.code.meaning().into();
-                data["do"] = finding.advice().into();
+                data["do"] = self.advice(finding, database).into();
                 if let Some(history) = finding.history {
                     data["history"] = history.as_str().into();
                     data["also"] = finding.also().map(Code::as_str).into();

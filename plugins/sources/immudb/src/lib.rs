@@ -59,7 +59,7 @@ mod voice;
 mod weigh;
 mod word;
 
-pub use check::{Checked, Outcome, Report, Unreached, check, reach};
+pub use check::{Checked, Outcome, Report, Unreached, check, reach, whole_address};
 pub use compat::{CompatConfig, Known, Level, Program, StateDirectory, read_states};
 pub use config::{Accept, ImmudbConfig, Login, Password, ServerConfig, TlsConfig};
 pub use evidence::{SplitView, verify_evidence};

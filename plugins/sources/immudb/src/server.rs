@@ -16,8 +16,9 @@ use tokio::time::{MissedTickBehavior, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::chore::Done;
-use crate::client::{Fault, Listed};
-use crate::compat::{Known, known};
+use crate::client::{Fault, Listed, version};
+use crate::compat::Known;
+use crate::compat::known::{self, Import};
 use crate::config::Accept;
 use crate::desk::{Orders, Request};
 use crate::ledger::{Ledger, Past};
@@ -31,6 +32,9 @@ use crate::word::Order;
 
 /// After a refused login the next one waits so long: each costs the server, and may lock the user out.
 const REFUSED: Duration = Duration::from_secs(60);
+
+/// What is wrong where there is nothing to audit.
+pub(crate) const NONE_SELECTED: &str = "no database is selected of those that the server lists";
 
 /// For telling what was found, at the end.
 const LAST: Duration = Duration::from_secs(5);
@@ -183,9 +187,7 @@ impl Server {
         match names {
             Ok(jobs) if jobs.is_empty() => {
                 self.ledger.server_fails();
-                let text = "no database is selected of those that the server lists";
-                self.say(vec![(String::new(), Verdict::Unchecked(Unchecked::new("none", text)))])
-                    .await;
+                self.say(vec![(String::new(), none_selected())]).await;
             }
             Ok(mut jobs) => {
                 self.ledger.server_answers();
@@ -264,15 +266,7 @@ impl Server {
             names.push(String::new());
         }
         for names in names.chunks(GROUP) {
-            let verdicts = names.iter().map(|name| (name.clone(), Verdict::of_fault(fault)));
-            // A server that can't be asked says nothing, whatever it answers.
-            let verdicts = verdicts.map(|(name, verdict)| match verdict {
-                Verdict::Tampered(_) => {
-                    let why = Unchecked::new(fault.code(), fault.to_string());
-                    (name, Verdict::Unchecked(why))
-                }
-                verdict => (name, verdict),
-            });
+            let verdicts = names.iter().map(|name| (name.clone(), unasked(fault)));
             self.say(verdicts.collect()).await;
         }
     }
@@ -288,7 +282,7 @@ impl Server {
         let link = self.link.clone();
         match self.attend(async move { link.client.health().await }).await {
             Ok(answer) => {
-                self.ledger.version = auditmon_core::event::cut(&answer.message.version, 64).to_owned();
+                self.ledger.version = version(&answer.message);
                 if let Some(face) = &mut self.ledger.face {
                     face.identify(answer.uuid.as_deref());
                 }
@@ -357,39 +351,62 @@ impl Server {
             self.ledger.full = true;
             imports.truncate(room);
         }
-        for imports in imports.chunks(GROUP) {
-            loop {
-                let mut batch = self.emitter.batch();
-                let fits = imports
-                    .iter()
-                    .all(|import| import.write(&self.ledger.endpoint, &mut batch));
-                if !fits {
-                    tracing::error!(server = self.ledger.label, "immudb: imported states do not fit a batch");
-                }
-                match self.emitter.emit(batch, Linger::NONE).await {
-                    Ok(_) => break,
-                    Err(Refused::TooLarge) => {
-                        tracing::error!(
-                            server = self.ledger.label,
-                            "immudb: states that another auditor trusted are not remembered: the journal has no room"
-                        );
-                        self.ledger.full = true;
-                        break;
-                    }
-                    // Nothing is audited before it is stored: it would be taken on trust.
-                    Err(refused) => tokio::time::sleep(refused.retry_after()).await,
-                }
-            }
-            for import in imports {
-                tracing::info!(
-                    server = self.ledger.label,
-                    database = import.database,
-                    tx = import.record.state.tx.0,
-                    "immudb: goes on from what another auditor trusted"
-                );
-                self.ledger.import(import.clone());
+        let mut parts: Vec<&[Import]> = imports.chunks(GROUP).rev().collect();
+        while let Some(part) = parts.pop() {
+            if self.store(part).await {
+                part.iter().for_each(|import| self.go_on_from(import));
+            } else if let [import] = part {
+                self.hold_to(import).await;
+            } else {
+                let (first, rest) = part.split_at(part.len() / 2);
+                parts.extend([rest, first]);
             }
         }
+    }
+
+    /// Stores imports with their events in one frame; whether the journal can take that at all.
+    async fn store(&self, imports: &[Import]) -> bool {
+        loop {
+            let mut batch = self.emitter.batch();
+            if !known::write(imports, &self.ledger.endpoint, &mut batch) {
+                return false;
+            }
+            match self.emitter.emit(batch, Linger::NONE).await {
+                Ok(_) => return true,
+                Err(Refused::TooLarge) => return false,
+                // Nothing is audited before it is stored: it would be taken on trust.
+                Err(refused) => tokio::time::sleep(refused.retry_after()).await,
+            }
+        }
+    }
+
+    /// Trusts a state that is stored.
+    fn go_on_from(&mut self, import: &Import) {
+        tracing::info!(
+            server = self.ledger.label,
+            database = import.database,
+            tx = import.record.state.tx.0,
+            "immudb: goes on from what another auditor trusted"
+        );
+        self.ledger.import(import.clone());
+    }
+
+    /// Holds the server to a state that the journal doesn't take with its event: at least until this life ends.
+    async fn hold_to(&mut self, import: &Import) {
+        tracing::error!(
+            server = self.ledger.label,
+            database = import.database,
+            tx = import.record.state.tx.0,
+            "immudb: what another auditor trusted doesn't fit the journal; the server is held to it until the agent ends"
+        );
+        self.ledger.import(import.clone());
+        let note = Note {
+            states: vec![import.state(&self.ledger.endpoint)],
+            ..Note::default()
+        };
+        // If it has no room alone either, that is told.
+        let voice = Voice { emitter: &self.emitter };
+        voice.write(&mut self.ledger, &note).await;
     }
 
     async fn all(&mut self, jobs: Vec<Job>) {
@@ -441,6 +458,19 @@ impl Server {
         let voice = Voice { emitter: &self.emitter };
         voice.say(&mut self.ledger, verdicts).await;
     }
+}
+
+/// The verdict on each database of a server that can't be asked: it says nothing, whatever it answers.
+pub(crate) fn unasked(fault: &Fault) -> Verdict {
+    match Verdict::of_fault(fault) {
+        Verdict::Tampered(_) => Verdict::Unchecked(Unchecked::new(fault.code(), fault.to_string())),
+        verdict => verdict,
+    }
+}
+
+/// The verdict on a server that lists no database that is to be audited.
+pub(crate) fn none_selected() -> Verdict {
+    Verdict::Unchecked(Unchecked::new("none", NONE_SELECTED))
 }
 
 /// The next word of an operator; `None` where nobody can bring one any more.

@@ -1,7 +1,7 @@
 //! The plugin: its servers, each in a task of its own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use auditmon_core::Emitter;
 use auditmon_core::health::{HealthReporter, State};
 use auditmon_core::plugin::{PluginError, RunContext, Source};
-use auditmon_core::privileged::Control;
+use auditmon_core::privileged::{Control, FileError};
 use axum::Router;
 use immudb_verify::PublicKey;
 use parking_lot::Mutex;
@@ -112,36 +112,39 @@ impl Auditor {
     /// Reads all files; waits for the disk and the control thread.
     ///
     /// # Errors
-    /// Which server and file, and what is wrong with it.
+    /// Which server and file, and what is wrong with it: what is wrong with a signing key stays, another file may come, or
+    /// be mended, while the agent runs.
     pub(crate) fn open(
         config: ImmudbConfig,
         data_dir: &Path,
         registry: &Registry,
         control: &Control,
         journal: Option<(Arc<str>, Emitter)>,
-    ) -> Result<Self, String> {
-        let metrics = Metrics::new(registry).map_err(|error| error.to_string())?;
+    ) -> Result<Self, PluginError> {
+        let metrics = Metrics::new(registry).map_err(PluginError::transient)?;
         let compat = config
             .compat
             .as_ref()
             .map(|compat| Compat::new(compat, config.interval.0, registry));
-        let compat = compat.transpose().map_err(|error| error.to_string())?;
+        let compat = compat.transpose().map_err(PluginError::transient)?;
         let histories = Histories::new(data_dir.join(HISTORIES), config.history.0);
         let limit = Arc::new(Semaphore::new(config.concurrency as usize));
         let hub = match journal.filter(|_| !config.peers.is_empty()) {
             Some(journal) => {
                 let evidence = data_dir.join(HISTORIES).join(EVIDENCE);
                 let hub = Hub::new(&config.peers, journal, evidence, registry, control);
-                Some(Arc::new(hub.map_err(|error| format!("peers: {error}"))?))
+                let wrong = |error| PluginError::transient(format!("peers: {error}"));
+                Some(Arc::new(hub.map_err(wrong)?))
             }
             None => None,
         };
         let open = |server: &ServerConfig| {
-            let link = link(&config, server, (&limit, &histories), &metrics, control);
-            let link = link.map_err(|error| format!("{}: {error}", server.label()))?;
+            let keys = signing_keys(control, server)?;
+            let link = link(&config, server, keys, (&limit, &histories), &metrics, control);
+            let link = link.map_err(|error| PluginError::transient(format!("{}: {error}", server.label())))?;
             Ok((link, None))
         };
-        let servers: Result<Vec<_>, String> = config.servers.iter().map(open).collect();
+        let servers: Result<Vec<_>, PluginError> = config.servers.iter().map(open).collect();
         Ok(Self {
             servers: servers?,
             metrics,
@@ -179,13 +182,14 @@ impl Auditor {
     }
 }
 
-/// All that is needed to ask a server; reads its files.
+/// All that is needed to ask a server, beside its keys; reads its other files.
 ///
 /// # Errors
 /// Which file, and what is wrong with it.
 pub(crate) fn link(
     config: &ImmudbConfig,
     server: &ServerConfig,
+    keys: Vec<PublicKey>,
     (limit, histories): (&Arc<Semaphore>, &Histories),
     metrics: &Metrics,
     control: &Control,
@@ -197,8 +201,6 @@ pub(crate) fn link(
         _ => None,
     };
     let max_message = usize::try_from(config.max_message.0).unwrap_or(usize::MAX);
-    let keys = server.signing_keys.iter().map(|file| key(control, file));
-    let keys: Result<Vec<PublicKey>, String> = keys.collect();
     Ok(Link {
         label: server.label().to_owned(),
         client: Client::new(
@@ -210,7 +212,7 @@ pub(crate) fn link(
             max_message,
         ),
         selection: Selection::new(&server.databases, &server.prefixes, server.systemdb),
-        keys: keys?,
+        keys,
         accept: server.accept.clone(),
         known: server.known.clone(),
         walk: config.walk,
@@ -233,9 +235,28 @@ pub(crate) fn link(
     })
 }
 
-fn key(control: &Control, path: &Path) -> Result<PublicKey, String> {
+/// The keys of which one has to sign every state of a server.
+///
+/// # Errors
+/// Which server and file, and what is wrong with it; it stays unless the control thread is at fault.
+pub(crate) fn signing_keys(control: &Control, server: &ServerConfig) -> Result<Vec<PublicKey>, PluginError> {
+    let of_server = |error: &dyn std::fmt::Display| format!("{}: {error}", server.label());
+    let key = |path: &PathBuf| {
+        let bytes = control.read_file(path).map_err(|error| match error {
+            FileError::Control(_) => PluginError::transient(of_server(&error)),
+            _ => PluginError::permanent(of_server(&error)),
+        })?;
+        signing_key(path, bytes).map_err(|error| PluginError::permanent(of_server(&error)))
+    };
+    server.signing_keys.iter().map(key).collect()
+}
+
+/// A key, as a file has it.
+///
+/// # Errors
+/// The file, and what is wrong with it.
+pub(crate) fn signing_key(path: &Path, bytes: Vec<u8>) -> Result<PublicKey, String> {
     let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
-    let bytes = control.read_file(path).map_err(|error| error.to_string())?;
     let text = String::from_utf8(bytes).map_err(|_| wrong(&"is no public key in PEM form"))?;
     PublicKey::from_pem(&text).map_err(|error| wrong(&error))
 }

@@ -93,8 +93,8 @@ pub(crate) struct Import {
 }
 
 impl Import {
-    /// Adds it to a frame. Whether it fitted.
-    pub(crate) fn write(&self, endpoint: &Endpoint, batch: &mut Batch) -> bool {
+    /// Adds the event to a frame. Whether it fitted.
+    fn tell(&self, endpoint: &Endpoint, batch: &mut Batch) -> bool {
         let resource = format!("immudb://{endpoint}/{}", self.database);
         let data = self.data.to_string();
         let draft = Draft {
@@ -104,9 +104,22 @@ impl Import {
             data: Data::Raw(&data),
             ..Draft::new("immudb.import", "auditmon")
         };
-        let key = trusted::key(endpoint, &self.database);
-        batch.push(draft).is_ok() && batch.remember(&key, None, &self.record.encode()).is_ok()
+        batch.push(draft).is_ok()
     }
+
+    /// What is remembered of it, by its key.
+    pub(crate) fn state(&self, endpoint: &Endpoint) -> (Vec<u8>, Vec<u8>) {
+        (trusted::key(endpoint, &self.database), self.record.encode())
+    }
+}
+
+/// Adds imports to a frame; events first, since none may follow a state. Whether all of them fitted.
+pub(crate) fn write(imports: &[Import], endpoint: &Endpoint, batch: &mut Batch) -> bool {
+    imports.iter().all(|import| import.tell(endpoint, batch))
+        && imports.iter().all(|import| {
+            let (key, value) = import.state(endpoint);
+            batch.remember(&key, None, &value).is_ok()
+        })
 }
 
 /// What of these states is a server's, and sentences on those that are not taken.

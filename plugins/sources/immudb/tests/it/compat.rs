@@ -8,7 +8,7 @@ use tower::ServiceExt as _;
 
 use crate::fake::{Fake, UUID, add, last, plan};
 use crate::naive::Database;
-use crate::trial::{Trial, section};
+use crate::trial::{PLUGIN, Trial, section};
 
 async fn metrics(router: &Router) -> String {
     let request = Request::get("/metrics").body(axum::body::Body::empty()).unwrap();
@@ -177,5 +177,74 @@ async fn what_doesnt_follow_from_it_is_a_finding() {
     trial
         .ever("a finding", |event| event["event_data"]["code"] == "identity")
         .await;
+    trial.stop().await;
+}
+
+/// Known states of these databases, as they are now.
+fn known_states(fake: &Fake, names: &[&str]) -> Value {
+    let of = |name: &&str| {
+        let (tx, hash) = fake.db(name, |db| (db.data.len(), hex::encode(last(&db.data))));
+        json!({"database": name, "tx": tx, "hash": hash, "server_id": UUID, "from": "/tmp/auditor"})
+    };
+    names.iter().map(of).collect()
+}
+
+/// How many states were told to be taken.
+fn imports(trial: &Trial) -> usize {
+    let events = trial.events.iter();
+    events.filter(|event| event["event_name"] == "immudb.import").count()
+}
+
+/// Each of several is remembered with its event: the next life needs no auditor's directory.
+#[tokio::test]
+async fn all_databases_of_another_auditor_are_remembered() {
+    const NAMES: [&str; 3] = ["billing", "defaultdb", "orders"];
+    let fake = Fake::start().await;
+    NAMES
+        .iter()
+        .for_each(|name| fake.change(|world| world.grow(name, 4, 0)));
+    let bare = section(&fake);
+    let mut all = bare.clone();
+    all["servers"][0]["known"] = known_states(&fake, &NAMES);
+    let mut trial = Trial::start(all).await;
+    for name in NAMES {
+        trial.verdict(name, "ok", "same").await;
+    }
+    assert_eq!(imports(&trial), NAMES.len());
+    for name in NAMES {
+        assert_eq!(trial.trusted(name).unwrap()["tx"], 4, "{name}");
+    }
+    let agent = trial.stop().await;
+    for name in NAMES {
+        fake.db(name, |db| db.data = Database::default());
+        fake.change(|world| world.grow(name, 3, 0));
+    }
+    let mut trial = Trial::go_on(agent, bare).await;
+    for name in NAMES {
+        trial.verdict(name, "tampered", "rollback").await;
+    }
+    trial.stop().await;
+}
+
+/// More than fit one frame of the journal.
+#[tokio::test]
+async fn more_databases_than_fit_a_frame_are_remembered() {
+    const ALL: usize = 1_100;
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 4, 0));
+    let mut all = section(&fake);
+    all["servers"][0]["databases"] = json!(["orders"]);
+    let mut known = known_states(&fake, &["orders"]);
+    let one = known[0].clone();
+    for number in 1..ALL {
+        let mut other = one.clone();
+        other["database"] = json!(format!("gone{number}"));
+        known.as_array_mut().unwrap().push(other);
+    }
+    all["servers"][0]["known"] = known;
+    let mut trial = Trial::start(all).await;
+    trial.verdict("orders", "ok", "same").await;
+    assert_eq!(imports(&trial), ALL);
+    assert_eq!(trial.agent.journal.memory(PLUGIN).len(), ALL);
     trial.stop().await;
 }

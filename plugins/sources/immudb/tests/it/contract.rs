@@ -1,9 +1,10 @@
 //! What every plugin keeps.
 
 use auditmon_core::event::Kind;
-use auditmon_core::plugin::Entry;
+use auditmon_core::plugin::{Entry, Faults, PluginConfig as _, PluginError, needs_of};
+use auditmon_core::privileged::ConfiguredFile;
 use auditmon_source_immudb::ImmudbConfig;
-use auditmon_testkit::contract;
+use auditmon_testkit::{TestAgent, contract};
 use serde_json::json;
 
 use crate::fake::{Fake, PASSWORD, USER};
@@ -41,4 +42,28 @@ fn it_keeps_the_contract_without_a_server_that_answers() {
         json!({"interval": "1s", "timeout": "5s", "servers": [server]}),
     )
     .keeps();
+}
+
+/// No audit can do without it, and nothing mends it by itself.
+#[tokio::test]
+async fn a_signing_key_that_is_of_no_use_is_a_fault_that_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("text.pem");
+    std::fs::write(&text, "no key").unwrap();
+    for (file, says) in [(dir.path().join("none.pem"), "none.pem: "), (text, "text.pem: ")] {
+        let section = json!({"servers": [{"address": "127.0.0.1:3322", "name": "db1", "signing_keys": [file]}]});
+        let config: ImmudbConfig = serde_json::from_value(section).unwrap();
+        let mut faults = Faults::default();
+        config.inspect(&ConfiguredFile::read, &mut faults);
+        let faults = faults.into_vec();
+        assert_eq!(faults.len(), 1);
+        assert_eq!(faults[0].path, "servers[0].signing_keys");
+        assert!(faults[0].message.contains(says), "{}", faults[0].message);
+        let agent = TestAgent::new();
+        let mut cx = agent.build_context("immudb", Some(Kind::Immudb), needs_of(&config));
+        let Err(PluginError::Permanent(error)) = config.build(&mut cx).await else {
+            panic!("{says}");
+        };
+        assert!(error.starts_with("db1: ") && error.contains(says), "{error}");
+    }
 }

@@ -68,6 +68,12 @@ async fn a_rollback() {
     let event = changed(10_000, |fake| fake.db("defaultdb", |db| fork(db, 6, 0)), "rollback").await;
     let data = &event["event_data"];
     assert_eq!((&data["trusted"]["tx"], &data["current"]["tx"]), (&json!(9), &json!(6)));
+    // The command to accept it is whole.
+    let command = format!(
+        "`auditmon immudb trust {} defaultdb --reason TEXT`",
+        data["server"]["name"].as_str().unwrap()
+    );
+    assert!(data["do"].as_str().unwrap().contains(&command), "{event:#}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use auditmon_journal::Linger;
 use auditmon_testkit::{TestAgent, eventually};
 use serde_json::{Value, json};
 
-use crate::fake::{Fake, UUID};
+use crate::fake::{Fake, UUID, last};
 use crate::lies::fork;
 use crate::trial::{PLUGIN, Trial, section};
 
@@ -131,5 +131,29 @@ async fn a_full_memory_ends_neither_audits_nor_findings() {
         trial.verdict("orders", "tampered", "").await;
     }
     assert_eq!(trial.events.iter().filter(|event| full(event)).count(), 1);
+    trial.stop().await;
+}
+
+/// What another auditor trusted and the journal has no room for: it is told, and the server is held to it all the same.
+#[tokio::test]
+async fn an_import_without_room_is_told_and_holds() {
+    let fake = Fake::start().await;
+    fake.change(|world| world.grow("orders", 9, 0));
+    let hash = fake.db("orders", |db| hex::encode(last(&db.data)));
+    let mut all = section(&fake);
+    all["servers"][0]["known"] =
+        json!([{"database": "orders", "tx": 9, "hash": hash, "server_id": UUID, "from": "/tmp/auditor"}]);
+    // Nothing is imported before it answers.
+    fake.change(|world| world.stop());
+    let mut trial = Trial::start(all).await;
+    fill(&trial.agent).await;
+    fake.db("orders", |db| fork(db, 3, 20));
+    fake.change(|world| world.go_on());
+    let full = |event: &Value| event["event_name"] == "immudb.memory.full";
+    trial.ever("it is told", full).await;
+    let found = trial.verdict("orders", "tampered", "proof").await;
+    assert_eq!(found["event_data"]["trusted"]["tx"], 9);
+    let import = |event: &Value| event["event_name"] == "immudb.import";
+    assert!(!trial.events.iter().any(import), "it is not stored");
     trial.stop().await;
 }
