@@ -140,8 +140,9 @@ impl Checkpointer {
         if !keys.is_empty() {
             return Ok(keys);
         }
-        let earlier = find_newest(&*shared.fs, &shared.layout, &shared.origin, &[]);
-        if earlier.unreadable || earlier.newest.is_some() {
+        let none = |path| matches!(shared.fs.open_read(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let (newest, earlier) = (shared.layout.checkpoint(), shared.layout.checkpoints());
+        if ![&newest, &earlier].into_iter().all(|path| none(path)) {
             return Err(io::Error::other(
                 "there was no room for the key; the next start makes it",
             ));

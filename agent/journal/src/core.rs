@@ -75,7 +75,7 @@ pub struct Core {
     pub(crate) pause: upkeep::Pause,
     pub(crate) upkeep: upkeep::Upkeep,
     pub(crate) faults: Faults,
-    /// `None` while a thread has it, or if there is no key.
+    /// `None` while a thread has it.
     pub(crate) checkpointer: Option<Checkpointer>,
     pub(crate) declared: Option<retention::Declared>,
     closing: bool,

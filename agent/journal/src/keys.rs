@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use auditmon_merkle::{Ed25519Signer, Ed25519Verifier, MAX_KEY_TEXT, Signer as _};
 use thiserror::Error;
 
-use crate::fs::{Fs, read_small, write_all_at};
+use crate::fs::{Fs, is_full, read_small, write_all_at};
 use crate::layout::Layout;
 use crate::options::Entropy;
 
@@ -54,6 +54,26 @@ pub(crate) struct Keys {
 
 /// Reads the keys, or makes the first; their name is the origin.
 pub(crate) fn prepare(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut Entropy) -> Result<Keys, KeyFault> {
+    prepare_with(fs, layout, origin, entropy, false)
+}
+
+/// The same on a `full` disk, where the public half of a key that is there needn't be written.
+pub(crate) fn prepare_full(
+    fs: &dyn Fs,
+    layout: &Layout,
+    origin: &str,
+    entropy: &mut Entropy,
+) -> Result<Keys, KeyFault> {
+    prepare_with(fs, layout, origin, entropy, true)
+}
+
+fn prepare_with(
+    fs: &dyn Fs,
+    layout: &Layout,
+    origin: &str,
+    entropy: &mut Entropy,
+    full: bool,
+) -> Result<Keys, KeyFault> {
     let dir = layout.keys();
     let io = |source| KeyFault::Io {
         path: layout.keys(),
@@ -64,7 +84,7 @@ pub(crate) fn prepare(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut 
         .map_err(io)?;
     let public = read_public(fs, layout);
     let before = read_private(fs, layout, FORMER)?;
-    let (signer, made) = match read_private(fs, layout, PRIVATE)? {
+    let (signer, mut made) = match read_private(fs, layout, PRIVATE)? {
         Some(signer) => {
             forget_next(fs, layout).map_err(io)?;
             (renamed(&signer, origin)?, false)
@@ -74,11 +94,17 @@ pub(crate) fn prepare(fs: &dyn Fs, layout: &Layout, origin: &str, entropy: &mut 
             None => (make(fs, layout, origin, entropy)?, true),
         },
     };
-    // Of a key that was lost the public half is left.
-    if let Some(lost) = public.as_ref().filter(|_| made) {
+    // Of a key that was lost the public half is left; a start before may have come no further than to make another.
+    let lost = public.as_ref().filter(|there| !is_half_of(there, &signer));
+    if let Some(lost) = lost {
+        made |= before.is_none();
         keep_former(fs, layout, lost).map_err(io)?;
     }
-    show(fs, layout, &signer, public.as_ref()).map_err(io)?;
+    match show(fs, layout, &signer, public.as_ref()) {
+        // Its name is of another generation, or it is missing: it is written when there is room. The key is good.
+        Err(error) if full && is_full(&error) && lost.is_none() => {}
+        shown => shown.map_err(io)?,
+    }
     let mut known = vec![signer.verifier()];
     let former_public = former(fs, layout).into_iter().chain(public);
     known.extend(former_public.filter(|key| key.vkey().name() == origin));
@@ -100,6 +126,9 @@ pub(crate) fn rotate(fs: &dyn Fs, layout: &Layout, signers: &[Ed25519Signer]) ->
         path: layout.keys(),
         source,
     };
+    if signers.is_empty() {
+        return Err(none_yet(layout));
+    }
     let [former] = signers else {
         return Err(KeyFault::Unreadable {
             path: layout.keys().join(FORMER),
@@ -119,6 +148,13 @@ pub(crate) fn rotate(fs: &dyn Fs, layout: &Layout, signers: &[Ed25519Signer]) ->
         return Err(io(error));
     }
     Ok(vec![new, former.clone()])
+}
+
+fn none_yet(layout: &Layout) -> KeyFault {
+    KeyFault::Unreadable {
+        path: layout.keys().join(PRIVATE),
+        reason: "there was no room to make it; it is made as soon as there is".to_owned(),
+    }
 }
 
 /// Puts a key and its public half in the place of those that are there. Never are both there and not of each other:
@@ -163,6 +199,9 @@ fn forget_next(fs: &dyn Fs, layout: &Layout) -> io::Result<()> {
 
 /// Removes the former key; its public half stays, for checkpoints that only it signed.
 pub(crate) fn finish(fs: &dyn Fs, layout: &Layout, signers: &[Ed25519Signer]) -> Result<Vec<Ed25519Signer>, KeyFault> {
+    if signers.is_empty() {
+        return Err(none_yet(layout));
+    }
     let path = layout.keys().join(FORMER);
     let [current, _] = signers else {
         return Err(KeyFault::Unreadable {
@@ -174,6 +213,11 @@ pub(crate) fn finish(fs: &dyn Fs, layout: &Layout, signers: &[Ed25519Signer]) ->
         .and_then(|()| fs.sync_dir(&layout.keys()))
         .map_err(|source| KeyFault::Io { path, source })?;
     Ok(vec![current.clone()])
+}
+
+/// Whether it is the public half of a key, under whatever name.
+fn is_half_of(public: &Ed25519Verifier, signer: &Ed25519Signer) -> bool {
+    public.vkey().material() == signer.verifier().vkey().material()
 }
 
 /// Writes the public half where it isn't there.
@@ -315,6 +359,31 @@ mod tests {
         }
         fn free(&self, path: &Path) -> io::Result<u64> {
             RealFs.free(path)
+        }
+    }
+
+    /// Of a key that was lost the public half is kept, however often it takes to make another, and that is told.
+    #[test]
+    fn another_key_may_be_broken_off_anywhere() {
+        for steps in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let layout = Layout::new(dir.path(), 1);
+            let mut entropy: Entropy = Box::new(crate::options::system_entropy);
+            let lost = prepare(&RealFs, &layout, "host/1", &mut entropy).unwrap().known;
+            std::fs::remove_file(layout.keys().join(PRIVATE)).unwrap();
+            let dying = Dying(Arc::new(AtomicUsize::new(steps)));
+            let ended = prepare(&dying, &layout, "host/1", &mut entropy).is_ok();
+            // The public half of the new one is the last that is written.
+            let shown = read_public(&RealFs, &layout).is_some_and(|public| public != lost[0]);
+            let keys = prepare(&RealFs, &layout, "host/1", &mut entropy).unwrap();
+            assert!(keys.known.contains(&lost[0]), "after {steps} steps");
+            assert_eq!(former(&RealFs, &layout), [lost[0].clone()], "after {steps} steps");
+            assert_eq!(read_public(&RealFs, &layout), Some(keys.signers[0].verifier()));
+            assert_eq!(keys.made, !shown, "after {steps} steps");
+            if ended {
+                assert!(shown && steps > 8, "{steps}");
+                return;
+            }
         }
     }
 

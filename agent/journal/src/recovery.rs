@@ -105,8 +105,9 @@ fn open_generation(
     let mut keys = keys::prepare(&**fs, &layout, &origin, &mut options.entropy);
     let full = |keys: &Result<Keys, KeyFault>| matches!(keys, Err(KeyFault::Io { source, .. }) if is_full(source));
     // Without a key nothing can be compared with what was signed.
-    if full(&keys) && reserve::release(&**fs, &layout) {
-        keys = keys::prepare(&**fs, &layout, &origin, &mut options.entropy);
+    if full(&keys) {
+        reserve::release(&**fs, &layout);
+        keys = keys::prepare_full(&**fs, &layout, &origin, &mut options.entropy);
     }
     let keys = match keys {
         Ok(keys) => Some(keys),

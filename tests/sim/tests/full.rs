@@ -145,6 +145,30 @@ fn a_key_that_found_no_room_is_made_when_there_is_room() {
 }
 
 #[test]
+fn a_key_is_good_though_there_is_no_room_for_its_public_half() {
+    let fs = SimFs::new(1);
+    fs.set_free(1 << 30);
+    let (mut core, _) = open(&fs, options(0), now(0)).unwrap();
+    commit(&mut core, "a", now(1)).unwrap();
+    core.close(now(2));
+    let public = Path::new("/d/keys/log.vkey");
+    fs.remove(public).unwrap();
+    fs.set_free(0);
+    let (mut core, opened) = open(&fs, options(0), now(3)).unwrap();
+    assert_eq!((opened.generation, &opened.findings[..]), (1, &[][..]));
+    let signed = core.newest_checkpoint().unwrap().size;
+    fs.set_free(1 << 30);
+    core.maintain(now(60));
+    commit(&mut core, "b", now(61)).unwrap();
+    assert!(core.checkpoint(now(62)));
+    assert!(core.newest_checkpoint().unwrap().size > signed);
+    core.close(now(63));
+    let (_, opened) = open(&fs, options(0), now(64)).unwrap();
+    assert_eq!(&opened.findings[..], &[][..]);
+    assert!(fs.content(public).is_some());
+}
+
+#[test]
 fn a_key_that_was_lost_is_not_made_beside_checkpoints_that_nobody_compared() {
     let fs = SimFs::new(1);
     fs.set_free(1 << 30);
@@ -153,7 +177,10 @@ fn a_key_that_was_lost_is_not_made_beside_checkpoints_that_nobody_compared() {
     core.close(now(2));
     fs.remove(Path::new("/d/keys/log.key")).unwrap();
     let path = Path::new("/d/journal/1/checkpoint");
+    // Also where only those before the newest one are left.
     let former = fs.content(path).unwrap();
+    fs.remove(path).unwrap();
+    fs.put(Path::new("/d/journal/1/checkpoints"), &former);
     fs.set_free(0);
     let (mut core, opened) = open(&fs, options(0), now(3)).unwrap();
     assert_eq!((opened.generation, opened.paused), (1, Some(PauseReason::Reserve)));
@@ -161,7 +188,7 @@ fn a_key_that_was_lost_is_not_made_beside_checkpoints_that_nobody_compared() {
     core.maintain(now(60));
     commit(&mut core, "b", now(61)).unwrap();
     assert!(!core.checkpoint(now(62)));
-    assert_eq!(fs.content(path).unwrap(), former);
+    assert_eq!(fs.content(path), None);
     core.close(now(63));
     // The next start compares them, and tells of the new key.
     let (mut core, opened) = open(&fs, options(0), now(64)).unwrap();
