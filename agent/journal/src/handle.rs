@@ -193,9 +193,9 @@ impl Handle {
         self.shared.fs.open_read(&self.shared.layout.accepted()).is_ok()
     }
 
-    /// Whether this generation took the place of one that was put back or rewritten, and nobody has accepted that yet.
+    /// Whether a former generation was put back or rewritten, and nobody has accepted that yet.
     pub fn waits_for_acceptance(&self) -> bool {
-        self.has_former() && !self.continues_damaged() && !self.is_accepted()
+        self.has_former() && !self.may_pass_from(1)
     }
 
     /// Accepts that this generation took the place of another: sinks that knew
@@ -361,9 +361,11 @@ impl Handle {
 
     /// Whether sinks of a former generation may go on with this one.
     fn may_pass(&self, origin: &str) -> bool {
-        let Some((_, former)) = generation_of(origin) else {
-            return false;
-        };
+        generation_of(origin).is_some_and(|(_, former)| self.may_pass_from(former))
+    }
+
+    /// Whether all generations behind this one were only damaged, or somebody accepted one of them and all before it.
+    fn may_pass_from(&self, former: u32) -> bool {
         let (fs, mut layout) = (&*self.shared.fs, self.shared.layout.clone());
         while layout.generation() > former {
             if fs.open_read(&layout.accepted()).is_ok() {
