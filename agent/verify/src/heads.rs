@@ -62,11 +62,19 @@ pub(crate) fn open(note: &str, origin: &str, key: Option<&Ed25519Verifier>) -> R
     }
 }
 
-/// What is said of a note that doesn't open: `later` signed it, perhaps, where a former key was given.
-fn why(note: &str, origin: &str, later: Option<&Ed25519Verifier>, what: String) -> String {
-    match later {
-        Some(_) if what == UNKNOWN && open(note, origin, later).is_ok() => LATER.to_owned(),
-        _ => what,
+/// What else there is of a note that `later` signed, perhaps, where a former key was given.
+fn or_later(
+    opened: Result<(TreeHead, bool), String>,
+    note: &str,
+    origin: &str,
+    later: Option<&Ed25519Verifier>,
+) -> Result<(TreeHead, bool), String> {
+    match opened {
+        Err(what) if what == UNKNOWN && later.is_some() => match open(note, origin, later) {
+            Ok(tree) => Ok((tree, true)),
+            Err(_) => Err(what),
+        },
+        opened => opened,
     }
 }
 
@@ -151,8 +159,11 @@ pub(crate) struct Heads {
     pub(crate) any: bool,
     /// The newest checkpoint is there, and proves nothing.
     pub(crate) spoilt: bool,
-    /// The directory's key, where one was given that it calls a former one.
+    /// The directory's key, where one was given that it calls a former one: it proves nothing, and the rest is
+    /// compared with what it signed, once that is said.
     later: Option<Ed25519Verifier>,
+    /// The newest checkpoint is signed with that key only.
+    superseded: bool,
     /// Text of the newest checkpoint, of which a crash may have left a part at the end of the older ones.
     text: String,
     running: bool,
@@ -184,6 +195,7 @@ impl Heads {
             newest: None,
             spoilt: false,
             later: keys.later(&generation.origin),
+            superseded: false,
             text: String::new(),
             running,
         };
@@ -218,6 +230,7 @@ impl Heads {
             any: false,
             spoilt: false,
             later: None,
+            superseded: false,
             text: String::new(),
             running: false,
         }
@@ -251,7 +264,15 @@ impl Heads {
         let Some(text) = text else { return Ok(()) };
         self.any = true;
         self.text.clone_from(&text);
-        match open_older(&text, &self.origin, self.key.as_ref(), &self.former) {
+        let mut opened = open_older(&text, &self.origin, self.key.as_ref(), &self.former);
+        if opened.as_ref().is_err_and(|what| what == UNKNOWN) {
+            opened = or_later(opened, &text, &self.origin, self.later.as_ref());
+            if opened.is_ok() && !self.superseded {
+                self.superseded = true;
+                report.fault(Fault::of(&place, LATER).lasting());
+            }
+        }
+        match opened {
             Ok((_, false)) if !self.trusting => {
                 let what = "signed with a former key only: not by the key given";
                 report.fault(Fault::of(place, what));
@@ -265,7 +286,7 @@ impl Heads {
             Err(_) if self.spoilt => {}
             Err(what) => {
                 self.spoilt = true;
-                report.fault(Fault::of(place, why(&text, &self.origin, self.later.as_ref(), what)).lasting());
+                report.fault(Fault::of(place, what).lasting());
             }
         }
         Ok(())
@@ -275,7 +296,11 @@ impl Heads {
     pub(crate) fn signed_now(&self, generation: &Generation) -> Result<Option<u64>, CouldNot> {
         let text = read_text(&generation.dir.join("checkpoint"))
             .map_err(|error| CouldNot::new(generation.place("checkpoint"), error))?;
-        let opened = text.and_then(|text| open_older(&text, &self.origin, self.key.as_ref(), &self.former).ok());
+        let later = self.later.as_ref().filter(|_| self.superseded);
+        let opened = text.and_then(|text| {
+            let opened = open_older(&text, &self.origin, self.key.as_ref(), &self.former);
+            or_later(opened, &text, &self.origin, later).ok()
+        });
         Ok(opened
             .filter(|(_, own)| *own || self.trusting)
             .map(|(tree, _)| tree.size))
@@ -316,9 +341,11 @@ impl Heads {
             }
             let listed = |what: String| Fault::of(&self.place, format!("checkpoint {number}: {what}"));
             let mut fault = |what: String| report.fault(listed(what));
-            match open_older(&text, &self.origin, self.key.as_ref(), &self.former) {
-                Err(what) => report.fault(listed(why(&text, &self.origin, self.later.as_ref(), what)).lasting()),
-                Ok((_, false)) if self.own => {
+            let opened = open_older(&text, &self.origin, self.key.as_ref(), &self.former);
+            let later = self.later.as_ref().filter(|_| self.superseded);
+            match or_later(opened, &text, &self.origin, later) {
+                Err(what) => report.fault(listed(what).lasting()),
+                Ok((_, false)) if self.own && !self.superseded => {
                     fault("signed with a former key only, behind one of the journal's key".to_owned())
                 }
                 Ok((tree, own)) => match older.last {
