@@ -301,7 +301,7 @@ impl Ledger {
     }
 
     /// Databases whose last verdict is older than two intervals, or will be in a moment: all of them at once. What could
-    /// not be checked anyway has said so.
+    /// not be checked anyway has said so; so has a finding on one that gave no answer, and it stands.
     pub(crate) fn late(&mut self) -> Vec<String> {
         let (now, most) = (Instant::now(), self.most());
         let mut late = Vec::new();
@@ -311,7 +311,12 @@ impl Ledger {
                 continue;
             }
             watched.said = Some(now);
-            if !matches!(watched.kind, Some(("error", _))) {
+            let told = match watched.kind {
+                Some(("error", _)) => true,
+                Some(("tampered", _)) => watched.silent.is_some(),
+                _ => false,
+            };
+            if !told {
                 late.push(name.clone());
             }
         }
@@ -809,6 +814,35 @@ mod tests {
             now += minutes * 60_000_000_000;
             ledger.settle("orders", Verdict::Tampered(finding), &mut note, now);
             assert_eq!(note.told.len(), usize::from(told), "{history:?}");
+        }
+    }
+
+    fn rollback() -> Verdict {
+        Verdict::Tampered(Finding::new(Code::Rollback, "rollback", "fewer"))
+    }
+
+    fn settled(ledger: &mut Ledger, verdict: Verdict, now: Nanos) -> usize {
+        let mut note = Note::default();
+        ledger.settle("orders", verdict, &mut note, now);
+        note.told.len()
+    }
+
+    /// It was told, stands, and is told again every hour: how seldom its database is asked says nothing more.
+    #[test]
+    fn a_finding_on_a_database_without_an_answer_is_not_late() {
+        let mut ledger = ledger(&Memory::new(), &Registry::new());
+        let silence = || Verdict::Unchecked(Unchecked::new("timeout", "no answer"));
+        for (verdict, answered, is_late) in [
+            (rollback(), true, true),
+            (rollback(), false, false),
+            (silence(), false, false),
+        ] {
+            settled(&mut ledger, verdict, 0);
+            ledger.asked("orders", answered);
+            let old = Instant::now() - ledger.most();
+            ledger.databases.get_mut("orders").unwrap().said = Some(old);
+            assert_eq!(ledger.late() == ["orders"], is_late, "{answered}");
+            assert!(ledger.next_late() > Instant::now(), "it is not looked at all the time");
         }
     }
 
