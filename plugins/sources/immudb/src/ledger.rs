@@ -497,6 +497,8 @@ impl Ledger {
         let watched = self.databases.entry(word.database).or_default();
         watched.remembered = Some(Remembered::Record(Box::new(word.record)));
         watched.gone = None;
+        // Whatever comes next is news.
+        (watched.told, watched.answer) = (None, None);
         // The same state may differ elsewhere from another trusted one.
         watched.located = None;
     }
@@ -844,6 +846,33 @@ mod tests {
             assert_eq!(ledger.late() == ["orders"], is_late, "{answered}");
             assert!(ledger.next_late() > Instant::now(), "it is not looked at all the time");
         }
+    }
+
+    /// What is found after an operator's word is none of what was told before.
+    #[test]
+    fn a_finding_after_a_word_is_told_at_once() {
+        let record = json!({
+            "v": 1, "tx": 9, "alh": "07".repeat(32), "uuid": null, "key": null, "first": 1, "taken": 2,
+            "finding": null, "accepted": [],
+        });
+        let mut memory = Memory::new();
+        let value = (record.to_string().into_bytes(), None);
+        memory.insert(trusted::key(&endpoint(), "orders"), value);
+        let mut ledger = ledger(&memory, &Registry::new());
+        let told = [1, 2].map(|now| settled(&mut ledger, rollback(), now));
+        assert_eq!(told, [1, 0]);
+        let order = Order {
+            database: "orders".to_owned(),
+            state: ledger.record("orders").map(|record| record.state),
+            by: "jane".to_owned(),
+            uid: None,
+            reason: "a restore".to_owned(),
+            mark: None,
+        };
+        let word = ledger.weigh(&order, 3).unwrap();
+        ledger.take(word);
+        let told = [4, 5].map(|now| settled(&mut ledger, rollback(), now));
+        assert_eq!(told, [1, 0]);
     }
 
     /// The second audit that misses a database tells it, where that is what `missing_after` says, and no sooner.
