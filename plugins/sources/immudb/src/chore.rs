@@ -136,11 +136,12 @@ impl Task {
 }
 
 impl Link {
-    /// Works on these databases until its calls are used up.
+    /// Works on these databases until its calls are used up, or something is found that stands by itself: that is told first.
     pub(crate) async fn chores(&self, tasks: Vec<Task>) -> Vec<Done> {
         let (mut budget, mut all) = (self.budget, Vec::new());
         for task in tasks {
-            if budget == Budget::default() {
+            let stands = |done: &Done| done.finding.as_ref().is_some_and(Finding::stands);
+            if budget == Budget::default() || all.last().is_some_and(stands) {
                 break;
             }
             if task.is_due(budget) {

@@ -301,7 +301,7 @@ impl Ledger {
     }
 
     /// Databases whose last verdict is older than two intervals, or will be in a moment: all of them at once. What could
-    /// not be checked anyway has said so.
+    /// not be checked anyway has said so; so has a finding on one that gave no answer, and it stands.
     pub(crate) fn late(&mut self) -> Vec<String> {
         let (now, most) = (Instant::now(), self.most());
         let mut late = Vec::new();
@@ -311,7 +311,12 @@ impl Ledger {
                 continue;
             }
             watched.said = Some(now);
-            if !matches!(watched.kind, Some(("error", _))) {
+            let told = match watched.kind {
+                Some(("error", _)) => true,
+                Some(("tampered", _)) => watched.silent.is_some(),
+                _ => false,
+            };
+            if !told {
                 late.push(name.clone());
             }
         }
@@ -492,6 +497,8 @@ impl Ledger {
         let watched = self.databases.entry(word.database).or_default();
         watched.remembered = Some(Remembered::Record(Box::new(word.record)));
         watched.gone = None;
+        // Whatever comes next is news.
+        (watched.told, watched.answer) = (None, None);
         // The same state may differ elsewhere from another trusted one.
         watched.located = None;
     }
@@ -810,6 +817,62 @@ mod tests {
             ledger.settle("orders", Verdict::Tampered(finding), &mut note, now);
             assert_eq!(note.told.len(), usize::from(told), "{history:?}");
         }
+    }
+
+    fn rollback() -> Verdict {
+        Verdict::Tampered(Finding::new(Code::Rollback, "rollback", "fewer"))
+    }
+
+    fn settled(ledger: &mut Ledger, verdict: Verdict, now: Nanos) -> usize {
+        let mut note = Note::default();
+        ledger.settle("orders", verdict, &mut note, now);
+        note.told.len()
+    }
+
+    /// It was told, stands, and is told again every hour: how seldom its database is asked says nothing more.
+    #[test]
+    fn a_finding_on_a_database_without_an_answer_is_not_late() {
+        let mut ledger = ledger(&Memory::new(), &Registry::new());
+        let silence = || Verdict::Unchecked(Unchecked::new("timeout", "no answer"));
+        for (verdict, answered, is_late) in [
+            (rollback(), true, true),
+            (rollback(), false, false),
+            (silence(), false, false),
+        ] {
+            settled(&mut ledger, verdict, 0);
+            ledger.asked("orders", answered);
+            let old = Instant::now() - ledger.most();
+            ledger.databases.get_mut("orders").unwrap().said = Some(old);
+            assert_eq!(ledger.late() == ["orders"], is_late, "{answered}");
+            assert!(ledger.next_late() > Instant::now(), "it is not looked at all the time");
+        }
+    }
+
+    /// What is found after an operator's word is none of what was told before.
+    #[test]
+    fn a_finding_after_a_word_is_told_at_once() {
+        let record = json!({
+            "v": 1, "tx": 9, "alh": "07".repeat(32), "uuid": null, "key": null, "first": 1, "taken": 2,
+            "finding": null, "accepted": [],
+        });
+        let mut memory = Memory::new();
+        let value = (record.to_string().into_bytes(), None);
+        memory.insert(trusted::key(&endpoint(), "orders"), value);
+        let mut ledger = ledger(&memory, &Registry::new());
+        let told = [1, 2].map(|now| settled(&mut ledger, rollback(), now));
+        assert_eq!(told, [1, 0]);
+        let order = Order {
+            database: "orders".to_owned(),
+            state: ledger.record("orders").map(|record| record.state),
+            by: "jane".to_owned(),
+            uid: None,
+            reason: "a restore".to_owned(),
+            mark: None,
+        };
+        let word = ledger.weigh(&order, 3).unwrap();
+        ledger.take(word);
+        let told = [4, 5].map(|now| settled(&mut ledger, rollback(), now));
+        assert_eq!(told, [1, 0]);
     }
 
     /// The second audit that misses a database tells it, where that is what `missing_after` says, and no sooner.

@@ -70,8 +70,8 @@ impl Server {
     /// Audits until it is told to stop.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.work()).await;
+        let _ = tokio::time::timeout(LAST, self.last()).await;
         self.chores.shutdown().await;
-        self.last().await;
         Meeting::end(&mut self.meeting).await;
         self.link.goodbye().await;
     }
@@ -125,6 +125,13 @@ impl Server {
 
     /// Tells what was found and is not told yet: by audits that had not come to their end, and by work beside them.
     async fn last(&mut self) {
+        // What is under way is left.
+        while let Some(done) = self.chores.try_join_next() {
+            self.absorb(done).await;
+        }
+        while let Some(done) = Meeting::ready(&mut self.meeting) {
+            self.compared(done).await;
+        }
         let found = std::mem::take(&mut *self.link.findings.lock());
         let found = found
             .into_iter()
@@ -136,7 +143,7 @@ impl Server {
         }
         let verdicts: Vec<_> = verdicts.into_iter().collect();
         if !verdicts.is_empty() {
-            let _ = tokio::time::timeout(LAST, self.say(verdicts)).await;
+            self.say(verdicts).await;
         }
     }
 

@@ -112,8 +112,8 @@ impl Auditor {
     /// Reads all files; waits for the disk and the control thread.
     ///
     /// # Errors
-    /// Which server and file, and what is wrong with it: what is wrong with a signing key stays, another file may come, or
-    /// be mended, while the agent runs.
+    /// Which server and file, and what is wrong with it: a signing key that is none stays so, a file may come, or be
+    /// mended, while the agent runs.
     pub(crate) fn open(
         config: ImmudbConfig,
         data_dir: &Path,
@@ -238,12 +238,12 @@ pub(crate) fn link(
 /// The keys of which one has to sign every state of a server.
 ///
 /// # Errors
-/// Which server and file, and what is wrong with it; it stays unless the control thread is at fault.
+/// Which server and file, and what is wrong with it: a key that is none stays so, a file that can't be read may come back.
 pub(crate) fn signing_keys(control: &Control, server: &ServerConfig) -> Result<Vec<PublicKey>, PluginError> {
     let of_server = |error: &dyn std::fmt::Display| format!("{}: {error}", server.label());
     let key = |path: &PathBuf| {
         let bytes = control.read_file(path).map_err(|error| match error {
-            FileError::Control(_) => PluginError::transient(of_server(&error)),
+            FileError::Control(_) | FileError::Io { .. } => PluginError::transient(of_server(&error)),
             _ => PluginError::permanent(of_server(&error)),
         })?;
         signing_key(path, bytes).map_err(|error| PluginError::permanent(of_server(&error)))

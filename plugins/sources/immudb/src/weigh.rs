@@ -20,6 +20,22 @@ fn past(record: Option<&Record>, good: &Good) -> Option<Descent> {
     }
 }
 
+/// What is latched of a finding: what was seen once stays so, whatever is shown next.
+fn latch(before: Option<&Latched>, finding: &Finding, now: Nanos) -> Latched {
+    let identity = Code::Identity.as_str();
+    // Another server that shows no other history takes nothing back of what was found before.
+    let kept = before.filter(|_| finding.code == Code::Identity && finding.also().is_none());
+    let also = finding.also().map(|code| code.as_str().to_owned());
+    let also = also.or_else(|| before.and_then(|latched| latched.also.clone()));
+    let code = kept.map(|latched| &latched.code).filter(|code| *code != identity);
+    Latched {
+        code: finding.code.as_str().to_owned(),
+        also: also.or_else(|| code.cloned()),
+        at: before.map_or(now, |latched| latched.at),
+        tx: finding.of_tx().or(kept.and_then(|latched| latched.tx)),
+    }
+}
+
 /// What is trusted after a verdict, if that changes, and what the verdict is beside an earlier finding.
 pub(crate) fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nanos) -> (Verdict, Option<Record>) {
     let record = match remembered {
@@ -75,17 +91,7 @@ pub(crate) fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nano
             (Verdict::Ok(good), Some(record))
         }
         (Verdict::Tampered(finding), Some(record)) => {
-            let before = record.finding.as_ref();
-            let latched = Latched {
-                code: finding.code.as_str().to_owned(),
-                // What was seen once stays so, whatever is shown next.
-                also: finding
-                    .also()
-                    .map(|code| code.as_str().to_owned())
-                    .or_else(|| before.and_then(|latched| latched.also.clone())),
-                at: record.finding.as_ref().map_or(now, |latched| latched.at),
-                tx: finding.of_tx(),
-            };
+            let latched = latch(record.finding.as_ref(), &finding, now);
             let next = (record.finding.as_ref() != Some(&latched)).then(|| Record {
                 finding: Some(latched),
                 ..(**record).clone()
@@ -101,5 +107,53 @@ pub(crate) fn weigh(remembered: Option<&Remembered>, verdict: Verdict, now: Nano
             (Verdict::Unchecked(why), None)
         }
         (verdict, None) => (verdict, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::History;
+
+    fn latched(code: &str, also: Option<&str>, tx: Option<u64>) -> Latched {
+        Latched {
+            code: code.to_owned(),
+            also: also.map(str::to_owned),
+            at: 3,
+            tx,
+        }
+    }
+
+    /// Another server takes nothing back of what was found before it came.
+    #[test]
+    fn an_identity_keeps_what_was_found_before() {
+        use History::{Differs, Follows, Unknown};
+        let rollback = || latched("rollback", None, None);
+        let damage = || latched("corrupt-tx", None, Some(5));
+        let other = |also, tx| latched("identity", also, tx);
+        for (before, history, expected) in [
+            (rollback(), Some(Unknown), other(Some("rollback"), None)),
+            (rollback(), Some(Follows), other(Some("rollback"), None)),
+            (rollback(), None, other(Some("rollback"), None)),
+            (damage(), Some(Unknown), other(Some("corrupt-tx"), Some(5))),
+            (
+                other(Some("corrupt-tx"), Some(5)),
+                Some(Unknown),
+                other(Some("corrupt-tx"), Some(5)),
+            ),
+            (other(None, None), Some(Unknown), other(None, None)),
+            (other(Some("fork"), None), Some(Follows), other(Some("fork"), None)),
+            // Another history says more.
+            (damage(), Some(Differs(Code::Proof)), other(Some("proof"), None)),
+        ] {
+            let mut finding = Finding::new(Code::Identity, "uuid-changed", "another server");
+            if let Some(history) = history {
+                finding.follow(history, "");
+            }
+            assert_eq!(latch(Some(&before), &finding, 7), expected, "{before:?} {history:?}");
+        }
+        // And what is no other server says it itself.
+        let finding = Finding::new(Code::Rollback, "rollback", "fewer");
+        assert_eq!(latch(Some(&damage()), &finding, 7), rollback());
     }
 }

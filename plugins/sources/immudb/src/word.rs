@@ -10,7 +10,7 @@ use crate::address::Endpoint;
 use crate::checked::Values;
 use crate::config::Accept;
 use crate::note::shown;
-use crate::trusted::{self, Record, Remembered};
+use crate::trusted::{self, Latched, Record, Remembered};
 use crate::verdict::{Code, History};
 
 /// The state of a database without a transaction.
@@ -85,6 +85,20 @@ fn given_up(old: &Record, found: Option<Found>) -> u64 {
     }
 }
 
+/// What of a finding counts for the accepted state, which may go on with the trusted history: what another server showed
+/// before, or this one as it lagged, is no part of such a one. What is signed or wrong in itself stays.
+fn weighed(finding: &Latched, goes_on: bool) -> Option<Found> {
+    let (code, tx) = (finding.of_history(), finding.tx);
+    if !goes_on || code == Code::SplitView {
+        return Some((code, tx));
+    }
+    match Code::parse(&finding.code) {
+        Code::Rollback | Code::Emptied | Code::Fork | Code::Missing => None,
+        Code::Proof if tx.is_none() => None,
+        code => Some((code, tx)),
+    }
+}
+
 /// What an order comes to: an event and what is trusted from then on, for one frame of the journal.
 #[derive(Clone, Debug)]
 pub(crate) struct Word {
@@ -152,16 +166,8 @@ impl Word {
                  audit, or name transaction and hash"
             )
         })?;
-        // What another server showed before is no part of a history that goes on.
         let goes_on = current == Some((state, Some(History::Follows)));
-        let weighed = finding.map(|finding| {
-            let code = if goes_on {
-                Code::parse(&finding.code)
-            } else {
-                finding.of_history()
-            };
-            (code, finding.tx)
-        });
+        let weighed = finding.and_then(|finding| weighed(finding, goes_on));
         let record = Record {
             state,
             signature: None,
@@ -216,7 +222,6 @@ mod tests {
     use immudb_verify::Hash;
 
     use super::*;
-    use crate::trusted::Latched;
 
     fn state(tx: u64) -> State {
         let alh = Alh(Hash::from([7; 32]));
@@ -246,6 +251,57 @@ mod tests {
         }
     }
 
+    fn order(state: Option<State>) -> Order {
+        Order {
+            database: "db".to_owned(),
+            state,
+            by: "jane".to_owned(),
+            uid: None,
+            reason: "a failover".to_owned(),
+            mark: None,
+        }
+    }
+
+    /// A replica that lagged and has caught up has lost nothing; what was signed, or is wrong in itself, is over with the word
+    /// alone.
+    #[test]
+    fn a_history_that_goes_on_is_given_up_only_for_what_would_come_back() {
+        let endpoint = Endpoint::parse("a:1").unwrap();
+        for (code, also, tx, given_up, damaged) in [
+            ("rollback", None, None, 0, vec![4]),
+            ("emptied", None, None, 0, vec![4]),
+            ("fork", None, None, 0, vec![4]),
+            ("missing", None, None, 0, vec![4]),
+            ("proof", None, None, 0, vec![4]),
+            ("proof", None, Some(6), 0, vec![4, 6]),
+            ("corrupt-tx", None, Some(6), 0, vec![4, 6]),
+            ("value", None, Some(0), 0, vec![4]),
+            ("split-view", None, None, 9, vec![]),
+            ("identity", Some("split-view"), None, 9, vec![]),
+            // Another server's may be whole.
+            ("identity", Some("corrupt-tx"), Some(6), 0, vec![4]),
+        ] {
+            let finding = Latched {
+                code: code.to_owned(),
+                also: also.map(str::to_owned),
+                at: 3,
+                tx,
+            };
+            let record = Record {
+                finding: Some(finding),
+                ..record()
+            };
+            let remembered = Remembered::Record(Box::new(record));
+            let shown = Some((state(12), Some(History::Follows)));
+            let word = Word::new(&order(None), (&endpoint, "db1"), Some(&remembered), None, shown, 4).unwrap();
+            assert_eq!(
+                (word.record.given_up, &word.record.damaged),
+                (given_up, &damaged),
+                "{code} {also:?} {tx:?}"
+            );
+        }
+    }
+
     #[test]
     fn a_history_is_given_up_where_the_accepted_state_is_not_known_to_follow() {
         let endpoint = Endpoint::parse("a:1").unwrap();
@@ -259,14 +315,7 @@ mod tests {
             (Some(state(12)), differs, 9, vec![]),
             (Some(state(12)), History::Unknown, 9, vec![]),
         ] {
-            let order = Order {
-                database: "db".to_owned(),
-                state: named,
-                by: "jane".to_owned(),
-                uid: None,
-                reason: "a failover".to_owned(),
-                mark: None,
-            };
+            let order = order(named);
             let shown = Some((state(12), Some(history)));
             let word = Word::new(&order, (&endpoint, "db1"), Some(&remembered), None, shown, 4).unwrap();
             assert_eq!(

@@ -69,6 +69,11 @@ impl Meeting {
         meeting.as_mut()?.work.join_next().await
     }
 
+    /// What was looked at already; `None` if nothing was.
+    pub(crate) fn ready(meeting: &mut Option<Self>) -> Option<Result<Vec<Compared>, JoinError>> {
+        meeting.as_mut()?.work.try_join_next()
+    }
+
     /// Ends what is under way.
     pub(crate) async fn end(meeting: &mut Option<Self>) {
         if let Some(meeting) = meeting {

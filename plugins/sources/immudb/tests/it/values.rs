@@ -452,3 +452,29 @@ async fn a_wrong_answer_about_a_key_is_not_forgotten() {
         trial.stop().await;
     }
 }
+
+/// What stands by itself is told before work on the next database begins, which may come to no end.
+#[tokio::test]
+async fn a_wrong_answer_about_a_key_waits_for_no_other_database() {
+    let fake = nine().await;
+    fake.change(|world| world.grow("other", 9, 0));
+    fake.db("orders", |db| {
+        let plans = (9..150).map(|at| {
+            let mut plan = plan(at, 0, 1, 0);
+            plan.entries[0].0 = b"\0k1".to_vec();
+            plan
+        });
+        add(&mut db.data, plans);
+        db.stale = true;
+    });
+    fake.db("other", |db| db.stuck = true);
+    let mut all = with_values(&fake);
+    // One audit, and calls that never end.
+    for time in ["interval", "timeout", "deadline"] {
+        all[time] = json!("1h");
+    }
+    let mut trial = Trial::start(all).await;
+    let found = |event: &Value| event["event_data"]["reason"] == "stale-key";
+    trial.ever("it is told", found).await;
+    trial.stop().await;
+}
