@@ -492,9 +492,9 @@ async fn all_databases_of_a_server_that_recovers_are_back_at_once() {
     });
     let mut all = section(&fake);
     all["every"] = json!(false);
-    all["interval"] = json!("100ms");
-    all["timeout"] = json!("100ms");
-    all["deadline"] = json!("100ms");
+    all["interval"] = json!("200ms");
+    all["timeout"] = json!("200ms");
+    all["deadline"] = json!("200ms");
     let trial = Trial::start(all).await;
     let silences = || fake.change(|world| world.silences);
     auditmon_testkit::eventually("each was silent", || (silences() >= ALL).then_some(())).await;
@@ -504,9 +504,9 @@ async fn all_databases_of_a_server_that_recovers_are_back_at_once() {
     });
     let result = || trial.agent.metric("auditmon_immudb_audit_result");
     auditmon_testkit::eventually("all are in order", || (result() == ALL as f64).then_some(())).await;
-    // Eight at a time would take fifty.
+    // It takes a few; eight at a time would take fifty, and that many more where audits are late on a busy machine.
     let begun = fake.change(|world| world.ticks.len()) - ticks;
-    assert!(begun <= 20, "{begun} audits began before all were back");
+    assert!(begun < ALL / 8, "{begun} audits began before all were back");
     trial.stop().await;
 }
 
