@@ -1,5 +1,6 @@
 //! Rows of the store: what each says its leaf is, and whether its columns are what its event says.
 
+use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use auditmon_merkle::{Hash, leaf_hash};
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 
 use crate::accepted::{Told, tells};
 use crate::event::{Declaration, declares, id_has_time, kind_of, kind_word, members, parse_uuid, time_ns};
@@ -470,6 +472,22 @@ fn damaged(what: &str) -> DbError {
     DbError::Damaged(what.to_owned())
 }
 
+/// Bytes of a log's head; frames follow.
+const LOG_HEAD: u64 = 32;
+
+/// Whether another process has the database open whose `-shm` file this is: each holds a lock on this byte of it
+/// (<https://sqlite.org/walformat.html>, the dead-man-switch lock).
+fn is_open(shared: &Path) -> std::io::Result<bool> {
+    let lock = Flock {
+        start: 128,
+        length: 1,
+        pid: None,
+        typ: FlockType::WriteLock,
+        offset_type: FlockOffsetType::Set,
+    };
+    Ok(fcntl_getlk(File::open(shared)?, &lock)?.is_some())
+}
+
 /// Opens without making or changing a file, whether an agent has it open, was killed, or ended in order. `None` if the
 /// file is empty.
 fn connect(path: &Path) -> Result<Option<Connection>, DbError> {
@@ -501,7 +519,9 @@ fn connect(path: &Path) -> Result<Option<Connection>, DbError> {
         let reason = "there is a -wal file and no -shm file beside it: copy that, too, or let the agent start and end";
         return Err(DbError::CouldNot(reason.to_owned()));
     }
-    let options = if shared {
+    // Of one that was killed SQLite can't read a log that has its head only: it would wait 10 s for somebody who mends that.
+    let empty = beside("-wal").metadata().map_or(true, |meta| meta.len() <= LOG_HEAD);
+    let options = if shared && (!empty || is_open(&beside("-shm")).map_err(could_not)?) {
         "mode=ro&readonly_shm=1"
     } else {
         "mode=ro&immutable=1"

@@ -571,6 +571,25 @@ fn a_database_that_was_only_begun_is_like_none() {
     drop(db);
 }
 
+/// A kill right behind the first write to a log that was begun again leaves that.
+#[test]
+fn a_log_that_has_only_its_head_holds_nothing() {
+    let (_, dir) = usual();
+    let path = |suffix: &str| dir.file(&format!("events.db{suffix}"));
+    let db = rusqlite::Connection::open(path("")).unwrap();
+    db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE x (y); DROP TABLE x; PRAGMA wal_checkpoint")
+        .unwrap();
+    let [log, shared] = ["-wal", "-shm"].map(|suffix| std::fs::read(path(suffix)).unwrap());
+    assert!(log.len() > 32);
+    db.close().unwrap();
+    std::fs::write(path("-wal"), &log[..32]).unwrap();
+    std::fs::write(path("-shm"), shared).unwrap();
+    let before = list(&dir);
+    let report = dir.holds();
+    assert!(report.counts.rows > 0, "{report}");
+    assert!(list(&dir) == before);
+}
+
 #[test]
 fn a_database_without_its_tables_and_with_another_was_not_only_begun() {
     for sql in ["CREATE TABLE other (id)", "CREATE VIEW events AS SELECT 1 AS place"] {
